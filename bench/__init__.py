@@ -1,0 +1,1 @@
+"""Latency and memory benchmarks, on models of the real dimensions with seeded random weights."""

@@ -1,0 +1,158 @@
+"""How long an adaptation takes, and how much memory, at a real model's dimensions."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_lorahub import __version__
+from edge_lorahub.errors import EdgeLorahubError, SettingsError
+
+from .random_models import SIZES, write_checkpoint, write_module
+
+_ANSWER_TOKENS = 3
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is measured; length is the tokens of an input."""
+
+    size: str
+    modules: int = 20
+    rank: int = 16
+    examples: int = 5
+    length: int = 70
+    budget: int = 40
+    composition: str = "exact"
+
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            raise SettingsError(f"size {self.size!r} is unknown; choose one of {', '.join(SIZES)}")
+
+
+def measure(load: Load, work: Path | None, threads: int | None) -> dict[str, Any]:
+    """Makes what is missing in `work` (or a temporary folder), checks the answers, measures; facts by name."""
+    with ExitStack() as stack:
+        if work is None:
+            work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-lorahub-bench-")))
+        checkpoint, bundle = work / load.size, work / f"{load.size}.bundle"
+        if not (checkpoint / "config.json").is_file():
+            write_checkpoint(checkpoint, load.size)
+        facts: dict[str, Any] = {"size": load.size}
+        seconds, peak, _ = _run(["export", str(checkpoint), str(bundle), "--force"])
+        facts |= {
+            "checkpoint MB": round(_megabytes(checkpoint)),
+            "bundle / checkpoint": round(_megabytes(bundle) / _megabytes(checkpoint), 4),
+            "export, s": round(seconds, 2),
+            "export peak, MB": round(peak),
+        }
+        modules = [
+            write_module(work / f"{load.size}.r{load.rank}" / f"module-{i}", load.size, seed=i, rank=load.rank)
+            for i in range(load.modules)
+        ]
+        examples = work / "examples.jsonl"
+        _write_examples(examples, load)
+        _check_one_hot(bundle, modules[0], examples, threads)
+        out = work / "adapter"
+        command = ["adapt", str(bundle), str(examples), "--out", str(out), "--force", "--json",
+                   "--budget", str(load.budget), "--composition", load.composition]  # fmt: skip
+        command += [part for module in modules for part in ("--module", str(module))]
+        command += [] if threads is None else ["--threads", str(threads)]
+        seconds, peak, output = _run(command)
+        record = json.loads(output)
+        return facts | {
+            "modules": f"{load.modules} of rank {load.rank}",
+            "examples": f"{load.examples} of {load.length} tokens",
+            "composition": load.composition,
+            "candidates": len(record["trace"]),
+            "whole adapt, s": round(seconds, 2),
+            "a candidate, s": round(record["seconds"] / len(record["trace"]), 4),
+            "adapt peak, MB": round(peak),
+            **_environment(record["threads"]),
+        }
+
+
+def _run(arguments: list[str]) -> tuple[float, float, str]:
+    """Runs the command line in a new process: seconds from its start, its peak memory in MB, its output."""
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "edge_lorahub", *arguments]
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, stdout=output, stderr=errors)
+        # wait4 gives the usage of this one process, where getrusage gives the largest child's so far
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - start
+        for file in (output, errors):
+            file.seek(0)
+        if process.returncode:
+            raise EdgeLorahubError(f"{arguments[0]} failed: {errors.read().decode(errors='replace').strip()}")
+        return seconds, usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3), output.read().decode()
+
+
+def _write_examples(path: Path, load: Load) -> None:
+    """Random words of the word-level tokenizer, of which each is one token; the end token is added."""
+    rng = np.random.default_rng(0)
+    words = SIZES[load.size]["vocab_size"]
+
+    def text(tokens: int) -> str:
+        return " ".join(f"w{i}" for i in rng.integers(3, words, tokens - 1))
+
+    rows = [{"input": text(load.length), "output": text(_ANSWER_TOKENS)} for _ in range(load.examples)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def _check_one_hot(bundle: Path, module: Path, examples: Path, threads: int | None) -> None:
+    """Before anything is timed: composing one module with w = 1 is the module merged into the weights."""
+    from edge_lorahub import Modules, bake, load, load_adapter, read_examples
+    from edge_lorahub.objective import Scorer
+    from edge_lorahub.session import Runner
+    from edge_lorahub.stack import make_stack, plain_inputs
+
+    task = read_examples(examples)
+    model = load(bundle, threads=threads)
+    slots = model.manifest.slots
+    with tempfile.TemporaryDirectory(dir=bundle.parent) as folder:
+        baked = Path(folder) / "baked"
+        bake(bundle, load_adapter(module, model.manifest), baked)
+        expected = Scorer(Runner(load(baked, threads=threads), plain_inputs(slots)), task, 2048, 256).losses().sums
+    for composition in ("exact", "paper"):
+        inputs = make_stack(list(Modules.load([module])), slots, composition).inputs()
+        inputs.compose(np.ones(1))
+        found = Scorer(Runner(model, inputs), task, 2048, 256).losses().sums
+        if not np.allclose(found, expected, rtol=1e-4):
+            raise EdgeLorahubError(f"{composition} composition of one module differs from the merged module")
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.iterdir()) / 1e6
+
+
+def _environment(threads: int) -> dict[str, Any]:
+    import onnxruntime
+
+    return {
+        "processor": _processor(),
+        "threads": threads,
+        "versions": f"edge-lorahub {__version__}, onnxruntime {onnxruntime.__version__}, "
+        f"numpy {np.__version__}, Python {platform.python_version()}",
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

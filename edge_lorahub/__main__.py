@@ -1,0 +1,5 @@
+"""`python -m edge_lorahub`: the same as the console command."""
+
+from .cli.main import main
+
+main()

@@ -1,0 +1,156 @@
+"""LoraHub learning: joins the model, the modules, the examples and the search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from . import __version__
+from .adapter import Adapter, from_inputs
+from .contract import MANIFEST
+from .errors import ExamplesError, SettingsError
+from .examples import Example, fingerprint
+from .files import sha256
+from .modules import Modules
+from .objective import Evaluator, Losses, LossObjective, TextObjective, mean_loss, regularisation
+from .search import REFERENCE, Candidate, SearchSettings, search
+from .session import Model
+from .stack import COMPOSITIONS, make_stack
+
+
+@dataclass(frozen=True)
+class Settings(SearchSettings):
+    """Everything that an adaptation depends on besides its inputs; checks itself.
+
+    composition is "exact" (delta = sum w_i B_i A_i) or "paper" (delta = (sum w_i B_i)(sum w_i A_i));
+    None: exact, and paper with the optimizer "reference". regularization times mean |w| is added to every
+    loss. Texts of more tokens than the limits are cut.
+    """
+
+    composition: str | None = None
+    regularization: float = 0.05
+    max_input_tokens: int = 2048
+    max_output_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.composition is None:
+            object.__setattr__(self, "composition", "paper" if self.optimizer == REFERENCE else "exact")
+        if self.composition not in COMPOSITIONS:
+            raise SettingsError(f"composition {self.composition!r} is unknown; choose {' or '.join(COMPOSITIONS)}")
+        if not 0 <= self.regularization < np.inf:
+            raise SettingsError(f"regularization must be at least 0, got {self.regularization}")
+        for name in ("max_input_tokens", "max_output_tokens"):
+            if getattr(self, name) < 2:
+                raise SettingsError(f"{name} must be at least 2, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What `adapt` found. weights maps module names to w; the losses are without regularisation."""
+
+    adapter: Adapter
+    weights: dict[str, float]
+    loss_before: float
+    loss_after: float
+    trace: tuple[Candidate, ...]
+    optimizer: str
+    seconds: float
+
+
+def adapt(
+    model: Model,
+    modules: Modules,
+    examples: Sequence[Example],
+    settings: Settings | None = None,
+    *,
+    objective: LossObjective | None = None,
+    text_objective: TextObjective | None = None,
+    on_candidate: Callable[[float], None] = lambda loss: None,
+) -> Adaptation:
+    """Finds the weights with which the composed modules do best on the examples.
+
+    objective replaces the loss: it gets the mean token cross-entropy by example, float64 (E,), and the
+    examples. text_objective gets the predicted texts instead, each of at most as many tokens as the longest
+    output. on_candidate is called with each candidate's loss. Raises ModuleMismatchError, ExamplesError or
+    SettingsError.
+    """
+    settings = settings or Settings()
+    if not examples:
+        raise ExamplesError("no examples; adapting takes at least one, five are usual")
+    if objective is not None and text_objective is not None:
+        raise SettingsError("an objective and a text_objective; give one of them")
+    modules.check(model.manifest)
+    start = time.perf_counter()
+    assert settings.composition is not None
+    inputs = make_stack(list(modules), model.manifest.slots, settings.composition).inputs()
+    evaluator = Evaluator(
+        model,
+        inputs,
+        examples,
+        strength=settings.regularization,
+        max_input_tokens=settings.max_input_tokens,
+        max_output_tokens=settings.max_output_tokens,
+        reduce=None if text_objective else _reduce(objective, examples, settings),
+        on_texts=text_objective,
+        on_loss=on_candidate,
+    )
+    found = search(evaluator, len(modules), settings)
+    plain = next((c.loss for c in found.trace if not c.weights.any()), None)
+    if plain is None:
+        # the optimiser had no candidate at w = 0: evaluated for the report alone
+        plain = float(evaluator(np.zeros((1, len(modules))))[0])
+    chosen = next((c.loss for c in found.trace if np.array_equal(c.weights, found.weights)), None)
+    if chosen is None:
+        chosen = float(evaluator(found.weights[None])[0])
+    after = chosen - float(regularisation(found.weights[None], settings.regularization)[0])
+    weights = dict(zip(modules.names, found.weights.tolist(), strict=True))
+    seconds = time.perf_counter() - start
+    record = _record(model, modules, examples, settings)
+    record |= {
+        "optimizer": found.optimizer,
+        "weights": weights,
+        "loss": {"before": plain, "after": after, "after_with_regularization": chosen},
+        "seconds": round(seconds, 3),
+        "trace": [{"weights": c.weights.tolist(), "loss": c.loss} for c in found.trace],
+    }
+    inputs.compose(found.weights)
+    adapter = from_inputs(inputs, model.manifest, "adapted", record)
+    return Adaptation(adapter, weights, plain, after, found.trace, found.optimizer, seconds)
+
+
+def _reduce(
+    objective: LossObjective | None, examples: Sequence[Example], settings: Settings
+) -> Callable[[Losses], float]:
+    """From the losses by example to the candidate's loss."""
+    if objective is not None:
+        return lambda losses: objective(losses.means(), examples)
+    if settings.optimizer == REFERENCE:
+        return reference_loss
+    return lambda losses: mean_loss(losses.means(), examples)
+
+
+def reference_loss(losses: Losses) -> float:
+    """The released code's loss: the mean over all tokens of one batch, divided by the number of examples.
+
+    Its `default_get_loss` sums the batches' means and divides by the examples, not the batches.
+    """
+    return float(losses.sums.sum() / losses.tokens.sum() / len(losses.sums))
+
+
+def _record(model: Model, modules: Modules, examples: Sequence[Example], settings: Settings) -> dict[str, Any]:
+    """The sidecar's part that is known before the search: what went in."""
+    return {
+        "made_by": f"edge-lorahub {__version__}",
+        "base_model": model.manifest.model.base_model,
+        "bundle_sha256": sha256(model.folder / MANIFEST),
+        "precision": model.manifest.precision,
+        "threads": model.threads,
+        "settings": asdict(settings),
+        "modules": [{"name": m.name, "folder": str(m.folder), "sha256": m.sha256} for m in modules],
+        "examples": {"count": len(examples), "sha256": fingerprint(examples)},
+    }

@@ -1,0 +1,96 @@
+"""An adapter: what composing modules gives. A PEFT folder on disk, with a sidecar that says how it came about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .compose import truncate
+from .contract import Manifest
+from .errors import ModuleFileError, SettingsError
+from .files import output_folder, read_json
+from .modules import Modules, check_fit
+from .peft_config import CONFIG
+from .peft_files import Lora, load_module, write_peft
+from .stack import ExactStack, LoraInputs
+
+SIDECAR = "edge_lorahub.json"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """LoRA pairs by linear layer, and `record`, the sidecar's contents (empty for an adapter of other origin)."""
+
+    name: str
+    base_model: str
+    pairs: Mapping[str, Lora]
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, int, int]]:
+        return {layer: (lora.a.shape[0], lora.a.shape[1], lora.b.shape[0]) for layer, lora in self.pairs.items()}
+
+    def loras(self) -> Iterable[tuple[str, Lora]]:
+        return self.pairs.items()
+
+    def inputs(self, manifest: Manifest) -> LoraInputs:
+        """The graphs' inputs with this adapter in them. Raises ModuleMismatchError if it does not fit."""
+        check_fit(self.shapes, self.name, manifest)
+        inputs = ExactStack([self], manifest.slots).inputs()
+        inputs.compose(np.ones(1))
+        return inputs
+
+    def truncated(self, rank: int) -> tuple[Adapter, float]:
+        """The nearest adapter of at most that rank (by SVD, in the Frobenius norm), and its error.
+
+        The error is relative, over all layers: |delta - truncated delta| / |delta|.
+        """
+        if rank < 1:
+            raise SettingsError(f"rank must be at least 1, got {rank}")
+        pairs, dropped, whole = {}, 0.0, 0.0
+        for layer, lora in self.pairs.items():
+            a, b, lost, total = truncate(lora.a.T, (lora.b * np.float32(lora.scale)).T, rank)
+            pairs[layer] = Lora(a.T, b.T, 1.0)
+            dropped, whole = dropped + lost, whole + total
+        error = float(np.sqrt(dropped / whole)) if whole else 0.0
+        record = dict(self.record)
+        if record:
+            record["truncation"] = {"rank": rank, "relative_error": error}
+        return Adapter(self.name, self.base_model, pairs, record), error
+
+    def save(self, folder: str | Path, *, force: bool = False) -> None:
+        """Writes the PEFT folder and the sidecar. Raises OutputExistsError; what is on disk stays until then."""
+        with output_folder(Path(folder), force=force, marker=CONFIG) as work:
+            write_peft(work, self.base_model, self.pairs)
+            if self.record:
+                text = json.dumps(self.record, indent=1, ensure_ascii=False, allow_nan=False)
+                (work / SIDECAR).write_text(text + "\n", encoding="utf-8")
+
+
+def load_adapter(source: str | Path, manifest: Manifest | None = None) -> Adapter:
+    """Reads an adapter, or any single LoRA module, from a PEFT folder or the Hub.
+
+    With a manifest, checks that it fits that bundle. Raises ModuleFileError, ModuleMismatchError,
+    MissingPathError or HubError.
+    """
+    module = load_module(source)
+    if manifest is not None:
+        Modules([module]).check(manifest)
+    sidecar = module.folder / SIDECAR
+    record = read_json(sidecar, ModuleFileError) if sidecar.is_file() else {}
+    return Adapter(module.name, module.config.base_model, dict(module.loras()), record)
+
+
+def from_inputs(inputs: LoraInputs, manifest: Manifest, name: str, record: Mapping[str, Any]) -> Adapter:
+    """The adapter of the candidate that was composed last."""
+    pairs = {slot.name: lora for slot in manifest.slots if (lora := inputs.lora(slot)).a.size}
+    if not pairs:
+        # w = 0: peft has no adapter of rank 0, so one of zeros stands for it
+        first = manifest.slots[0]
+        pairs = {first.name: Lora(np.zeros((1, first.d_in), np.float32), np.zeros((first.d_out, 1), np.float32), 1.0)}
+    return Adapter(name, manifest.model.base_model, pairs, record)

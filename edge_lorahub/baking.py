@@ -1,0 +1,59 @@
+"""Baking: a copy of a bundle with an adapter merged into its weights, W += delta, which then runs as fast as
+the plain model and needs no LoRA inputs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from .adapter import Adapter
+from .compose import merge_dense
+from .contract import (
+    FILES,
+    MANIFEST,
+    WEIGHTS,
+    Manifest,
+    Slot,
+    lora_a_name,
+    lora_b_name,
+    lora_scale_name,
+    read_manifest,
+)
+from .errors import BundleError
+from .files import output_folder, sha256
+from .stack import Float32
+
+
+def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool = False) -> Manifest:
+    """Writes a bundle whose plain model is the given bundle with the adapter.
+
+    The weights are copied and changed in place through a memory map, one slot at a time. Raises BundleError,
+    ModuleMismatchError, MissingPathError or OutputExistsError.
+    """
+    source = Path(bundle)
+    manifest = read_manifest(source)
+    inputs = adapter.inputs(manifest)
+    with output_folder(Path(out), force=force, marker=MANIFEST) as work:
+        for name in FILES:
+            shutil.copyfile(source / name, work / name)
+        for slot in manifest.slots:
+            _merge(work / WEIGHTS, slot, inputs.arrays)
+        baked = replace(manifest, sha256=manifest.sha256 | {WEIGHTS: sha256(work / WEIGHTS)})
+        (work / MANIFEST).write_text(baked.to_json(), encoding="utf-8")
+    return baked
+
+
+def _merge(weights: Path, slot: Slot, arrays: Mapping[str, Float32]) -> None:
+    a, scale, b = (arrays[name(slot.name)] for name in (lora_a_name, lora_scale_name, lora_b_name))
+    if not len(scale):
+        return
+    try:
+        weight: Float32 = np.memmap(weights, np.float32, "r+", offset=slot.weight_offset, shape=(slot.d_in, slot.d_out))
+    except ValueError as error:
+        raise BundleError(f"{weights}: shorter than its manifest says ({error}); export the bundle again") from error
+    merge_dense(weight, a, scale, b)
+    weight.flush()  # type: ignore[attr-defined]  # a memmap, typed by what it holds

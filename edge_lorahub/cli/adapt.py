@@ -1,0 +1,151 @@
+"""`edge-lorahub adapt`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import SettingsError
+from . import options
+from .main import COMMANDS
+
+if TYPE_CHECKING:
+    from ..adaptation import Adaptation, Settings
+    from ..examples import Example
+    from ..modules import Modules
+    from ..session import Model
+
+
+@click.command(short_help=COMMANDS["adapt"][1])
+@click.argument("bundle", type=options.BUNDLE)
+@click.argument("examples", type=click.Path(path_type=Path))
+@click.option("--module", "-m", "sources", multiple=True, metavar="DIR", help="A LoRA module: a PEFT folder or Hub id.")
+@click.option(
+    "--modules",
+    "parents",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A folder of modules: every PEFT folder in it.",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The adapter's folder.")
+@click.option("--budget", default=40, show_default=True, help="Candidates to evaluate.")
+@click.option("--seed", default=1, show_default=True, help="The optimiser's seed.")
+@click.option(
+    "--composition",
+    type=click.Choice(["exact", "paper"]),
+    help="How weights and modules make an adapter.  [default: exact; paper with --optimizer reference]",
+)
+@click.option(
+    "--optimizer",
+    default="cma",
+    show_default=True,
+    help="cma, reference (as the paper's released code), or nevergrad:NAME.",
+)
+@click.option("--step-size", type=float, help="CMA-ES: the first generation's standard deviation.")
+@click.option("--population", type=int, help="CMA-ES: candidates a generation.  [default: 4 + 3 ln N]")
+@click.option("--regularization", default=0.05, show_default=True, help="Times mean |w|, added to the loss.")
+@click.option("--rank", type=click.IntRange(1), help="Truncate the adapter to this rank, by SVD.")
+@click.option("--max-input-tokens", default=2048, show_default=True, help="Longer inputs are cut, with a warning.")
+@click.option("--max-output-tokens", default=256, show_default=True, help="Longer outputs are cut, with a warning.")
+@options.data
+@options.threads
+@options.force
+@options.as_json
+def command(
+    bundle: Path, examples: Path, sources: tuple[str, ...], parents: tuple[Path, ...], out: Path, budget: int,
+    seed: int, composition: str | None, optimizer: str, step_size: float | None, population: int | None,
+    regularization: float, rank: int | None, max_input_tokens: int, max_output_tokens: int,
+    limit: int | None, shuffle_seed: int | None, threads: int | None, force: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Learn a task: find weights for LoRA modules from a few examples.
+
+    EXAMPLES is JSONL with "input" and "output" (or "context" and "completion"), or BIG-Bench Hard's JSON.
+    The adapter is a PEFT folder that generate, evaluate and peft read.
+    """
+    from ..adaptation import Settings
+    from ..examples import read_examples
+    from ..files import check_output_folder
+    from ..modules import Modules
+    from ..peft_config import CONFIG
+    from ..search import STEP_SIZE
+    from ..session import load
+
+    settings = Settings(
+        optimizer=optimizer, budget=budget, seed=seed, composition=composition, regularization=regularization,
+        step_size=STEP_SIZE if step_size is None else step_size, population=population,
+        max_input_tokens=max_input_tokens, max_output_tokens=max_output_tokens,
+    )  # fmt: skip
+    # everything that can be wrong is looked at before the slow part
+    check_output_folder(out, force=force, marker=CONFIG)
+    task = read_examples(examples, limit=limit, shuffle_seed=shuffle_seed)
+    modules = Modules.load([*sources, *(folder for parent in parents for folder in _modules_in(parent))])
+    result = _run(load(bundle, threads=threads), modules, task, settings)
+    adapter, error = (result.adapter, None) if rank is None else result.adapter.truncated(rank)
+    adapter.save(out, force=force)
+    if as_json:
+        _print_json(result, out, error)
+        return
+    _print_report(result, settings, len(task))
+    if error is not None:
+        click.echo(f"truncated to rank {rank}: relative error of the weights' change {error:.2%}")
+    click.echo(f"adapter: {out}")
+
+
+def _modules_in(parent: Path) -> list[Path]:
+    from ..peft_config import CONFIG
+
+    folders = sorted(file.parent for file in parent.glob(f"*/{CONFIG}"))
+    if not folders:
+        raise SettingsError(f"{parent}: no module in it (no folder with {CONFIG})")
+    return folders
+
+
+def _run(model: Model, modules: Modules, examples: list[Example], settings: Settings) -> Adaptation:
+    """The adaptation, with a progress bar on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ..adaptation import adapt
+
+    columns = (
+        TextColumn("candidates"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("best loss {task.fields[best]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=settings.budget, best="-")
+        best = float("inf")
+
+        def on_candidate(loss: float) -> None:
+            nonlocal best
+            best = min(best, loss)
+            progress.update(task, advance=1, best=f"{best:.4f}")
+
+        return adapt(model, modules, examples, settings, on_candidate=on_candidate)
+
+
+def _print_report(result: Adaptation, settings: Settings, examples: int) -> None:
+    from ..search import REFERENCE
+
+    rows = sorted(result.weights.items(), key=lambda item: -abs(item[1]))
+    click.echo(
+        f"{len(rows)} modules, {examples} examples, {len(result.trace)} candidates, {result.optimizer}, "
+        f"{settings.composition} composition"
+    )
+    options.print_table(["module", "weight"], [(name, f"{weight:+.3f}") for name, weight in rows])
+    kind = "loss, as the released code counts it" if settings.optimizer == REFERENCE else "loss"
+    losses = f"{result.loss_before:.4f}", f"{result.loss_after:.4f}"
+    options.print_table(["", "plain model", "adapted"], [(kind, *losses)])
+    click.echo(f"{result.seconds:.1f} s, {result.seconds / len(result.trace):.3f} s a candidate")
+
+
+def _print_json(result: Adaptation, out: Path, error: float | None) -> None:
+    import json
+
+    record = dict(result.adapter.record) | {"adapter": str(out)}
+    if error is not None:
+        record["truncation_error"] = error
+    click.echo(json.dumps(record, ensure_ascii=False))

@@ -1,0 +1,29 @@
+"""`edge-lorahub bake`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import options
+from .main import COMMANDS
+
+
+@click.command(short_help=COMMANDS["bake"][1])
+@click.argument("bundle", type=options.BUNDLE)
+@click.argument("adapter")
+@click.argument("out", type=click.Path(path_type=Path))
+@options.force
+def command(bundle: Path, adapter: str, out: Path, force: bool) -> None:
+    """Merge an adapter into a copy of a bundle's weights.
+
+    ADAPTER is a PEFT folder or Hub id. The bundle OUT then answers as BUNDLE with the adapter does, at the
+    plain model's speed.
+    """
+    from ..adapter import load_adapter
+    from ..baking import bake
+    from ..contract import read_manifest
+
+    bake(bundle, load_adapter(adapter, read_manifest(bundle)), out, force=force)
+    click.echo(f"{out}: {bundle} with {adapter} merged into its weights")

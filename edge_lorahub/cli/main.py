@@ -1,0 +1,102 @@
+"""`edge-lorahub`: finds a command's file when the command is used, and turns errors into one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from importlib import import_module
+from typing import Any
+
+import click
+
+from .. import __version__
+from ..errors import EdgeLorahubError, EdgeLorahubWarning
+
+# command -> (module, first line of its help): `--help` lists them without importing what they need
+COMMANDS = {
+    "export": ("export", "Turn a Flan-T5, T5 or mT5 checkpoint into a bundle."),
+    "adapt": ("adapt", "Learn a task: find weights for LoRA modules from a few examples."),
+    "generate": ("generate", "Answer texts with a bundle, and an adapter if there is one."),
+    "evaluate": ("evaluate", "Measure exact match on a file of examples."),
+    "inspect": ("inspect", "Say what a bundle, module, adapter or checkpoint is."),
+    "bake": ("bake", "Merge an adapter into a copy of a bundle's weights."),
+    "bench": ("bench", "Measure an adaptation at a real model's size, with random weights."),
+}
+_EXIT_USAGE = 2
+_EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h
+
+
+class CliError(click.ClickException):
+    """A one-line error with exit code 2."""
+
+    exit_code = _EXIT_USAGE
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+class DefectError(CliError):
+    """A one-line error for what should never happen."""
+
+    exit_code = _EXIT_DEFECT
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"{__package__}.{COMMANDS[cmd_name][0]}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except EdgeLorahubError as error:
+            raise CliError(str(error)) from error
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise CliError(f"{where}{error.strerror or error}") from error
+        except MemoryError as error:
+            raise CliError("not enough memory for this model, these modules and these examples") from error
+        except Exception as error:
+            if "EDGE_LORAHUB_TRACEBACK" in os.environ:
+                raise
+            raise DefectError(
+                f"a defect in edge-lorahub: {type(error).__name__}: {error} "
+                "(please report it, with what EDGE_LORAHUB_TRACEBACK=1 prints)"
+            ) from error
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    if issubclass(category, EdgeLorahubWarning):
+        click.echo(f"Warning: {' '.join(str(message).split())}", err=True)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="edge-lorahub")
+def cli() -> None:
+    """LoraHub learning on a CPU: compose LoRA modules for Flan-T5 from a few examples."""
+    # other libraries' warnings are for developers; ours say what the user can mend
+    warnings.showwarning = _show_warning
+    warnings.simplefilter("always", EdgeLorahubWarning)
+
+
+def main() -> None:
+    """The console command."""
+    # a terminal or pipe of another encoding shows a replacement character instead of ending the program
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    cli()

@@ -1,0 +1,85 @@
+"""Options and small helpers that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from ..adapter import Adapter
+    from ..session import Model
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+BUNDLE = click.Path(path_type=Path)
+
+
+def threads(function: F) -> F:
+    return click.option(
+        "--threads", type=click.IntRange(1), help="Threads of ONNX Runtime.  [default: all processors]"
+    )(function)
+
+
+def force(function: F) -> F:
+    return click.option("--force", is_flag=True, help="Overwrite an output of an earlier run.")(function)
+
+
+def as_json(function: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(function)
+
+
+def adapter(function: F) -> F:
+    return click.option(
+        "--adapter", metavar="DIR", help="An adapter, or a single LoRA module: a PEFT folder or Hub id."
+    )(function)
+
+
+def data(function: F) -> F:
+    """Which of a file's examples to take."""
+    for option in (
+        click.option("--shuffle-seed", type=int, help="Shuffle the examples with this seed first."),
+        click.option("--limit", type=click.IntRange(1), help="Take this many examples from the front."),
+    ):
+        function = option(function)
+    return function
+
+
+def decoding(function: F) -> F:
+    for option in (
+        click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Texts at once."),
+        click.option(
+            "--max-input-tokens", type=click.IntRange(2), default=2048, show_default=True,
+            help="Longer inputs are cut, with a warning.",
+        ),
+        click.option("--max-new-tokens", type=click.IntRange(1), default=64, show_default=True,
+                     help="The longest answer, in tokens."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def load_model(bundle: Path, adapter: str | None, threads: int | None) -> tuple[Model, Adapter | None]:
+    """The bundle and the adapter, checked against each other before the slow part."""
+    from ..adapter import load_adapter
+    from ..contract import read_manifest
+    from ..session import load
+
+    loaded = None if adapter is None else load_adapter(adapter, read_manifest(bundle))
+    return load(bundle, threads=threads), loaded
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on standard output; all columns but the first are numbers, on the right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    # names may hold square brackets, which are no markup
+    Console(markup=False, highlight=False).print(table)

@@ -1,0 +1,149 @@
+"""The bundle's contract: what the exporter writes and the runtime reads.
+
+A bundle is a folder of `manifest.json`, `encoder.onnx`, `decoder.onnx`, `weights.bin` (external data that
+both graphs share) and `tokenizer.json`. This file holds the manifest and the names of the graphs' inputs
+and outputs, and nothing that needs more than the standard library.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import BundleError, MissingPathError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+ENCODER = "encoder.onnx"
+DECODER = "decoder.onnx"
+WEIGHTS = "weights.bin"
+TOKENIZER = "tokenizer.json"
+FILES = (ENCODER, DECODER, WEIGHTS, TOKENIZER)
+
+# Graph inputs and outputs. B is the batch, S the new tokens, T the source tokens, P the past tokens,
+# H the heads, K the size of a head, V the vocabulary, r a slot's rank (dynamic; 0 is the plain model).
+INPUT_IDS = "input_ids"  # int64 (B, S)
+ATTENTION_MASK = "attention_mask"  # int64 (B, T): of the source, in both graphs; 1 real, 0 padding
+LOGITS = "logits"  # float32 (B, S, V)
+
+
+def cross_name(layer: int, part: str) -> str:
+    """Cross-attention keys or values of a decoder layer, float32 (B, H, T, K): encoder output, decoder input."""
+    return f"cross.{layer}.{part}"
+
+
+def past_name(layer: int, part: str) -> str:
+    """Self-attention keys or values so far, float32 (B, H, P, K): decoder input."""
+    return f"past.{layer}.{part}"
+
+
+def present_name(layer: int, part: str) -> str:
+    """Past and new keys or values, float32 (B, H, P + S, K): decoder output."""
+    return f"present.{layer}.{part}"
+
+
+def lora_a_name(slot: str) -> str:
+    """A of a slot, float32 (d_in, r)."""
+    return f"{slot}.lora_A"
+
+
+def lora_scale_name(slot: str) -> str:
+    """The middle of a slot, float32 (r,): y = x W + ((x A) * scale) B."""
+    return f"{slot}.lora_scale"
+
+
+def lora_b_name(slot: str) -> str:
+    """B of a slot, float32 (r, d_out)."""
+    return f"{slot}.lora_B"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A linear layer of the bundle that takes a LoRA.
+
+    name is the layer's path in the Hugging Face model (`encoder.block.0.layer.0.SelfAttention.q`), graph is
+    "encoder" or "decoder": the one that has its inputs. weight_offset is the position in bytes of its
+    float32 (d_in, d_out) weight in `weights.bin`.
+    """
+
+    name: str
+    d_in: int
+    d_out: int
+    graph: str
+    weight_offset: int
+
+    @property
+    def kind(self) -> str:
+        """The last part of the name: q, k, v, o, wi, wi_0, wi_1 or wo."""
+        return self.name.rpartition(".")[2]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What the runtime needs to know of the model."""
+
+    family: str
+    base_model: str
+    vocab_size: int
+    decoder_layers: int
+    heads: int
+    head_size: int
+    decoder_start_token_id: int
+    eos_token_id: int
+    pad_token_id: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`manifest.json`, checked. sha256 has the digest of every other file of the bundle."""
+
+    model: ModelConfig
+    precision: str
+    slots: tuple[Slot, ...]
+    tool_version: str
+    sha256: dict[str, str]
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    def slot_kinds(self) -> list[str]:
+        """The kinds of slots in the bundle, sorted: what `--slots` was."""
+        return sorted({slot.kind for slot in self.slots})
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads and checks a bundle's manifest, and that the bundle's other files are there.
+
+    Raises MissingPathError if the folder is not there, BundleError for everything else that is wrong.
+    """
+    path = folder / MANIFEST
+    if not folder.exists():
+        raise MissingPathError(f"{folder}: no such bundle; make one with `edge-lorahub export SOURCE {folder}`")
+    if not path.is_file():
+        raise BundleError(f"{folder}: not a bundle (no {MANIFEST}); make one with `edge-lorahub export`")
+    try:
+        fields: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: not valid JSON ({error}); export the bundle again") from error
+    version = fields.get("format_version") if isinstance(fields, dict) else None
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"{path}: format version {version}, but this program reads {FORMAT_VERSION}; export the bundle again"
+        )
+    try:
+        manifest = Manifest(
+            model=ModelConfig(**fields["model"]),
+            precision=str(fields["precision"]),
+            slots=tuple(Slot(**slot) for slot in fields["slots"]),
+            tool_version=str(fields["tool_version"]),
+            sha256=dict(fields["sha256"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{path}: a field is missing or wrong ({error}); export the bundle again") from error
+    for name in FILES:
+        if not (folder / name).is_file():
+            raise BundleError(f"{folder}: {name} is missing; export the bundle again")
+    return manifest

@@ -1,0 +1,52 @@
+"""The errors of edge-lorahub: one base class, and twins of the built-ins that callers expect.
+
+Every message is one line that says what was found, where, and what to do.
+"""
+
+
+class EdgeLorahubError(Exception):
+    """The base of every error that edge-lorahub raises on purpose."""
+
+
+class SettingsError(EdgeLorahubError, ValueError):
+    """An option or an argument is out of its range, or two of them contradict each other."""
+
+
+class CheckpointError(EdgeLorahubError, ValueError):
+    """A Hugging Face checkpoint cannot be exported."""
+
+
+class BundleError(EdgeLorahubError, ValueError):
+    """A bundle is missing, incomplete, damaged or of another format version."""
+
+
+class ModuleFileError(EdgeLorahubError, ValueError):
+    """A LoRA module's folder cannot be read, or asks for something that is not supported."""
+
+
+class ModuleMismatchError(EdgeLorahubError, ValueError):
+    """A LoRA module is readable, but does not fit the bundle or its fellow modules."""
+
+
+class ExamplesError(EdgeLorahubError, ValueError):
+    """A file of examples cannot be read, or an example is incomplete."""
+
+
+class MissingPathError(EdgeLorahubError, FileNotFoundError):
+    """A file or folder that was named is not there."""
+
+
+class OutputExistsError(EdgeLorahubError, FileExistsError):
+    """The output folder exists, and overwriting was not asked for or is not safe."""
+
+
+class HubError(EdgeLorahubError, OSError):
+    """Something could not be had from the Hugging Face Hub or its local cache."""
+
+
+class MissingDependencyError(EdgeLorahubError, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+class EdgeLorahubWarning(UserWarning):
+    """Something that is probably not what the user meant, but that does not stop the work."""

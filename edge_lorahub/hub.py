@@ -1,0 +1,77 @@
+"""From what the user names (a local folder or a Hugging Face Hub id) to a local folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from .errors import HubError, MissingPathError
+
+# owner/name or name, as the Hub spells repositories; anything else can only be a path
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
+_CHECKPOINT_FILES = (
+    "config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "spiece.model",
+)  # fmt: skip
+_CONFIG = ("adapter_config.json",)
+_SAFETENSORS = (*_CONFIG, "adapter_model.safetensors")
+_PICKLED = (*_CONFIG, "adapter_model.bin")
+
+
+def checkpoint_folder(source: str | Path, revision: str | None = None) -> Path:
+    """The local folder of a checkpoint, downloaded from the Hub if `source` is not a folder."""
+    return _local(source) or _download(str(source), revision, _CHECKPOINT_FILES)
+
+
+def module_folder(source: str | Path, revision: str | None = None) -> Path:
+    """The local folder of a LoRA module, downloaded from the Hub if `source` is not a folder.
+
+    adapter_model.bin is fetched only where there is no adapter_model.safetensors.
+    """
+    local = _local(source)
+    if local is not None:
+        return local
+    folder = _download(str(source), revision, _SAFETENSORS)
+    if (folder / "adapter_model.safetensors").exists():
+        return folder
+    return _download(str(source), revision, _PICKLED)
+
+
+def _local(source: str | Path) -> Path | None:
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise MissingPathError(f"{path}: a file, where a folder was expected")
+    if isinstance(source, Path) or not _HUB_ID.fullmatch(source):
+        raise MissingPathError(f"{source}: no such folder, and not a Hub id (owner/name)")
+    return None
+
+
+def _download(repository: str, revision: str | None, files: Sequence[str]) -> Path:
+    """Fetches files through huggingface_hub, so HF_HOME, HF_HUB_OFFLINE, HF_TOKEN and its cache apply."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    where = repository if revision is None else f"{repository} at revision {revision}"
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(files)))
+    except GatedRepoError as error:
+        raise HubError(f"{where}: access is restricted; accept its terms on the Hub and set HF_TOKEN") from error
+    except RevisionNotFoundError as error:
+        raise HubError(f"{repository}: no revision {revision} on the Hub") from error
+    except RepositoryNotFoundError as error:
+        raise HubError(f"{where}: neither a local folder nor a repository on the Hub") from error
+    except LocalEntryNotFoundError as error:
+        raise HubError(
+            f"{where}: not a local folder, not in the local Hub cache, and the Hub cannot be reached; "
+            "check the spelling, the connection and HF_HUB_OFFLINE"
+        ) from error
+    except OSError as error:
+        raise HubError(f"{where}: the download failed ({error})") from error

@@ -1,0 +1,120 @@
+"""What a path is: a bundle, an adapter, a module or a checkpoint, and what is worth knowing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .adapter import SIDECAR
+from .contract import FILES, MANIFEST, read_manifest
+from .errors import BundleError, CheckpointError, MissingPathError, ModuleFileError
+from .files import read_json, sha256
+from .hub import module_folder
+from .peft_config import CONFIG
+from .peft_files import load_module
+
+_CHECKPOINT = "config.json"
+
+
+def inspect(source: str | Path, *, check: bool = False) -> dict[str, Any]:
+    """Facts about a path, "kind" first: bundle, adapter, module or checkpoint.
+
+    source is a local folder, or a module's Hub id. check reads everything: a bundle's files against their
+    digests. Raises MissingPathError, HubError, or the error of what is wrong with the thing.
+    """
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        folder = module_folder(source)
+    if (folder / MANIFEST).is_file():
+        return _bundle(folder, check)
+    if (folder / CONFIG).is_file():
+        return _module(folder)
+    if (folder / _CHECKPOINT).is_file():
+        return _checkpoint(folder)
+    raise MissingPathError(
+        f"{folder}: no bundle ({MANIFEST}), adapter or module ({CONFIG}), or checkpoint ({_CHECKPOINT}) in it"
+    )
+
+
+def _bundle(folder: Path, check: bool) -> dict[str, Any]:
+    manifest = read_manifest(folder)
+    if check:
+        for name in FILES:
+            if sha256(folder / name) != manifest.sha256.get(name):
+                raise BundleError(f"{folder / name}: not what the manifest says; export the bundle again")
+    model = manifest.model
+    return {
+        "kind": "bundle",
+        "base model": model.base_model,
+        "family": model.family,
+        "precision": manifest.precision,
+        "decoder layers": model.decoder_layers,
+        "heads": f"{model.heads} of {model.head_size}",
+        "vocabulary": model.vocab_size,
+        "slots": f"{len(manifest.slots)} ({','.join(manifest.slot_kinds())})",
+        "size": _size(folder / name for name in FILES),
+        "made by": f"edge-lorahub {manifest.tool_version}",
+        **({"checked": "all files match their digests"} if check else {}),
+    }
+
+
+def _module(folder: Path) -> dict[str, Any]:
+    module = load_module(folder)
+    parameters = largest = 0
+    idle = True
+    for _, lora in module.loras():
+        parameters += lora.a.size + lora.b.size
+        largest = max(largest, lora.a.shape[0])
+        idle = idle and not lora.b.any()
+        if not (np.isfinite(lora.a).all() and np.isfinite(lora.b).all()):
+            raise ModuleFileError(f"{module.file}: it has numbers that are not finite")
+    ranks = sorted({rank for rank, _, _ in module.shapes.values()})
+    scales = sorted({module.config.scale_of(layer) for layer in module.shapes})
+    facts: dict[str, Any] = {
+        "kind": "module",
+        "base model": module.config.base_model or "not said",
+        "layers": f"{len(module.shapes)} ({','.join(sorted({name.rpartition('.')[2] for name in module.shapes}))})",
+        "rank": ", ".join(map(str, ranks)),
+        "scale": ", ".join(f"{scale:g}" for scale in scales),
+        "parameters": parameters,
+        "file": f"{module.file.name}, {_size([module.file])}",
+        "sha256": module.sha256,
+    }
+    if idle:
+        facts["note"] = "all B are zero: it changes nothing"
+    sidecar = folder / SIDECAR
+    if sidecar.is_file():
+        record = read_json(sidecar, ModuleFileError)
+        facts["kind"] = "adapter"
+        try:
+            facts |= {
+                "made by": record["made_by"],
+                "composition": record["settings"]["composition"],
+                "optimizer": record["optimizer"],
+                "candidates": len(record["trace"]),
+                "examples": record["examples"]["count"],
+                "loss": f"{record['loss']['before']:.4f} before, {record['loss']['after']:.4f} after",
+                "weights": record["weights"],
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModuleFileError(f"{sidecar}: a field is missing or wrong ({error})") from error
+    return facts
+
+
+def _checkpoint(folder: Path) -> dict[str, Any]:
+    fields = read_json(folder / _CHECKPOINT, CheckpointError)
+    weights = sorted(folder.glob("*.safetensors"))
+    names = ("model_type", "d_model", "d_ff", "d_kv", "num_heads", "num_layers", "vocab_size", "feed_forward_proj")
+    return {
+        "kind": "checkpoint",
+        **{name: fields[name] for name in names if name in fields},
+        "weights": f"{len(weights)} safetensors, {_size(weights)}" if weights else "no safetensors",
+        "tokenizer": "tokenizer.json" if (folder / "tokenizer.json").is_file() else "no tokenizer.json",
+    }
+
+
+def _size(files: Iterable[Path]) -> str:
+    return f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB"

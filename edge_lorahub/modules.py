@@ -1,0 +1,137 @@
+"""A set of LoRA modules that are to be composed."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from .contract import Manifest
+from .errors import EdgeLorahubWarning, ModuleMismatchError, SettingsError
+from .peft_files import Module, load_module
+
+
+class Modules(Sequence[Module]):
+    """Modules under distinct names, in the order in which they were named."""
+
+    def __init__(self, modules: Sequence[Module]) -> None:
+        if not modules:
+            raise SettingsError("no modules; name at least one LoRA module")
+        repeated = [name for name, count in Counter(m.name for m in modules).items() if count > 1]
+        if repeated:
+            raise SettingsError(f"two modules are called {repeated[0]!r}; give them different names")
+        self._modules = tuple(modules)
+
+    @classmethod
+    def load(cls, sources: Sequence[str | Path], *, revision: str | None = None) -> Modules:
+        """Reads the modules' settings and checks their files; the matrices stay on disk.
+
+        sources are PEFT folders or Hub ids. A module is called after its folder; folders of the same name
+        (`task-a/checkpoint-10`, `task-b/checkpoint-10`) get as much of their path as tells them apart. Warns
+        about modules whose files are the same, byte for byte. Raises what `load_module` raises.
+        """
+        loaded = cls([load_module(s, name=n, revision=revision) for s, n in zip(sources, _names(sources), strict=True)])
+        loaded._warn_about_copies()
+        return loaded
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __getitem__(self, index: int) -> Module:  # type: ignore[override]  # slices are not needed
+        return self._modules[index]
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules)
+
+    @property
+    def names(self) -> list[str]:
+        return [module.name for module in self._modules]
+
+    def check(self, manifest: Manifest) -> None:
+        """Checks that every module fits a bundle.
+
+        Raises ModuleMismatchError for a layer that is not a slot, or has another shape. Another base model's
+        name is a warning: names are free text, shapes are not.
+        """
+        for module in self._modules:
+            check_fit(module.shapes, str(module.folder), manifest)
+        strangers: dict[str, list[str]] = {}
+        for module in self._modules:
+            base = module.config.base_model
+            if base and _short(base) != _short(manifest.model.base_model):
+                strangers.setdefault(base, []).append(module.name)
+        for base, names in strangers.items():
+            warnings.warn(
+                f"trained on {base!r}, says adapter_config.json, but the bundle is of {manifest.model.base_model!r}: "
+                f"{_some(names)}",
+                EdgeLorahubWarning,
+                stacklevel=2,
+            )
+
+    def _warn_about_copies(self) -> None:
+        by_digest: dict[str, list[str]] = {}
+        for module in self._modules:
+            by_digest.setdefault(module.sha256, []).append(module.name)
+        for names in by_digest.values():
+            if len(names) > 1:
+                warnings.warn(
+                    f"the same file, byte for byte, under several names: {_some(names)}",
+                    EdgeLorahubWarning,
+                    stacklevel=3,
+                )
+
+
+def check_fit(shapes: Mapping[str, tuple[int, int, int]], where: str, manifest: Manifest) -> None:
+    """Checks that layers (name -> (r, d_in, d_out)) are slots of the bundle, and of the same shapes."""
+    slots = {slot.name: slot for slot in manifest.slots}
+    kinds = manifest.slot_kinds()
+    base = manifest.model.base_model
+    for layer, (rank, d_in, d_out) in shapes.items():
+        slot = slots.get(layer)
+        if slot is None:
+            kind = layer.rpartition(".")[2]
+            raise ModuleMismatchError(
+                f"{where}: {layer} is not a slot of the bundle, which has {','.join(kinds)} of {base!r}; "
+                + (
+                    "the module is for another model"
+                    if kind in kinds
+                    else f"export it again with --slots {','.join([*kinds, kind])}"
+                )
+            )
+        for side, found, wanted in (
+            ("A", (rank, d_in), (rank, slot.d_in)),
+            ("B", (d_out, rank), (slot.d_out, rank)),
+        ):
+            if found != wanted:
+                raise ModuleMismatchError(
+                    f"{where}: tensor {layer}.lora_{side} has shape {found}, but the bundle of {base!r} takes "
+                    f"{wanted}; the module is for another model"
+                )
+
+
+def _names(sources: Sequence[str | Path]) -> list[str | None]:
+    """A name for each local folder that is not the only one of its name; None: the default."""
+    paths = [Path(s).expanduser().resolve() if Path(s).expanduser().is_dir() else None for s in sources]
+    names: list[str | None] = []
+    for path in paths:
+        if path is None:
+            names.append(None)
+            continue
+        if paths.count(path) > 1:
+            raise SettingsError(f"{path}: the same module twice")
+        twins = [p for p in paths if p is not None and p != path and p.name == path.name]
+        depth = 1
+        while any(p.parts[-depth:] == path.parts[-depth:] for p in twins):
+            depth += 1
+        names.append("/".join(path.parts[-depth:]))
+    return names
+
+
+def _short(base_model: str) -> str:
+    return base_model.replace("\\", "/").rstrip("/").rpartition("/")[2].lower()
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

@@ -1,0 +1,183 @@
+"""A LoRA module on disk: a PEFT folder of adapter_config.json and the matrices."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import EdgeLorahubWarning, MissingPathError, ModuleFileError
+from .files import sha256
+from .hub import module_folder
+from .peft_config import CONFIG, TASK_TYPE, LoraConfig, read_lora_config
+from .tensors import Float32, open_tensors
+from .torch_zip import read_state_dict
+
+SAFETENSORS = "adapter_model.safetensors"
+PICKLED = "adapter_model.bin"
+_KEY = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<side>[AB])(?:\.(?P<adapter>\w+))?\.weight")
+
+
+@dataclass(frozen=True)
+class Lora:
+    """One linear layer's pair: A float32 (r, d_in), B float32 (d_out, r), delta = scale * B A."""
+
+    a: Float32
+    b: Float32
+    scale: float
+
+
+@dataclass(frozen=True)
+class Module:
+    """A LoRA module: its settings read and its tensors' shapes checked against them, the tensors still on disk.
+
+    shapes maps each linear layer to (r, d_in, d_out). name is for the user's eyes; sha256 is the digest of the
+    file of tensors.
+    """
+
+    name: str
+    folder: Path
+    config: LoraConfig
+    file: Path
+    sha256: str
+    shapes: Mapping[str, tuple[int, int, int]]
+
+    def loras(self) -> Iterator[tuple[str, Lora]]:
+        """Reads the matrices: (linear layer, pair), in the order of `shapes`."""
+        with _open(self.file) as tensors:
+            for layer, pair in _pairs(self.file, tensors.names).items():
+                yield layer, Lora(tensors.read(pair["A"]), tensors.read(pair["B"]), self.config.scale_of(layer))
+
+
+def load_module(source: str | Path, *, name: str | None = None, revision: str | None = None) -> Module:
+    """Reads a module's settings and the shapes of its tensors.
+
+    source is a PEFT folder or a Hub id; the default name is the folder's (or the id). Raises ModuleFileError,
+    MissingPathError or HubError. Warns about settings that are unknown here.
+    """
+    folder = module_folder(source, revision)
+    config = read_lora_config(folder)
+    file = next((folder / f for f in (SAFETENSORS, PICKLED) if (folder / f).is_file()), None)
+    if file is None:
+        raise MissingPathError(f"{folder}: neither {SAFETENSORS} nor {PICKLED} is there; is the module complete?")
+    if config.unknown_fields:
+        warnings.warn(
+            f"{config.path}: unknown settings are ignored: {', '.join(config.unknown_fields)}",
+            EdgeLorahubWarning,
+            stacklevel=2,
+        )
+    if name is None:
+        name = folder.resolve().name if Path(source).expanduser().is_dir() else str(source)
+    return Module(name, folder, config, file, sha256(file), _shapes(file, config))
+
+
+def _shapes(file: Path, config: LoraConfig) -> dict[str, tuple[int, int, int]]:
+    shapes = {}
+    with _open(file) as tensors:
+        for layer, pair in _pairs(file, tensors.names).items():
+            if not config.targets(layer):
+                raise ModuleFileError(
+                    f"{file}: tensor {pair['A']} is there, but {CONFIG} does not target that layer "
+                    "(target_modules, exclude_modules, layers_to_transform), so peft would ignore it; "
+                    "mend the settings"
+                )
+            a, b = tensors.shape(pair["A"]), tensors.shape(pair["B"])
+            rank = config.rank_of(layer)
+            for key, shape, axis in ((pair["A"], a, 0), (pair["B"], b, 1)):
+                if len(shape) != 2 or shape[axis] != rank:
+                    raise ModuleFileError(
+                        f"{file}: tensor {key} has shape {shape}, but {CONFIG} says rank {rank} "
+                        f"(dimension {axis} of two)"
+                    )
+            shapes[layer] = (rank, a[1], b[0])
+    return shapes
+
+
+def _pairs(file: Path, names: list[str]) -> dict[str, dict[str, str]]:
+    """The tensors by linear layer and side, from either spelling of the keys."""
+    pairs: dict[str, dict[str, str]] = {}
+    adapters = set()
+    for name in names:
+        match = _KEY.fullmatch(name)
+        if match is None:
+            what = "DoRA" if "lora_magnitude_vector" in name else "not the A or B of a linear layer's LoRA"
+            raise ModuleFileError(f"{file}: tensor {name} is not supported: {what}")
+        adapters.add(match["adapter"])
+        pairs.setdefault(match["layer"], {})[match["side"]] = name
+    if not pairs:
+        raise ModuleFileError(f"{file}: no tensors in it")
+    if len(adapters) > 1:
+        raise ModuleFileError(
+            f"{file}: tensors of several adapters ({', '.join(map(str, sorted(map(str, adapters))))})"
+        )
+    for layer, pair in pairs.items():
+        if len(pair) == 1:
+            raise ModuleFileError(f"{file}: {layer} has lora_{next(iter(pair))} only; is the file complete?")
+    return pairs
+
+
+class _StateDict:
+    """A state dict in memory, with the reading half of TensorFile."""
+
+    def __init__(self, tensors: dict[str, Float32]) -> None:
+        self._tensors = tensors
+        self.names = list(tensors)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._tensors[name].shape
+
+    def read(self, name: str) -> Float32:
+        return self._tensors[name]
+
+
+@contextmanager
+def _open(file: Path) -> Iterator[Any]:
+    if file.name == PICKLED:
+        yield _StateDict(read_state_dict(file))
+    else:
+        with open_tensors(file, ModuleFileError) as tensors:
+            yield tensors
+
+
+def write_peft(folder: Path, base_model: str, loras: Mapping[str, Lora]) -> None:
+    """Writes a PEFT folder that `peft.PeftModel.from_pretrained` loads.
+
+    The scale of each pair goes into its B, so that lora_alpha = r everywhere.
+    """
+    from safetensors.numpy import save
+
+    tensors: dict[str, Float32] = {}
+    for layer, lora in loras.items():
+        tensors[f"base_model.model.{layer}.lora_A.weight"] = np.ascontiguousarray(lora.a)
+        tensors[f"base_model.model.{layer}.lora_B.weight"] = np.ascontiguousarray(lora.b * np.float32(lora.scale))
+    ranks = {layer: lora.a.shape[0] for layer, lora in loras.items()}
+    rank = max(ranks.values())
+    # anchored, because peft matches these as regular expressions at the end of a layer's name
+    pattern = {re.escape(layer): r for layer, r in ranks.items() if r != rank}
+    settings = {
+        "peft_type": "LORA",
+        "task_type": TASK_TYPE,
+        "base_model_name_or_path": base_model,
+        "r": rank,
+        "lora_alpha": rank,
+        "rank_pattern": pattern,
+        "alpha_pattern": pattern,
+        "target_modules": sorted(loras),
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "modules_to_save": None,
+        "use_rslora": False,
+        "use_dora": False,
+    }
+    (folder / SAFETENSORS).write_bytes(save(tensors, metadata={"format": "pt"}))
+    (folder / CONFIG).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,183 @@
+"""ONNX Runtime: the sessions of a bundle, and runs whose inputs and outputs are bound without copies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from .contract import (
+    ATTENTION_MASK,
+    DECODER,
+    ENCODER,
+    INPUT_IDS,
+    LOGITS,
+    TOKENIZER,
+    Manifest,
+    cross_name,
+    past_name,
+    present_name,
+    read_manifest,
+)
+from .errors import BundleError, SettingsError
+from .stack import LoraInputs
+from .tokens import Ids, Tokens
+
+Float32 = NDArray[np.float32]
+_DEVICE = "cpu"
+_PARTS = ("key", "value")
+
+
+def default_threads() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Model:
+    """A loaded bundle: two sessions and a tokenizer. Never changes, so several threads may use it."""
+
+    def __init__(self, folder: str | Path, *, threads: int | None = None) -> None:
+        self.folder = Path(folder)
+        self.threads = default_threads() if threads is None else threads
+        if self.threads < 1:
+            raise SettingsError(f"threads must be at least 1, got {threads}")
+        self.manifest: Manifest = read_manifest(self.folder)
+        self.tokens = Tokens(self.folder / TOKENIZER, self.manifest.model)
+        self.encoder = self._session(ENCODER)
+        self.decoder = self._session(DECODER)
+
+    def _session(self, name: str) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        path = self.folder / name
+        try:
+            return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            reason = str(error).replace("\n", " ")
+            raise BundleError(f"{path}: cannot be loaded ({reason}); export the bundle again") from error
+
+
+def load(bundle: str | Path, *, threads: int | None = None) -> Model:
+    """Loads a bundle for use on `threads` threads (None: all processors).
+
+    Raises MissingPathError, BundleError or SettingsError.
+    """
+    return Model(bundle, threads=threads)
+
+
+def _value(array: NDArray[Any]) -> ort.OrtValue:
+    """An OrtValue on the array's own memory: what NumPy writes there, the next run reads."""
+    return ort.OrtValue.ortvalue_from_numpy(array)
+
+
+class Encoded:
+    """A batch of source texts after the encoder: the cross-attention's keys and values, and the mask.
+
+    Bound once; `run` encodes again with whatever the LoRA inputs hold by then.
+    """
+
+    def __init__(self, runner: Runner, ids: Ids, mask: Ids) -> None:
+        config = runner.model.manifest.model
+        batch, length = ids.shape
+        self.batch = batch
+        self.mask = _value(mask)
+        shape = (batch, config.heads, length, config.head_size)
+        self.cross = {
+            cross_name(layer, part): _value(np.empty(shape, np.float32))
+            for layer in range(config.decoder_layers)
+            for part in _PARTS
+        }
+        self._session = runner.model.encoder
+        self._ids = _value(ids)  # held: a binding does not keep what it is bound to
+        self._binding = runner.bind(self._session, {INPUT_IDS: self._ids, ATTENTION_MASK: self.mask})
+        for name, value in self.cross.items():
+            self._binding.bind_ortvalue_output(name, value)
+
+    def run(self) -> None:
+        self._session.run_with_iobinding(self._binding)
+
+
+class Scoring:
+    """Teacher forcing on a fixed batch: after `run`, `logits` float32 (B, S, V) are those of the label positions."""
+
+    def __init__(self, runner: Runner, ids: Ids, mask: Ids, labels: Ids) -> None:
+        config = runner.model.manifest.model
+        batch, length = labels.shape
+        self._encoded = Encoded(runner, ids, mask)
+        # the decoder reads the labels one step late
+        shifted = np.full_like(labels, config.decoder_start_token_id)
+        shifted[:, 1:] = labels[:, :-1]
+        self.logits: Float32 = np.empty((batch, length, config.vocab_size), np.float32)
+        self._held = [_value(shifted), _value(self.logits)]
+        empty = _value(np.empty((batch, config.heads, 0, config.head_size), np.float32))
+        past = {past_name(layer, part): empty for layer in range(config.decoder_layers) for part in _PARTS}
+        self._session = runner.model.decoder
+        self._binding = runner.bind(
+            self._session,
+            {INPUT_IDS: self._held[0], ATTENTION_MASK: self._encoded.mask, **self._encoded.cross, **past},
+        )
+        self._binding.bind_ortvalue_output(LOGITS, self._held[1])
+        self._past = past
+
+    def run(self) -> None:
+        self._encoded.run()
+        self._session.run_with_iobinding(self._binding)
+
+
+class Decoding:
+    """Step-by-step decoding of an encoded batch, with the keys and values of the past kept by ONNX Runtime."""
+
+    def __init__(self, runner: Runner, encoded: Encoded) -> None:
+        config = runner.model.manifest.model
+        self._config = config
+        self._session = runner.model.decoder
+        self._encoded = encoded
+        self._binding = runner.bind(self._session, {ATTENTION_MASK: encoded.mask, **encoded.cross})
+        empty = _value(np.empty((encoded.batch, config.heads, 0, config.head_size), np.float32))
+        self._past = [empty] * (config.decoder_layers * len(_PARTS))
+        self._outputs = [LOGITS, *self._names(present_name)]
+
+    def step(self, ids: Ids) -> Float32:
+        """One token a sequence, ids (B, 1) -> logits float32 (B, V)."""
+        held = _value(ids)
+        self._binding.bind_ortvalue_input(INPUT_IDS, held)
+        for name, value in zip(self._names(past_name), self._past, strict=True):
+            self._binding.bind_ortvalue_input(name, value)
+        self._binding.clear_binding_outputs()
+        for name in self._outputs:
+            self._binding.bind_output(name, _DEVICE)
+        self._session.run_with_iobinding(self._binding)
+        logits, *self._past = self._binding.get_outputs()
+        result: Float32 = logits.numpy()[:, -1]
+        return result
+
+    def _names(self, name: Any) -> Iterable[str]:
+        return (name(layer, part) for layer in range(self._config.decoder_layers) for part in _PARTS)
+
+
+class Runner:
+    """A model with one set of LoRA inputs. For one thread; what it makes is bound to those inputs' memory."""
+
+    def __init__(self, model: Model, inputs: LoraInputs) -> None:
+        self.model = model
+        self.inputs = inputs
+        self._lora = {name: _value(array) for name, array in inputs.arrays.items()}
+        self._wanted = {
+            session: [i.name for i in session.get_inputs() if i.name in self._lora]
+            for session in (model.encoder, model.decoder)
+        }
+
+    def bind(self, session: ort.InferenceSession, values: dict[str, ort.OrtValue]) -> ort.IOBinding:
+        binding = session.io_binding()
+        for name in self._wanted[session]:
+            binding.bind_ortvalue_input(name, self._lora[name])
+        for name, value in values.items():
+            binding.bind_ortvalue_input(name, value)
+        return binding

@@ -1,0 +1,170 @@
+"""N modules, checked against a bundle, laid out for the merge kernels and for the graphs' inputs.
+
+A stack is shared and never changes; `LoraInputs` are what one worker composes into: a small buffer of its
+own, and for every slot the three arrays that the graphs read, which are views of the buffer and the stack.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compose import compose_exact, compose_paper
+from .contract import Slot, lora_a_name, lora_b_name, lora_scale_name
+from .errors import EdgeLorahubWarning, ModuleFileError
+from .peft_files import Lora
+
+Float32 = NDArray[np.float32]
+COMPOSITIONS = ("exact", "paper")
+
+
+class LoraSource(Protocol):
+    """What a stack is made of: a Module, or an Adapter."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, int, int]]:
+        """Linear layer -> (r, d_in, d_out)."""
+        ...
+
+    def loras(self) -> Iterable[tuple[str, Lora]]: ...
+
+
+class LoraInputs:
+    """The graphs' LoRA inputs, and the kernel that writes a candidate into them.
+
+    arrays maps input names to float32 arrays whose memory stays where it is. compose(w) takes weights (N,)
+    and writes in place. Not for two threads at once: ask the stack for one a thread.
+    """
+
+    def __init__(self, arrays: Mapping[str, Float32], compose: Callable[[Float32], None]) -> None:
+        self.arrays = arrays
+        self._compose = compose
+
+    def compose(self, weights: NDArray[np.float64]) -> None:
+        self._compose(weights.astype(np.float32))
+
+    def lora(self, slot: Slot) -> Lora:
+        """What a slot holds now, as a PEFT pair; columns whose weight is zero are left out."""
+        a, b = self.arrays[lora_a_name(slot.name)], self.arrays[lora_b_name(slot.name)]
+        scale = self.arrays[lora_scale_name(slot.name)]
+        used = np.flatnonzero(scale)
+        return Lora(a[:, used].T.copy(), (scale[used, None] * b[used]).T.copy(), 1.0)
+
+
+class Stack(Protocol):
+    """What `PaperStack` and `ExactStack` have in common."""
+
+    @property
+    def slots(self) -> tuple[Slot, ...]: ...
+
+    def inputs(self) -> LoraInputs: ...
+
+
+class PaperStack:
+    """All modules as rows of one (N, P) matrix: for each slot A (d_in, r) and B (r, d_out), r the largest rank.
+
+    Modules of a smaller rank are padded with zeros, and so is a slot that a module lacks.
+    """
+
+    def __init__(self, sources: Sequence[LoraSource], slots: Sequence[Slot]) -> None:
+        self.slots = tuple(slots)
+        self._ranks = [max((_rank(source, slot) for source in sources), default=0) for slot in slots]
+        self._offsets = np.concatenate(
+            [[0], np.cumsum([r * (s.d_in + s.d_out) for r, s in zip(self._ranks, slots, strict=True)])]
+        ).astype(int)
+        self.matrix: Float32 = np.zeros((len(sources), int(self._offsets[-1])), np.float32)
+        where = {slot.name: index for index, slot in enumerate(slots)}
+        for row, source in zip(self.matrix, sources, strict=True):
+            for layer, lora in _checked(source):
+                a, b = self._views(row, where[layer])
+                rank = len(lora.a)
+                a[:, :rank] = lora.a.T
+                np.multiply(lora.b.T, np.float32(lora.scale), out=b[:rank])
+
+    def inputs(self) -> LoraInputs:
+        buffer: Float32 = np.zeros(self.matrix.shape[1], np.float32)
+        arrays: dict[str, Float32] = {}
+        for index, slot in enumerate(self.slots):
+            arrays[lora_a_name(slot.name)], arrays[lora_b_name(slot.name)] = self._views(buffer, index)
+            arrays[lora_scale_name(slot.name)] = np.ones(self._ranks[index], np.float32)
+        return LoraInputs(arrays, lambda weights: compose_paper(weights, self.matrix, buffer))
+
+    def _views(self, row: Float32, index: int) -> tuple[Float32, Float32]:
+        slot, rank, start = self.slots[index], self._ranks[index], self._offsets[index]
+        middle, end = start + slot.d_in * rank, self._offsets[index + 1]
+        return row[start:middle].reshape(slot.d_in, rank), row[middle:end].reshape(rank, slot.d_out)
+
+
+class ExactStack:
+    """For each slot the A's of all modules side by side, (d_in, R), and the B's stacked, (R, d_out).
+
+    R is the sum of the ranks of the modules that have the slot.
+    """
+
+    def __init__(self, sources: Sequence[LoraSource], slots: Sequence[Slot]) -> None:
+        self.slots = tuple(slots)
+        self._count = len(sources)
+        owners: list[NDArray[np.intp]] = [
+            np.repeat(np.arange(len(sources)), [_rank(source, slot) for source in sources]) for slot in slots
+        ]
+        self._starts = np.concatenate([[0], np.cumsum([len(o) for o in owners])]).astype(int)
+        self._owners: NDArray[np.intp] = np.concatenate([np.empty(0, np.intp), *owners])
+        self._a: list[Float32] = [np.empty((s.d_in, len(o)), np.float32) for s, o in zip(slots, owners, strict=True)]
+        self._b: list[Float32] = [np.empty((len(o), s.d_out), np.float32) for s, o in zip(slots, owners, strict=True)]
+        where = {slot.name: index for index, slot in enumerate(slots)}
+        filled = [0] * len(slots)
+        for source in sources:
+            for layer, lora in _checked(source):
+                index = where[layer]
+                columns = slice(filled[index], filled[index] + len(lora.a))
+                self._a[index][:, columns] = lora.a.T
+                np.multiply(lora.b.T, np.float32(lora.scale), out=self._b[index][columns])
+                filled[index] = columns.stop
+
+    def inputs(self) -> LoraInputs:
+        buffer: Float32 = np.zeros(len(self._owners), np.float32)
+        arrays: dict[str, Float32] = {}
+        for index, slot in enumerate(self.slots):
+            arrays[lora_a_name(slot.name)], arrays[lora_b_name(slot.name)] = self._a[index], self._b[index]
+            arrays[lora_scale_name(slot.name)] = buffer[self._starts[index] : self._starts[index + 1]]
+        if not self._count:
+            return LoraInputs(arrays, lambda weights: None)
+        return LoraInputs(arrays, lambda weights: compose_exact(weights, self._owners, buffer))
+
+
+def make_stack(sources: Sequence[LoraSource], slots: Sequence[Slot], composition: str) -> Stack:
+    """A stack for a composition of COMPOSITIONS."""
+    return (ExactStack if composition == "exact" else PaperStack)(sources, slots)
+
+
+def plain_inputs(slots: Sequence[Slot]) -> LoraInputs:
+    """The inputs of the plain model: every rank is 0."""
+    return ExactStack([], slots).inputs()
+
+
+def _rank(source: LoraSource, slot: Slot) -> int:
+    return source.shapes.get(slot.name, (0, 0, 0))[0]
+
+
+def _checked(source: LoraSource) -> Iterable[tuple[str, Lora]]:
+    """A source's pairs; refuses numbers that are not finite, and warns of a module that does nothing."""
+    idle = True
+    for layer, lora in source.loras():
+        for side, matrix in (("A", lora.a), ("B", lora.b)):
+            if not np.isfinite(matrix).all():
+                raise ModuleFileError(f"{source.name}: {layer}.lora_{side} has numbers that are not finite")
+        idle = idle and not lora.b.any()
+        yield layer, lora
+    if idle:
+        warnings.warn(
+            f"{source.name}: all of its B are zero, so it changes nothing (saved before training?)",
+            EdgeLorahubWarning,
+            stacklevel=4,
+        )

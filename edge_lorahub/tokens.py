@@ -1,0 +1,81 @@
+"""Texts to token ids and back, and batches of similar length."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from .contract import ModelConfig
+from .errors import BundleError, EdgeLorahubWarning
+
+Ids = NDArray[np.int64]
+
+# A batch may have a quarter more padded tokens than tokens, and this many padded tokens in all, so that the
+# attention's scores (heads x length^2 a text) stay small.
+_PADDING = 1.25
+_LARGEST_BATCH = 4096
+
+
+class Tokens:
+    """A bundle's tokenizer. Every encoded text ends with the end token."""
+
+    def __init__(self, path: Path, config: ModelConfig) -> None:
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:
+            raise BundleError(f"{path}: not a tokenizer file ({error}); export the bundle again") from error
+        self._eos = config.eos_token_id
+        self._pad = config.pad_token_id
+
+    def encode(self, texts: Sequence[str], limit: int) -> list[Ids]:
+        """Token ids, one array a text. A text of more than `limit` tokens is cut, with a warning.
+
+        As transformers does it, what is kept of a longer text is its start, and the end token.
+        """
+        result = []
+        for number, encoding in enumerate(self._tokenizer.encode_batch(list(texts)), 1):
+            ids = np.array(encoding.ids, np.int64)
+            if len(ids) > limit:
+                warnings.warn(
+                    f"text {number} has {len(ids)} tokens and is cut to {limit}", EdgeLorahubWarning, stacklevel=3
+                )
+                ids = np.append(ids[: limit - 1], self._eos)
+            result.append(ids)
+        return result
+
+    def decode(self, ids: Sequence[Ids]) -> list[str]:
+        """Texts without special tokens."""
+        return list(self._tokenizer.decode_batch([row.tolist() for row in ids], skip_special_tokens=True))
+
+    def pad(self, rows: Sequence[Ids]) -> tuple[Ids, Ids]:
+        """Rows of different lengths -> ids and mask, both int64 (B, longest)."""
+        longest = max(len(row) for row in rows)
+        ids = np.full((len(rows), longest), self._pad, np.int64)
+        mask = np.zeros_like(ids)
+        for index, row in enumerate(rows):
+            ids[index, : len(row)] = row
+            mask[index, : len(row)] = 1
+        return ids, mask
+
+
+def buckets(lengths: Sequence[int], *, largest: int | None = None) -> list[list[int]]:
+    """Groups texts by length, so that little of a batch is padding; each group has positions in `lengths`.
+
+    `largest` bounds the texts in a group.
+    """
+    groups: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        group = groups[-1] if groups else []
+        padded = lengths[index] * (len(group) + 1)
+        real = sum(lengths[i] for i in group) + lengths[index]
+        fits = group and padded <= _PADDING * real and padded <= _LARGEST_BATCH
+        if fits and (largest is None or len(group) < largest):
+            group.append(index)
+        else:
+            groups.append([index])
+    return groups

@@ -1,0 +1,5 @@
+"""The exporter: a Hugging Face checkpoint in, a bundle out, without PyTorch."""
+
+from .bundle import export
+
+__all__ = ["export"]

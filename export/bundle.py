@@ -1,0 +1,79 @@
+"""The whole export: a checkpoint's folder or Hub id in, a bundle's folder out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_lorahub import __version__
+from edge_lorahub.contract import DECODER, ENCODER, MANIFEST, TOKENIZER, WEIGHTS, Manifest, ModelConfig
+from edge_lorahub.errors import SettingsError
+from edge_lorahub.files import output_folder, sha256
+from edge_lorahub.hub import checkpoint_folder
+
+from .checkpoint import Checkpoint
+from .graph import WeightFile
+from .t5_config import T5Config, read_t5_config
+from .t5_graphs import T5Graphs
+from .tokenizer import write_tokenizer
+
+DEFAULT_SLOTS = ("q", "v")
+
+
+def export(
+    source: str | Path,
+    out: str | Path,
+    *,
+    slots: Sequence[str] = DEFAULT_SLOTS,
+    revision: str | None = None,
+    force: bool = False,
+) -> Manifest:
+    """Writes a bundle from a Hugging Face checkpoint.
+
+    source is a local folder or a Hub id, slots the kinds of linear layers that take a LoRA (of q, k, v, o,
+    wi, wi_0, wi_1, wo, as far as the family has them). Raises CheckpointError, SettingsError,
+    MissingPathError, MissingDependencyError, OutputExistsError or HubError; `out` appears only when it is
+    complete.
+    """
+    out = Path(out)
+    folder = checkpoint_folder(source, revision)
+    config = read_t5_config(folder)
+    _check_slots(slots, config)
+    with output_folder(out, force=force, marker=MANIFEST) as work, Checkpoint(folder) as checkpoint:
+        write_tokenizer(folder, work / TOKENIZER, config)
+        weights = WeightFile(work / WEIGHTS)
+        try:
+            graphs = T5Graphs(config, checkpoint, weights, slots)
+            graphs.encoder().save(work / ENCODER)
+            graphs.decoder().save(work / DECODER)
+        finally:
+            digest = weights.close()
+        manifest = Manifest(
+            model=ModelConfig(
+                family=config.model_type,
+                base_model=config.name or str(source),
+                vocab_size=config.vocab_size,
+                decoder_layers=config.num_decoder_layers,
+                heads=config.num_heads,
+                head_size=config.d_kv,
+                decoder_start_token_id=config.decoder_start_token_id,
+                eos_token_id=config.eos_token_id,
+                pad_token_id=config.pad_token_id,
+            ),
+            precision="fp32",
+            slots=tuple(graphs.slots),
+            tool_version=__version__,
+            sha256={WEIGHTS: digest} | {name: sha256(work / name) for name in (ENCODER, DECODER, TOKENIZER)},
+        )
+        (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
+
+
+def _check_slots(slots: Sequence[str], config: T5Config) -> None:
+    if not slots:
+        raise SettingsError(f"no slots; name at least one of {', '.join(config.slot_kinds)}")
+    unknown = [slot for slot in slots if slot not in config.slot_kinds]
+    if unknown:
+        raise SettingsError(
+            f"unknown slot {', '.join(map(repr, unknown))}; this checkpoint has {', '.join(config.slot_kinds)}"
+        )

@@ -1,0 +1,81 @@
+"""A Hugging Face checkpoint folder: one safetensors file or a sharded index, read tensor by tensor."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from edge_lorahub.errors import CheckpointError, MissingPathError
+from edge_lorahub.files import read_json
+from edge_lorahub.tensors import Float32, TensorFile, open_tensors
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+class Checkpoint:
+    """The tensors of a checkpoint folder, as a context manager.
+
+    Only the tensors that are asked for are read, one at a time, so that the memory in use is that of the
+    largest tensor and not that of the checkpoint.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._stack = ExitStack()
+        self._where: dict[str, TensorFile] = {}
+
+    def __enter__(self) -> Checkpoint:
+        with self._stack:
+            for path, names in self._files().items():
+                tensors = self._stack.enter_context(open_tensors(path, CheckpointError))
+                for name in tensors.names if names is None else names:
+                    if name not in tensors.names:
+                        raise CheckpointError(
+                            f"{path}: tensor {name} is missing, though {INDEX} says it is there; "
+                            "download the checkpoint again"
+                        )
+                    self._where[name] = tensors
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._stack.__exit__(kind, value, trace)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._where
+
+    def read(self, name: str, shape: tuple[int, ...]) -> Float32:
+        """One tensor as float32, after a check of its shape."""
+        if name not in self._where:
+            raise CheckpointError(f"{self.folder}: tensor {name} is missing; is the checkpoint complete?")
+        found = self._where[name].shape(name)
+        if found != shape:
+            raise CheckpointError(
+                f"{self._where[name].path}: tensor {name} has shape {found}, but config.json asks for {shape}"
+            )
+        return self._where[name].read(name)
+
+    def _files(self) -> dict[Path, list[str] | None]:
+        """Each safetensors file with the tensors to take from it (None: all)."""
+        if (self.folder / SINGLE).is_file():
+            return {self.folder / SINGLE: None}
+        if (self.folder / INDEX).is_file():
+            weight_map = read_json(self.folder / INDEX, CheckpointError).get("weight_map")
+            if not isinstance(weight_map, dict) or not weight_map:
+                raise CheckpointError(f"{self.folder / INDEX}: no weight_map; download the checkpoint again")
+            files: dict[Path, list[str] | None] = {}
+            for name, file in weight_map.items():
+                names = files.setdefault(self.folder / str(file), [])
+                assert names is not None
+                names.append(name)
+            return files
+        if (self.folder / "pytorch_model.bin").is_file():
+            raise CheckpointError(
+                f"{self.folder}: only pytorch_model.bin; convert it to safetensors "
+                "(transformers: from_pretrained, then save_pretrained)"
+            )
+        raise MissingPathError(f"{self.folder}: neither {SINGLE} nor {INDEX} is there; is it a checkpoint?")

@@ -1,0 +1,273 @@
+"""The encoder and decoder graphs of T5 1.0, T5 1.1 (Flan-T5) and mT5.
+
+What the graphs compute is transformers' T5ForConditionalGeneration: RMS norms before each layer, unscaled
+dot-product attention with a relative position bias shared by all layers of a stack, and a feed-forward that
+is gated or not. The cross-attention's keys and values belong to the encoder graph, where they are computed
+once a sequence and not once a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from edge_lorahub.contract import (
+    ATTENTION_MASK,
+    INPUT_IDS,
+    LOGITS,
+    Slot,
+    cross_name,
+    lora_a_name,
+    lora_b_name,
+    lora_scale_name,
+    past_name,
+    present_name,
+)
+from edge_lorahub.tensors import Float32
+
+from .checkpoint import Checkpoint
+from .graph import MICROSOFT, Graph, WeightFile
+from .t5_config import T5Config
+
+EMBEDDING = "shared.weight"
+# Added to a score it makes the softmax's term zero. Finite: a row that is masked everywhere stays a number.
+MASKED = float(np.finfo(np.float32).min)
+
+
+def relative_buckets(
+    distance: NDArray[np.int64], *, bidirectional: bool, buckets: int, max_distance: int
+) -> NDArray[np.int64]:
+    """The bucket of each distance `key position - query position`; of the same shape as distance.
+
+    Raffel et al., arXiv 1910.10683, section 2.1, in the arithmetic (float32) of the reference
+    implementation: half of the buckets are exact, the others grow logarithmically up to max_distance.
+    """
+    result = np.zeros_like(distance)
+    if bidirectional:
+        buckets //= 2
+        result += (distance > 0) * buckets
+        distance = np.abs(distance)
+    else:
+        distance = np.maximum(-distance, 0)
+    exact = buckets // 2
+    ratio = np.maximum(distance, 1).astype(np.float32) / np.float32(exact)
+    growth = np.log(ratio) / np.float32(np.log(max_distance / exact)) * np.float32(buckets - exact)
+    large = np.minimum(exact + growth.astype(np.int64), buckets - 1)
+    result += np.where(distance < exact, distance, large)
+    return result
+
+
+class T5Graphs:
+    """Writes the two graphs of one checkpoint; `slots` lists the slots met so far."""
+
+    def __init__(self, config: T5Config, checkpoint: Checkpoint, weights: WeightFile, kinds: Iterable[str]) -> None:
+        self.slots: list[Slot] = []
+        self._config = config
+        self._checkpoint = checkpoint
+        self._weights = weights
+        self._kinds = frozenset(kinds)
+
+    def encoder(self) -> Graph:
+        """input_ids, attention_mask -> the cross-attention keys and values of every decoder layer."""
+        config = self._config
+        g = Graph("encoder", self._weights)
+        ids = g.input(INPUT_IDS, ("B", "T"), TensorProto.INT64)
+        mask = g.op("Cast", [g.input(ATTENTION_MASK, ("B", "T"), TensorProto.INT64)], to=TensorProto.INT32)
+        length = self._dimension(g, ids, 1)
+        bias = self._position_bias(g, "encoder", g.constant(0), length)
+        stream = _Stream(g, self._embed(g, ids), config.layer_norm_epsilon)
+        for layer in range(config.num_layers):
+            block = f"encoder.block.{layer}.layer"
+            x = stream.norm(self._plain(g, f"{block}.0.layer_norm.weight", config.d_model))
+            q, k, v = (self._linear(g, x, f"{block}.0.SelfAttention.{part}") for part in "qkv")
+            y = self._attention(g, [q, k, v, "", mask, bias])[0]
+            stream.add(self._linear(g, y, f"{block}.0.SelfAttention.o"))
+            self._feed_forward(g, stream, f"{block}.1")
+        x = stream.norm(self._plain(g, "encoder.final_layer_norm.weight", config.d_model))
+        for layer in range(config.num_decoder_layers):
+            for part, name in (("k", "key"), ("v", "value")):
+                y = self._linear(g, x, f"decoder.block.{layer}.layer.1.EncDecAttention.{part}")
+                y = g.op("Reshape", [y, g.constant([0, 0, config.num_heads, config.d_kv])])
+                y = g.op("Transpose", [y], perm=[0, 2, 1, 3])
+                g.output(y, cross_name(layer, name), ("B", config.num_heads, "T", config.d_kv))
+        return g
+
+    def decoder(self) -> Graph:
+        """ids, past and cross keys and values -> logits, present keys and values."""
+        config = self._config
+        heads, size = config.num_heads, config.d_kv
+        g = Graph("decoder", self._weights)
+        ids = g.input(INPUT_IDS, ("B", "S"), TensorProto.INT64)
+        mask = g.op("Cast", [g.input(ATTENTION_MASK, ("B", "T"), TensorProto.INT64)], to=TensorProto.INT32)
+        for layer in range(config.num_decoder_layers):
+            for part in ("key", "value"):
+                g.input(past_name(layer, part), ("B", heads, "P", size))
+                g.input(cross_name(layer, part), ("B", heads, "T", size))
+        past = self._dimension(g, past_name(0, "key"), 2)
+        bias = self._position_bias(g, "decoder", past, self._dimension(g, ids, 1))
+        stream = _Stream(g, self._embed(g, ids), config.layer_norm_epsilon)
+        for layer in range(config.num_decoder_layers):
+            block = f"decoder.block.{layer}.layer"
+            x = stream.norm(self._plain(g, f"{block}.0.layer_norm.weight", config.d_model))
+            q, k, v = (self._linear(g, x, f"{block}.0.SelfAttention.{part}") for part in "qkv")
+            pasts = [past_name(layer, part) for part in ("key", "value")]
+            presents = [present_name(layer, part) for part in ("key", "value")]
+            y = self._attention(g, [q, k, v, "", "", bias, *pasts], presents)[0]
+            stream.add(self._linear(g, y, f"{block}.0.SelfAttention.o"))
+            x = stream.norm(self._plain(g, f"{block}.1.layer_norm.weight", config.d_model))
+            q = self._linear(g, x, f"{block}.1.EncDecAttention.q")
+            y = self._attention(g, [q, cross_name(layer, "key"), cross_name(layer, "value"), "", mask])[0]
+            stream.add(self._linear(g, y, f"{block}.1.EncDecAttention.o"))
+            self._feed_forward(g, stream, f"{block}.2")
+        x = stream.norm(self._plain(g, "decoder.final_layer_norm.weight", config.d_model))
+        g.output(self._head(g, x), LOGITS, ("B", "S", config.vocab_size))
+        for layer in range(config.num_decoder_layers):
+            for part in ("key", "value"):
+                g.declare_output(present_name(layer, part), ("B", heads, "P + S", size))
+        return g
+
+    def _embed(self, g: Graph, ids: str) -> str:
+        config = self._config
+        return g.op("Gather", [self._plain(g, EMBEDDING, config.vocab_size, config.d_model), ids])
+
+    def _head(self, g: Graph, x: str) -> str:
+        config = self._config
+        if config.scaled_head:
+            x = g.op("Mul", [x, g.constant(config.d_model**-0.5, np.float32)])
+        if config.tied_head:
+            # Reads the embedding as it lies: a transposed copy would make the bundle larger than the checkpoint.
+            return g.op("FusedMatMul", [x, g.weight(EMBEDDING)], domain=MICROSOFT, transB=1)
+        return g.op("MatMul", [x, self._transposed(g, "lm_head.weight", config.d_model, config.vocab_size)])
+
+    def _feed_forward(self, g: Graph, stream: _Stream, layer: str) -> None:
+        x = stream.norm(self._plain(g, f"{layer}.layer_norm.weight", self._config.d_model))
+        name = f"{layer}.DenseReluDense"
+        if self._config.gated:
+            gate = self._linear(g, x, f"{name}.wi_0")
+            y = g.op("Mul", [self._activation(g, gate), self._linear(g, x, f"{name}.wi_1")])
+        else:
+            y = self._activation(g, self._linear(g, x, f"{name}.wi"))
+        stream.add(self._linear(g, y, f"{name}.wo"))
+
+    def _activation(self, g: Graph, x: str) -> str:
+        if self._config.activation == "relu":
+            return g.op("Relu", [x])
+        return g.op("FastGelu", [x], domain=MICROSOFT)  # the tanh form: transformers' gelu_new
+
+    def _attention(self, g: Graph, inputs: list[str], presents: Iterable[str] = ()) -> list[str]:
+        return g.ops(
+            "MultiHeadAttention",
+            inputs,
+            ["", *presents],
+            domain=MICROSOFT,
+            num_heads=self._config.num_heads,
+            scale=1.0,  # T5 does not divide by sqrt(d_kv)
+            mask_filter_value=MASKED,
+        )
+
+    def _linear(self, g: Graph, x: str, name: str) -> str:
+        """y = x W, and + ((x A) * scale) B where the layer is a slot."""
+        d_in, d_out = self._dimensions(name)
+        weight = self._transposed(g, f"{name}.weight", d_in, d_out)
+        y = g.op("MatMul", [x, weight])
+        if name.rpartition(".")[2] not in self._kinds:
+            return y
+        self.slots.append(Slot(name, d_in, d_out, g.name, self._weights.offset(weight)))
+        rank = f"r.{name}"
+        low = g.op("MatMul", [x, g.input(lora_a_name(name), (d_in, rank))])
+        low = g.op("Mul", [low, g.input(lora_scale_name(name), (rank,))])
+        return g.op("Add", [y, g.op("MatMul", [low, g.input(lora_b_name(name), (rank, d_out))])])
+
+    def _dimensions(self, name: str) -> tuple[int, int]:
+        config = self._config
+        kind = name.rpartition(".")[2]
+        if kind in ("q", "k", "v"):
+            return config.d_model, config.inner
+        if kind == "o":
+            return config.inner, config.d_model
+        return (config.d_ff, config.d_model) if kind == "wo" else (config.d_model, config.d_ff)
+
+    def _plain(self, g: Graph, name: str, *shape: int) -> str:
+        """A weight as the checkpoint has it."""
+        if name not in self._weights:
+            self._weights.add(name, self._checkpoint.read(name, shape))
+        return g.weight(name)
+
+    def _transposed(self, g: Graph, name: str, d_in: int, d_out: int) -> str:
+        """A linear layer's weight, (d_in, d_out); the checkpoint has (d_out, d_in)."""
+        if name not in self._weights:
+            self._weights.add(name, self._checkpoint.read(name, (d_out, d_in)).T)
+        return g.weight(name)
+
+    def _position_bias(self, g: Graph, stack: str, past: str, length: str) -> str:
+        """float32 (1, H, S, P + S): the relative position bias, and the causal mask in the decoder.
+
+        The bias depends on the distance alone and is constant beyond max_distance, so one table of all
+        distances, made here, replaces the bucket arithmetic at run time.
+        """
+        config = self._config
+        bidirectional = stack == "encoder"
+        farthest = config.relative_attention_max_distance
+        name = f"{stack}.position_bias"
+        source = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+        ahead = farthest if bidirectional else 1
+        distance = np.arange(-farthest, ahead + 1)
+        bucket = relative_buckets(
+            distance,
+            bidirectional=bidirectional,
+            buckets=config.relative_attention_num_buckets,
+            max_distance=farthest,
+        )
+        table: Float32 = self._checkpoint.read(source, (config.relative_attention_num_buckets, config.num_heads))[
+            bucket
+        ]
+        if not bidirectional:
+            table[-1] = MASKED  # the future
+        self._weights.add(name, table)
+        zero, one = g.constant(0), g.constant(1)
+        total = g.op("Add", [past, length])
+        key = g.op("Range", [zero, total, one])
+        query = g.op("Unsqueeze", [g.op("Range", [past, total, one]), g.constant([1])])
+        index = g.op("Clip", [g.op("Sub", [key, query]), g.constant(-farthest), g.constant(ahead)])
+        index = g.op("Add", [index, g.constant(farthest)])
+        bias = g.op("Gather", [g.weight(name), index])  # (S, P + S, H)
+        return g.op("Unsqueeze", [g.op("Transpose", [bias], perm=[2, 0, 1]), g.constant([0])])
+
+    @staticmethod
+    def _dimension(g: Graph, value: str, axis: int) -> str:
+        return g.op("Gather", [g.op("Shape", [value]), g.constant(axis)])
+
+
+class _Stream:
+    """The residual stream: what layers add, and what the next layer's norm reads.
+
+    The addition waits for the norm that follows it, so that one operator does both.
+    """
+
+    def __init__(self, g: Graph, start: str, epsilon: float) -> None:
+        self._g = g
+        self._sum = start
+        self._pending: str | None = None
+        self._epsilon = epsilon
+
+    def add(self, value: str) -> None:
+        assert self._pending is None
+        self._pending = value
+
+    def norm(self, weight: str) -> str:
+        if self._pending is None:
+            return self._g.op(
+                "SimplifiedLayerNormalization", [self._sum, weight], axis=-1, epsilon=self._epsilon, stash_type=1
+            )
+        normed, _, _, self._sum = self._g.ops(
+            "SkipSimplifiedLayerNormalization",
+            [self._sum, self._pending, weight],
+            ["", None, None, ""],
+            domain=MICROSOFT,
+            epsilon=self._epsilon,
+        )
+        self._pending = None
+        return normed
