@@ -17,8 +17,9 @@ from .tokens import Ids, buckets
 
 Float64 = NDArray[np.float64]
 
-# What a loss that is not a finite number counts as: worse than any real one, and JSON can hold it.
-WORST_LOSS = 1e30
+# What a loss that is not a finite number counts as: worse than any real one, below where nevergrad clips
+# (5e20), and JSON can hold it.
+WORST_LOSS = 1e20
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,14 @@ class Evaluator:
         self._on_loss = on_loss
         self._strength = strength
         self._runner = Runner(model, inputs)
-        self._limits = max_input_tokens, max_output_tokens
-        self._scorer = None if reduce is None else Scorer(self._runner, examples, *self._limits)
+        self._max_input_tokens = max_input_tokens
+        self._scorer = None
+        if reduce is not None:
+            self._scorer = Scorer(self._runner, examples, max_input_tokens, max_output_tokens)
+        else:
+            # a prediction that goes on after the longest output is wrong already
+            outputs = model.tokens.encode([e.output for e in examples], max_output_tokens)
+            self._longest = max(map(len, outputs))
 
     def __call__(self, population: Float64) -> Float64:
         penalties = regularisation(population, self._strength)
@@ -95,9 +102,10 @@ class Evaluator:
             assert self._reduce is not None
             return float(self._reduce(self._scorer.losses()))
         assert self._on_texts is not None
-        inputs, longest = self._limits
         texts = [example.input for example in self._examples]
-        predictions = generate_with(self._runner, texts, max_new_tokens=longest, max_input_tokens=inputs)
+        predictions = generate_with(
+            self._runner, texts, max_new_tokens=self._longest, max_input_tokens=self._max_input_tokens
+        )
         return float(self._on_texts(predictions, self._examples))
 
 

@@ -18,14 +18,6 @@ from edge_lorahub.export import export
 # The real inputs (BIG-Bench Hard, T5's tokenizer, trained adapters) lie beside the checkout, not in it.
 SHARED = Path(os.environ.get("EDGE_LORAHUB_SHARED", Path(__file__).parents[2] / "shared")) / "data"
 
-# every linear layer's kind, by size
-ALL_SLOTS = {
-    "tiny": ("q", "k", "v", "o", "wi_0", "wi_1", "wo"),
-    "tiny-t5": ("q", "k", "v", "o", "wi", "wo"),
-    "tiny-mt5": ("q", "k", "v", "o", "wi_0", "wi_1", "wo"),
-}
-
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real inputs; skips where it is absent."""

@@ -1,0 +1,163 @@
+"""Adapting as a whole, on the tiny model."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_lorahub import Adaptation, Example, Model, Modules, Settings, adapt, generate, load, load_adapter
+from edge_lorahub.adaptation import reference_loss
+from edge_lorahub.adapter import SIDECAR
+from edge_lorahub.bench.random_models import write_module
+from edge_lorahub.errors import EdgeLorahubWarning, ExamplesError, ModuleMismatchError, SettingsError
+from edge_lorahub.objective import WORST_LOSS, Losses, Scorer
+from edge_lorahub.session import Runner
+from edge_lorahub.stack import COMPOSITIONS, plain_inputs
+
+
+def scored(model: Model, result: Adaptation, examples: Sequence[Example]) -> float:
+    """The loss of the finished adapter, by its own inputs and not the search's."""
+    runner = Runner(model, result.adapter.inputs(model.manifest))
+    return float(Scorer(runner, examples, 2048, 256).losses().means().mean())
+
+
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+def test_the_adapter_has_the_loss_that_the_search_reports(
+    model: Model, modules: Modules, examples: list[Example], composition: str
+) -> None:
+    result = adapt(model, modules, examples, Settings(budget=30, composition=composition))
+    plain = Scorer(Runner(model, plain_inputs(model.manifest.slots)), examples, 2048, 256).losses().means().mean()
+    assert result.loss_before == pytest.approx(plain, rel=1e-6)
+    assert result.loss_after < result.loss_before
+    assert scored(model, result, examples) == pytest.approx(result.loss_after, rel=1e-5)
+    assert list(result.weights) == modules.names
+
+
+def test_the_regularisation_is_that_of_the_released_code(
+    model: Model, modules: Modules, examples: list[Example]
+) -> None:
+    """0.05 * sum |w| / N on top of the loss (lorahub/algorithm.py, get_regular)."""
+    free, bound = (adapt(model, modules, examples, Settings(budget=9, regularization=r)) for r in (0.0, 0.05))
+    for one, other in zip(free.trace, bound.trace, strict=True):
+        np.testing.assert_array_equal(one.weights, other.weights)  # one generation: the losses do not steer yet
+        assert other.loss - one.loss == pytest.approx(0.05 * np.abs(one.weights).sum() / 4, abs=1e-9)
+
+
+def test_two_runs_give_the_same_trace_bit_for_bit(bundle: Path, modules: Modules, examples: list[Example]) -> None:
+    def run() -> list[tuple[bytes, float]]:
+        result = adapt(load(bundle, threads=2), modules, examples, Settings(budget=30, seed=5))
+        return [(c.weights.tobytes(), c.loss) for c in result.trace]
+
+    assert run() == run()
+
+
+def test_a_model_serves_several_threads(model: Model, modules: Modules, examples: list[Example]) -> None:
+    expected = adapt(model, modules, examples, Settings(budget=20)).weights
+    found: list[dict[str, float]] = []
+
+    def work() -> None:
+        found.append(adapt(model, modules, examples, Settings(budget=20)).weights)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [expected] * 3
+
+
+def test_reference_divides_the_batchs_mean_by_the_examples() -> None:
+    losses = Losses(np.array([2.0, 6.0]), np.array([1.0, 3.0]))
+    assert reference_loss(losses) == pytest.approx(8 / 4 / 2)
+
+
+def test_reference_is_paper_mode_with_ngopt(model: Model, modules: Modules, examples: list[Example]) -> None:
+    settings = Settings(optimizer="reference", budget=12)
+    assert settings.composition == "paper"
+    result = adapt(model, modules, examples, settings)
+    plain = Scorer(Runner(model, plain_inputs(model.manifest.slots)), examples, 2048, 256).losses()
+    assert result.optimizer == "NGOpt"
+    assert result.trace[0].loss == pytest.approx(plain.sums.sum() / plain.tokens.sum() / 5, rel=1e-6)
+
+
+def test_an_objective_on_the_losses(model: Model, modules: Modules, examples: list[Example]) -> None:
+    """The worst example counts, instead of the mean."""
+
+    def worst(losses: np.ndarray, given: Sequence[Example]) -> float:
+        assert losses.shape == (5,)
+        assert list(given) == examples
+        return float(losses.max())
+
+    result = adapt(model, modules, examples, Settings(budget=20), objective=worst)
+    runner = Runner(model, result.adapter.inputs(model.manifest))
+    means = Scorer(runner, examples, 2048, 256).losses().means()
+    assert means.max() == pytest.approx(result.loss_after, rel=1e-5)
+
+
+def test_an_objective_on_the_texts(model: Model, modules: Modules, examples: list[Example]) -> None:
+    """How often the word w40 is written; predictions are no longer than the longest output."""
+    seen: list[list[str]] = []
+
+    def count(predictions: list[str], given: Sequence[Example]) -> float:
+        seen.append(predictions)
+        return -float(sum(p.split().count("w40") for p in predictions))
+
+    result = adapt(model, modules, examples, Settings(budget=15), text_objective=count)
+    assert len(seen) == 15
+    assert max(len(text.split()) for texts in seen for text in texts) <= 3
+    answers = generate(model, [e.input for e in examples], adapter=result.adapter, max_new_tokens=3)
+    assert -sum(a.split().count("w40") for a in answers) == result.loss_after
+
+
+def test_a_loss_that_is_not_a_number_is_the_worst(model: Model, modules: Modules, examples: list[Example]) -> None:
+    values = iter([1.0, float("nan"), float("inf"), 0.5, 2.0])
+    result = adapt(
+        model, modules, examples, Settings(budget=5, regularization=0), objective=lambda losses, _: next(values)
+    )
+    assert [c.loss for c in result.trace] == [1.0, WORST_LOSS, WORST_LOSS, 0.5, 2.0]
+    json.dumps(result.adapter.record, allow_nan=False)
+
+
+def test_one_example_and_one_module(model: Model, module_folders: list[Path], examples: list[Example]) -> None:
+    result = adapt(model, Modules.load(module_folders[:1]), examples[:1], Settings(budget=10))
+    assert result.loss_after <= result.loss_before
+    assert result.optimizer == "OnePlusOne"
+
+
+def test_the_sidecar_says_what_went_in(model: Model, modules: Modules, examples: list[Example], tmp_path: Path) -> None:
+    result = adapt(model, modules, examples, Settings(budget=11, seed=7))
+    result.adapter.save(tmp_path / "out")
+    record = json.loads((tmp_path / "out" / SIDECAR).read_text())
+    assert record["weights"] == result.weights
+    assert [m["sha256"] for m in record["modules"]] == [m.sha256 for m in modules]
+    assert record["settings"]["seed"] == 7
+    assert len(record["trace"]) == 11
+    assert record["examples"]["count"] == 5
+    assert record["loss"]["after"] == result.loss_after
+    again = load_adapter(tmp_path / "out", model.manifest)
+    assert again.record == record
+
+
+def test_a_long_text_is_cut_with_a_warning(model: Model, modules: Modules) -> None:
+    long = [Example("w5 " * 60, "w6"), Example("w7", "w8")]
+    with pytest.warns(EdgeLorahubWarning, match="text 1 has 61 tokens and is cut to 16"):
+        adapt(model, modules, long, Settings(budget=2, max_input_tokens=16))
+
+
+def test_nonsense_is_refused(model: Model, modules: Modules, examples: list[Example], tmp_path: Path) -> None:
+    with pytest.raises(ExamplesError, match="no examples"):
+        adapt(model, modules, [])
+    with pytest.raises(SettingsError, match="give one of them"):
+        adapt(model, modules, examples, objective=lambda *_: 0.0, text_objective=lambda *_: 0.0)
+    with pytest.raises(SettingsError, match="composition 'sum' is unknown; choose exact or paper"):
+        Settings(composition="sum")
+    with pytest.raises(SettingsError, match="regularization must be at least 0"):
+        Settings(regularization=-1)
+    other = write_module(tmp_path / "other", "t5-small", seed=0, rank=1)
+    with pytest.raises(ModuleMismatchError, match=r"other: .*not a slot|other: tensor .* has shape"):
+        adapt(model, Modules.load([other]), examples)

@@ -1,0 +1,106 @@
+"""Tokens, batches, decoding and exact match."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_lorahub import Example, Model, evaluate, generate, load_adapter
+from edge_lorahub.errors import ExamplesError, SettingsError
+from edge_lorahub.evaluation import normalise
+from edge_lorahub.objective import Scorer, cross_entropy
+from edge_lorahub.session import Runner, Scoring
+from edge_lorahub.stack import plain_inputs
+from edge_lorahub.tokens import buckets
+
+TEXTS = [" ".join(f"w{(7 * i + j) % 120 + 3}" for j in range(1 + 9 * i % 31)) for i in range(12)]
+
+
+@given(st.lists(st.integers(1, 5000), max_size=60), st.none() | st.integers(1, 8))
+def test_buckets_hold_every_text_once_with_little_padding(lengths: list[int], largest: int | None) -> None:
+    groups = buckets(lengths, largest=largest)
+    assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
+    for group in groups:
+        sizes = [lengths[i] for i in group]
+        padded = max(sizes) * len(sizes)
+        assert len(group) == 1 or (padded <= 1.25 * sum(sizes) and padded <= 4096)
+        assert largest is None or len(group) <= largest
+
+
+def test_similar_lengths_share_a_bucket() -> None:
+    assert buckets([70, 72, 68, 75, 71]) == [[2, 0, 4, 1, 3]]
+
+
+def test_answers_do_not_depend_on_the_batch(model: Model) -> None:
+    alone = [generate(model, [text], max_new_tokens=10)[0] for text in TEXTS]
+    assert generate(model, TEXTS, max_new_tokens=10) == alone
+    assert generate(model, TEXTS, max_new_tokens=10, batch_size=3) == alone
+    assert len(set(alone)) > 1
+
+
+def test_max_new_tokens(model: Model) -> None:
+    for text in generate(model, TEXTS, max_new_tokens=3):
+        assert len(text.split()) <= 3
+    with pytest.raises(SettingsError, match="max_new_tokens must be at least 1"):
+        generate(model, TEXTS, max_new_tokens=0)
+
+
+def test_no_texts_no_answers(model: Model) -> None:
+    assert generate(model, []) == []
+
+
+def test_an_empty_text_is_answered(model: Model) -> None:
+    assert len(generate(model, ["", "w3"], max_new_tokens=2)) == 2
+
+
+def test_step_by_step_equals_teacher_forcing(model: Model, module_folders: list) -> None:
+    """What greedy decoding chooses has, under teacher forcing, the largest logit at every position."""
+    runner = Runner(model, load_adapter(module_folders[0], model.manifest).inputs(model.manifest))
+    ids, mask = model.tokens.pad(model.tokens.encode(TEXTS[:4], 99))
+    from edge_lorahub.generation import greedy
+
+    for row, answer in enumerate(greedy(runner, ids, mask, 15)):
+        labels = np.append(answer, 1)[None]
+        scoring = Scoring(runner, ids[row : row + 1], mask[row : row + 1], labels)
+        scoring.run()
+        assert scoring.logits[0].argmax(axis=1)[: len(answer)].tolist() == answer.tolist()
+
+
+def test_losses_do_not_depend_on_the_bucket(model: Model, examples: list[Example]) -> None:
+    runner = Runner(model, plain_inputs(model.manifest.slots))
+    together = Scorer(runner, examples, 2048, 256).losses()
+    for index, example in enumerate(examples):
+        alone = Scorer(runner, [example], 2048, 256).losses()
+        assert alone.sums[0] == pytest.approx(together.sums[index], rel=1e-5)
+        assert alone.tokens[0] == together.tokens[index] == 3
+
+
+def test_cross_entropy_is_that_of_the_formula() -> None:
+    logits = np.random.default_rng(0).standard_normal((4, 30)).astype(np.float32) * 20
+    labels = np.array([3, 0, 29, 7])
+    wide = logits.astype(np.longdouble)
+    expected = sum(np.log(np.exp(row).sum()) - row[label] for row, label in zip(wide, labels, strict=True))
+    assert cross_entropy(logits, labels) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_cross_entropy_of_large_logits_is_finite() -> None:
+    assert cross_entropy(np.array([[1e4, 0.0]], np.float32), np.array([1])) == pytest.approx(1e4)
+
+
+def test_exact_match_normalises_as_the_released_code() -> None:
+    assert normalise("  Yes. ") == normalise("yes")
+    assert normalise("U.S.A.") == "usa"
+    assert normalise("a b") != normalise("ab")
+
+
+def test_evaluate_counts_matches(model: Model) -> None:
+    answers = generate(model, TEXTS[:4], max_new_tokens=6)
+    right = [Example(t, f" {a.upper()}.") for t, a in zip(TEXTS, answers, strict=False)]
+    result = evaluate(model, [*right[:3], Example(TEXTS[3], "something else")], max_new_tokens=6)
+    assert result.correct == (True, True, True, False)
+    assert result.accuracy == 0.75
+    assert list(result.predictions) == answers
+    with pytest.raises(ExamplesError, match="no examples"):
+        evaluate(model, [])

@@ -1,0 +1,159 @@
+"""Logits, loss and greedy tokens against transformers + peft, at the exact dimensions of published models.
+
+The tiny sizes have every linear layer as a slot, and modules on all of them; the real sizes have q and v, as
+the published modules do. Weights are seeded random ones: see bench/random_models.py.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("peft")
+
+import torch
+from oracle import (
+    EOS,
+    Batch,
+    all_kinds,
+    assert_same,
+    merged,
+    oracle_modules,
+    oracle_result,
+    our_result,
+    pad,
+    random_batch,
+    words,
+)
+from peft import PeftModel, set_peft_model_state_dict
+from safetensors.torch import load_file
+
+from edge_lorahub import Model, Modules, generate, load, load_adapter
+from edge_lorahub.bench.random_models import SIZES, write_checkpoint, write_module
+from edge_lorahub.export import export
+from edge_lorahub.generation import greedy
+from edge_lorahub.session import Runner
+from edge_lorahub.stack import make_stack, plain_inputs
+
+pytestmark = pytest.mark.oracle
+
+FAMILIES = {"tiny": "t5", "tiny-t5": "t5", "tiny-mt5": "mt5", "t5-small": "t5", "flan-t5-small": "t5"}
+FAMILIES |= {"flan-t5-base": "t5"}
+# (rank, alpha): three modules of each rank share their scale, as the released code takes it for granted
+RANKS = {8: (16, 16, 16, 4), 16: (32, 32, 32, 48)}
+WEIGHTS = (0.7, -1.2, 0.4)
+NEW_TOKENS = 32
+INPUTS = 20
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One checkpoint on both sides, with the same modules."""
+
+    ours: Model
+    oracle: PeftModel
+    folders: dict[int, list[Path]]  # by rank
+    batch: Batch
+
+    def all_folders(self) -> list[Path]:
+        return [folder for folders in self.folders.values() for folder in folders]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    size = request.param
+    home = tmp_path_factory.mktemp(size)
+    kinds = all_kinds(size) if size.startswith("tiny") else ("q", "v")
+    checkpoint = write_checkpoint(home / size, size)
+    export(checkpoint, home / "bundle", slots=kinds)
+    folders = {
+        rank: [
+            write_module(home / f"r{rank}-{i}", size, seed=rank + i, rank=rank, alpha=alpha, kinds=kinds, std=0.03)
+            for i, alpha in enumerate(alphas)
+        ]
+        for rank, alphas in RANKS.items()
+    }
+    oracle = oracle_modules(checkpoint, [f for group in folders.values() for f in group])
+    assert oracle.base_model.model.config.model_type == FAMILIES[size]
+    yield Pair(load(home / "bundle", threads=2), oracle, folders, random_batch(SIZES[size]["vocab_size"]))
+    shutil.rmtree(home)  # flan-t5-base takes 2 GB of disk
+
+
+def test_plain_model(pair: Pair) -> None:
+    with pair.oracle.disable_adapter():
+        truth = oracle_result(pair.oracle, pair.batch)
+    assert_same(our_result(pair.ours, plain_inputs(pair.ours.manifest.slots), pair.batch), truth)
+
+
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("which", [0, 3])
+def test_one_module(pair: Pair, rank: int, which: int) -> None:
+    folder = pair.folders[rank][which]
+    with pair.oracle.disable_adapter():
+        plain = oracle_result(pair.oracle, pair.batch)
+    pair.oracle.set_adapter(folder.name)
+    truth = oracle_result(pair.oracle, pair.batch)
+    inputs = load_adapter(folder, pair.ours.manifest).inputs(pair.ours.manifest)
+    assert_same(our_result(pair.ours, inputs, pair.batch), truth, other_than=plain)
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_paper_mode_is_the_composed_state_dict(pair: Pair, rank: int) -> None:
+    """The released code: both lora_A and lora_B are weighted sums, set into a module's place."""
+    folders = pair.folders[rank][:3]
+    states = [load_file(folder / "adapter_model.safetensors") for folder in folders]
+    composed = {key: sum(w * state[key] for w, state in zip(WEIGHTS, states, strict=True)) for key in states[0]}
+    name = folders[0].name
+    pair.oracle.set_adapter(name)
+    one = oracle_result(pair.oracle, pair.batch)
+    set_peft_model_state_dict(pair.oracle, composed, name)
+    truth = oracle_result(pair.oracle, pair.batch)
+    set_peft_model_state_dict(pair.oracle, states[0], name)
+    inputs = make_stack(list(Modules.load(folders)), pair.ours.manifest.slots, "paper").inputs()
+    inputs.compose(np.array(WEIGHTS))
+    assert_same(our_result(pair.ours, inputs, pair.batch), truth, other_than=one)
+
+
+def test_exact_mode_is_the_sum_of_merged_deltas(pair: Pair) -> None:
+    """Eight modules of two ranks and four scales: W + sum w_i delta_i, from peft's get_delta_weight."""
+    folders = pair.all_folders()
+    weights = np.linspace(-0.8, 0.9, len(folders))
+    with pair.oracle.disable_adapter():
+        plain = oracle_result(pair.oracle, pair.batch)
+    with merged(pair.oracle, dict(zip([f.name for f in folders], weights.tolist(), strict=True))):
+        truth = oracle_result(pair.oracle, pair.batch)
+    inputs = make_stack(list(Modules.load(folders)), pair.ours.manifest.slots, "exact").inputs()
+    inputs.compose(weights)
+    assert_same(our_result(pair.ours, inputs, pair.batch), truth, other_than=plain)
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_greedy_tokens(pair: Pair, adapted: bool) -> None:
+    """32 new tokens of 20 texts: transformers' generate in one batch, ours in one batch and in buckets."""
+    rng = np.random.default_rng(2)
+    vocabulary = pair.ours.manifest.model.vocab_size
+    rows = [np.append(rng.integers(3, vocabulary, length), EOS) for length in rng.integers(1, 60, INPUTS)]
+    ids, mask = pad(rows)
+    folder = pair.folders[16][0]
+    pair.oracle.set_adapter(folder.name)
+    with torch.no_grad(), nullcontext() if adapted else pair.oracle.disable_adapter():
+        generated = pair.oracle.generate(
+            input_ids=ids, attention_mask=mask, do_sample=False, num_beams=1, max_new_tokens=NEW_TOKENS
+        )[:, 1:]
+    truth = [row[: row.index(EOS)] if EOS in row else row for row in generated.tolist()]
+    assert len({tuple(row) for row in truth}) > INPUTS // 2
+    assert max(len(set(row)) for row in truth) > 3
+
+    adapter = load_adapter(folder, pair.ours.manifest) if adapted else None
+    inputs = adapter.inputs(pair.ours.manifest) if adapter else plain_inputs(pair.ours.manifest.slots)
+    answers = greedy(Runner(pair.ours, inputs), ids.numpy(), mask.numpy(), NEW_TOKENS)
+    assert [answer.tolist() for answer in answers] == truth
+    texts = generate(pair.ours, [words(row) for row in rows], adapter=adapter, max_new_tokens=NEW_TOKENS, batch_size=7)
+    assert texts == [words(row) for row in truth]

@@ -1,0 +1,141 @@
+"""Both compositions against the deltas written out, and their degenerate cases."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from edge_lorahub import EdgeLorahubError, EdgeLorahubWarning, Example, Model, Modules, load_adapter
+from edge_lorahub.adapter import Adapter
+from edge_lorahub.bench.random_models import write_module
+from edge_lorahub.contract import Slot, lora_a_name, lora_b_name, lora_scale_name
+from edge_lorahub.objective import Scorer
+from edge_lorahub.peft_files import Lora
+from edge_lorahub.session import Runner
+from edge_lorahub.stack import COMPOSITIONS, LoraInputs, make_stack, plain_inputs
+
+WEIGHTS = np.array([0.7, -1.2, 0.3, 1.5])
+
+
+def delta(inputs: LoraInputs, slot: Slot) -> np.ndarray:
+    """The change of a slot's (d_in, d_out) weight that the graphs' inputs stand for."""
+    a, scale, b = (inputs.arrays[name(slot.name)] for name in (lora_a_name, lora_scale_name, lora_b_name))
+    return (a.astype(float) * scale) @ b
+
+
+def matrices(folder: Path, slot: Slot, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+    """A (r, d_in) and alpha/r B (d_out, r) of a module, read with safetensors alone."""
+    tensors = load_file(folder / "adapter_model.safetensors")
+    a, b = (tensors[f"base_model.model.{slot.name}.lora_{side}.weight"].astype(float) for side in "AB")
+    return a, alpha / len(a) * b
+
+
+ALPHAS = (8, 4, 4, 9)  # of the fixture's modules
+
+
+def test_exact_is_the_weighted_sum_of_products(model: Model, modules: Modules, module_folders: list[Path]) -> None:
+    inputs = make_stack(list(modules), model.manifest.slots, "exact").inputs()
+    inputs.compose(WEIGHTS)
+    for slot in model.manifest.slots:
+        pairs = [matrices(folder, slot, alpha) for folder, alpha in zip(module_folders, ALPHAS, strict=True)]
+        expected = sum(w * (b @ a).T for w, (a, b) in zip(WEIGHTS, pairs, strict=True))
+        np.testing.assert_allclose(delta(inputs, slot), expected, atol=1e-5)
+
+
+def test_paper_is_the_product_of_weighted_sums(model: Model, modules: Modules, module_folders: list[Path]) -> None:
+    inputs = make_stack(list(modules), model.manifest.slots, "paper").inputs()
+    inputs.compose(WEIGHTS)
+    for slot in model.manifest.slots:
+        a, b = np.zeros((4, slot.d_in)), np.zeros((slot.d_out, 4))  # smaller ranks are padded with zeros
+        for folder, alpha, w in zip(module_folders, ALPHAS, WEIGHTS, strict=True):
+            one_a, one_b = matrices(folder, slot, alpha)
+            a[: len(one_a)] += w * one_a
+            b[:, : len(one_a)] += w * one_b
+        np.testing.assert_allclose(delta(inputs, slot), (b @ a).T, atol=1e-5)
+
+
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+def test_inputs_keep_their_memory(model: Model, modules: Modules, composition: str) -> None:
+    inputs = make_stack(list(modules), model.manifest.slots, composition).inputs()
+    before = {name: array.ctypes.data for name, array in inputs.arrays.items()}
+    inputs.compose(WEIGHTS)
+    assert {name: array.ctypes.data for name, array in inputs.arrays.items()} == before
+
+
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+def test_two_inputs_of_a_stack_are_independent(model: Model, modules: Modules, composition: str) -> None:
+    stack = make_stack(list(modules), model.manifest.slots, composition)
+    first, second = stack.inputs(), stack.inputs()
+    slot = model.manifest.slots[0]
+    first.compose(WEIGHTS)
+    expected = delta(first, slot)
+    second.compose(-0.5 * WEIGHTS)
+    np.testing.assert_array_equal(delta(first, slot), expected)
+
+
+def losses(model: Model, inputs: LoraInputs, examples: list[Example]) -> np.ndarray:
+    return Scorer(Runner(model, inputs), examples, 2048, 256).losses().means()
+
+
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+def test_one_hot_is_that_module_and_zero_the_plain_model(
+    model: Model, modules: Modules, examples: list[Example], composition: str
+) -> None:
+    inputs = make_stack(list(modules), model.manifest.slots, composition).inputs()
+    plain = losses(model, plain_inputs(model.manifest.slots), examples)
+    for index, module in enumerate(modules):
+        inputs.compose(np.eye(4)[index])
+        adapter = load_adapter(module.folder, model.manifest)
+        alone = losses(model, adapter.inputs(model.manifest), examples)
+        np.testing.assert_allclose(losses(model, inputs, examples), alone, rtol=1e-5)
+        assert not np.allclose(alone, plain, rtol=1e-3)
+    inputs.compose(np.zeros(4))
+    np.testing.assert_allclose(losses(model, inputs, examples), plain, rtol=1e-6)
+
+
+def test_the_two_compositions_agree_on_one_module(model: Model, module_folders: list[Path]) -> None:
+    """sum of one product = product of sums of one; in paper mode w counts twice."""
+    modules = list(Modules.load(module_folders[:1]))
+    exact, paper = (make_stack(modules, model.manifest.slots, c).inputs() for c in COMPOSITIONS)
+    exact.compose(np.array([0.25]))
+    paper.compose(np.array([0.5]))
+    for slot in model.manifest.slots:
+        np.testing.assert_allclose(delta(exact, slot), delta(paper, slot), atol=1e-6)
+
+
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+def test_a_slot_that_a_module_lacks_gets_nothing_from_it(model: Model, tmp_path: Path, composition: str) -> None:
+    both = write_module(tmp_path / "both", "tiny", seed=1, rank=2)
+    only_q = write_module(tmp_path / "only-q", "tiny", seed=2, rank=3, kinds=("q",))
+    inputs = make_stack(list(Modules.load([both, only_q])), model.manifest.slots, composition).inputs()
+    alone = make_stack(list(Modules.load([both])), model.manifest.slots, composition).inputs()
+    inputs.compose(np.array([1.0, 1.0]))
+    alone.compose(np.array([1.0]))
+    for slot in model.manifest.slots:
+        same = np.allclose(delta(inputs, slot), delta(alone, slot), atol=1e-6)
+        assert same == (slot.kind == "v")
+
+
+def test_numbers_that_are_not_finite_are_refused(model: Model) -> None:
+    slot = model.manifest.slots[0]
+    a = np.zeros((1, slot.d_in), np.float32)
+    a[0, 3] = np.nan
+    broken = Adapter("broken", "tiny", {slot.name: Lora(a, np.ones((slot.d_out, 1), np.float32), 1.0)})
+    with pytest.raises(EdgeLorahubError, match=r"broken: .*lora_A has numbers that are not finite"):
+        make_stack([broken], model.manifest.slots, "exact")
+
+
+def test_a_module_that_does_nothing_is_named(model: Model, tmp_path: Path) -> None:
+    idle = write_module(tmp_path / "idle", "tiny", seed=1, std=0.0)
+    with pytest.warns(EdgeLorahubWarning, match="idle: all of its B are zero"):
+        make_stack(list(Modules.load([idle])), model.manifest.slots, "paper")
+
+
+def test_copies_are_named(module_folders: list[Path], tmp_path: Path) -> None:
+    shutil.copytree(module_folders[0], tmp_path / "twin")
+    with pytest.warns(EdgeLorahubWarning, match="byte for byte.*module-0, twin"):
+        Modules.load([module_folders[0], module_folders[1], tmp_path / "twin"])
