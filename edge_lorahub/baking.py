@@ -23,8 +23,7 @@ from .contract import (
     lora_scale_name,
     read_manifest,
 )
-from .errors import BundleError
-from .files import output_folder, sha256
+from .files import check_digests, output_folder, sha256
 from .stack import Float32
 
 
@@ -36,6 +35,8 @@ def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool =
     """
     source = Path(bundle)
     manifest = read_manifest(source)
+    # a map of a file that is too short would make it longer, and bake into nothing
+    check_digests(source, manifest.sha256)
     inputs = adapter.inputs(manifest)
     with output_folder(Path(out), force=force, marker=MANIFEST) as work:
         for name in FILES:
@@ -51,9 +52,7 @@ def _merge(weights: Path, slot: Slot, arrays: Mapping[str, Float32]) -> None:
     a, scale, b = (arrays[name(slot.name)] for name in (lora_a_name, lora_scale_name, lora_b_name))
     if not len(scale):
         return
-    try:
-        weight: Float32 = np.memmap(weights, np.float32, "r+", offset=slot.weight_offset, shape=(slot.d_in, slot.d_out))
-    except ValueError as error:
-        raise BundleError(f"{weights}: shorter than its manifest says ({error}); export the bundle again") from error
+    shape = (slot.d_in, slot.d_out)
+    weight: Float32 = np.memmap(weights, np.float32, "r+", offset=slot.weight_offset, shape=shape)
     merge_dense(weight, a, scale, b)
     weight.flush()  # type: ignore[attr-defined]  # a memmap, typed by what it holds

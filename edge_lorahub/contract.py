@@ -144,6 +144,6 @@ def read_manifest(folder: Path) -> Manifest:
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path}: a field is missing or wrong ({error}); export the bundle again") from error
     for name in FILES:
-        if not (folder / name).is_file():
+        if name not in manifest.sha256 or not (folder / name).is_file():
             raise BundleError(f"{folder}: {name} is missing; export the bundle again")
     return manifest

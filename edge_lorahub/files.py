@@ -7,12 +7,12 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import EdgeLorahubError, MissingPathError, OutputExistsError
+from .errors import BundleError, EdgeLorahubError, MissingPathError, OutputExistsError
 
 _LFS_HEAD = b"version https://git-lfs"
 
@@ -24,6 +24,13 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def check_digests(folder: Path, digests: Mapping[str, str]) -> None:
+    """Compares a bundle's files with the digests of its manifest. Raises BundleError."""
+    for name, digest in digests.items():
+        if sha256(folder / name) != digest:
+            raise BundleError(f"{folder / name}: not what the manifest says; export the bundle again")
 
 
 def is_lfs_pointer(path: Path) -> bool:

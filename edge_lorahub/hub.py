@@ -40,12 +40,12 @@ def module_folder(source: str | Path, revision: str | None = None) -> Path:
 
 def _local(source: str | Path) -> Path | None:
     path = Path(source).expanduser()
-    if path.is_dir():
+    if path.is_dir() and source != "":  # an empty shell variable is not the working folder
         return path
-    if path.exists():
+    if path.is_file():
         raise MissingPathError(f"{path}: a file, where a folder was expected")
     if isinstance(source, Path) or not _HUB_ID.fullmatch(source):
-        raise MissingPathError(f"{source}: no such folder, and not a Hub id (owner/name)")
+        raise MissingPathError(f"{source or repr(source)}: no such folder, and not a Hub id (owner/name)")
     return None
 
 

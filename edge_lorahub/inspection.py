@@ -10,8 +10,8 @@ import numpy as np
 
 from .adapter import SIDECAR
 from .contract import FILES, MANIFEST, read_manifest
-from .errors import BundleError, CheckpointError, MissingPathError, ModuleFileError
-from .files import read_json, sha256
+from .errors import CheckpointError, MissingPathError, ModuleFileError
+from .files import check_digests, read_json
 from .hub import module_folder
 from .peft_config import CONFIG
 from .peft_files import load_module
@@ -42,9 +42,7 @@ def inspect(source: str | Path, *, check: bool = False) -> dict[str, Any]:
 def _bundle(folder: Path, check: bool) -> dict[str, Any]:
     manifest = read_manifest(folder)
     if check:
-        for name in FILES:
-            if sha256(folder / name) != manifest.sha256.get(name):
-                raise BundleError(f"{folder / name}: not what the manifest says; export the bundle again")
+        check_digests(folder, manifest.sha256)
     model = manifest.model
     return {
         "kind": "bundle",
