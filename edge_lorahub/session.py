@@ -31,11 +31,14 @@ from .tokens import Ids, Tokens
 Float32 = NDArray[np.float32]
 _DEVICE = "cpu"
 _PARTS = ("key", "value")
+# ONNX Runtime starts as many as it is told to, and a mistyped number takes the machine's memory.
+MOST_THREADS = 256
 
 
 def default_threads() -> int:
     """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(count, MOST_THREADS)
 
 
 class Model:
@@ -44,8 +47,8 @@ class Model:
     def __init__(self, folder: str | Path, *, threads: int | None = None) -> None:
         self.folder = Path(folder)
         self.threads = default_threads() if threads is None else threads
-        if self.threads < 1:
-            raise SettingsError(f"threads must be at least 1, got {threads}")
+        if not 1 <= self.threads <= MOST_THREADS:
+            raise SettingsError(f"threads must be from 1 to {MOST_THREADS}, got {threads}")
         self.manifest: Manifest = read_manifest(self.folder)
         self.tokens = Tokens(self.folder / TOKENIZER, self.manifest.model)
         self.encoder = self._session(ENCODER)

@@ -18,6 +18,7 @@ from edge_lorahub.export import export
 # The real inputs (BIG-Bench Hard, T5's tokenizer, trained adapters) lie beside the checkout, not in it.
 SHARED = Path(os.environ.get("EDGE_LORAHUB_SHARED", Path(__file__).parents[2] / "shared")) / "data"
 
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real inputs; skips where it is absent."""

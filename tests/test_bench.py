@@ -13,7 +13,7 @@ from edge_lorahub.bench import adaptation
 from edge_lorahub.bench.random_models import SIZES, linear_layers
 from edge_lorahub.errors import EdgeLorahubError
 
-ARGUMENTS = ("bench", "--size", "tiny", "--modules", 3, "--rank", 2, "--length", 9, "--budget", 5, "--json")
+ARGUMENTS = ("bench", "adapt", "--size", "tiny", "--modules", 3, "--rank", 2, "--length", 9, "--budget", 5, "--json")
 
 
 def test_it_measures_what_it_says(run: Callable[..., Result], tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_a_wrong_answer_is_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_an_unknown_size(fails: Callable[..., str]) -> None:
-    assert "size 'flan-t5-xxl' is unknown; choose one of tiny, " in fails("bench", "--size", "flan-t5-xxl")
+    assert "size 'flan-t5-xxl' is unknown; choose one of tiny, " in fails("bench", "adapt", "--size", "flan-t5-xxl")
 
 
 def test_the_sizes_are_the_published_ones() -> None:

@@ -49,6 +49,9 @@ FAMILIES |= {"flan-t5-base": "t5"}
 # (rank, alpha): three modules of each rank share their scale, as the released code takes it for granted
 RANKS = {8: (16, 16, 16, 4), 16: (32, 32, 32, 48)}
 WEIGHTS = (0.7, -1.2, 0.4)
+# Of B. Eight such modules move flan-t5-small's logits by 0.65 of the largest one. At 0.03 they move them by 1.2,
+# and random attention is then so sharp that torch's own float32 is 2.1e-5 away from its float64 (ours: 2.3e-5).
+STD = 0.01
 NEW_TOKENS = 32
 INPUTS = 20
 
@@ -77,7 +80,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     export(checkpoint, home / "bundle", slots=kinds)
     folders = {
         rank: [
-            write_module(home / f"r{rank}-{i}", size, seed=rank + i, rank=rank, alpha=alpha, kinds=kinds, std=0.03)
+            write_module(home / f"r{rank}-{i}", size, seed=rank + i, rank=rank, alpha=alpha, kinds=kinds, std=STD)
             for i, alpha in enumerate(alphas)
         ]
         for rank, alphas in RANKS.items()

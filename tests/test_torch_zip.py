@@ -106,7 +106,7 @@ def test_a_plain_dict_is_a_state_dict_too(bin_file: Path) -> None:
         (tensor(storage("FloatStorage", "0", 12), (3,), (-1,), offset=5), "impossible shape"),
         (tensor(storage("FloatStorage", "0", 12), (-1, 4), (4, 1)), "impossible shape"),
         (tensor(storage("FloatStorage", "0", 12), (1 << 62,), (1,)), "impossible shape"),
-        (tensor(storage("FloatStorage", "0", 12), (3, 4), (1,)), "without a storage"),
+        (tensor(storage("FloatStorage", "0", 12), (3, 4), (1,)), "impossible shape"),
         (tensor(NONE, (3, 4)), "without a storage"),
         (tensor(storage("FloatStorage", "7", 12), (3, 4)), "storage 7 is not in the archive"),
         (tensor(storage("LongStorage", "0", 6), (6,)), "tensor x is a LongStorage, not floating point"),
@@ -134,7 +134,7 @@ def test_what_is_no_state_dict_is_refused(bin_file: Path, body: bytes, message: 
 
 def test_a_compressed_storage_is_refused(bin_file: Path) -> None:
     archive(bin_file, program(mapping({"x": PLAIN})), FLOATS, zipfile.ZIP_DEFLATED)
-    assert "storage 0 is compressed" in refusal(bin_file)
+    assert "data/0 is compressed" in refusal(bin_file)
 
 
 def test_a_storage_shorter_than_it_should_be_is_refused(bin_file: Path) -> None:
@@ -193,12 +193,14 @@ def test_an_lfs_pointer_is_told_from_damage(bin_file: Path) -> None:
 
 
 def read_or_refuse(path: Path) -> None:
+    """Arrays or one error that names the file; anything else that is raised fails the test."""
+    found, message = {}, str(path)
     try:
         found = read_state_dict(path)
     except ModuleFileError as error:
-        assert str(path) in str(error)
-    else:
-        assert all(isinstance(array, np.ndarray) and array.dtype == np.float32 for array in found.values())
+        message = str(error)
+    assert str(path) in message
+    assert all(isinstance(array, np.ndarray) and array.dtype == np.float32 for array in found.values())
 
 
 FUZZ = settings(max_examples=300, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])

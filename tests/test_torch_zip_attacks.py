@@ -29,7 +29,6 @@ from torch_files import (
     text,
 )
 
-from edge_lorahub import torch_zip
 from edge_lorahub.errors import ModuleFileError
 from edge_lorahub.torch_zip import read_state_dict
 
@@ -76,7 +75,9 @@ ATTACKS: dict[str, Callable[[str], bytes]] = {
 def test_nothing_in_a_pickle_is_run(tmp_path: Path, attack: str) -> None:
     marker = tmp_path / "marker"
     pickled = ATTACKS[attack](str(marker))
-    with pytest.raises(ModuleFileError, match=r"refused: it asks for \S+, which no state dict needs"):
+    with pytest.raises(
+        ModuleFileError, match=r"refused: it (asks for|uses the pickle opcode) \S+, which no state dict needs"
+    ):
         read_state_dict(archive(tmp_path / "adapter_model.bin", pickled, FLOATS))
     assert not marker.exists()
 
@@ -170,9 +171,10 @@ def attributes(**values: bytes) -> bytes:
     "changes",
     [
         attributes(offset=number(-4)),
-        attributes(stride=numbers((-4, 1))),
-        attributes(shape=numbers((3, 4)), stride=numbers((1 << 20, -(1 << 20)))),
+        attributes(stride=numbers((-1, 1))),
+        attributes(shape=numbers((2, 2)), stride=numbers((1, -2))),
     ],
+    ids=["offset", "stride", "shape and stride"],
 )
 def test_build_cannot_change_a_tensor_that_was_checked(tmp_path: Path, changes: bytes) -> None:
     # the opcode BUILD writes into an object's __dict__, past a frozen dataclass and past any check when it was made
@@ -181,17 +183,12 @@ def test_build_cannot_change_a_tensor_that_was_checked(tmp_path: Path, changes: 
         read_state_dict(archive(tmp_path / "adapter_model.bin", pickled, FLOATS))
 
 
-def test_build_cannot_change_the_reader(tmp_path: Path) -> None:
-    # (None, {...}) makes BUILD call setattr on what find_class gave
+def test_build_cannot_change_what_a_name_stands_for(tmp_path: Path) -> None:
+    # (None, {...}) makes Python's BUILD call setattr on what find_class gave
     state = sequence(NONE, attributes(__defaults__=numbers((1, 2, 3))))
-    before = torch_zip._rebuild_tensor.__defaults__
-    try:
-        pickled = program(name("torch._utils", "_rebuild_tensor_v2") + state + b"b0" + mapping({"x": PLAIN}))
-        with pytest.raises(ModuleFileError):
-            read_state_dict(archive(tmp_path / "adapter_model.bin", pickled, FLOATS))
-        assert torch_zip._rebuild_tensor.__defaults__ is before
-    finally:
-        torch_zip._rebuild_tensor.__defaults__ = before
+    pickled = program(name("torch._utils", "_rebuild_tensor_v2") + state + b"b0" + mapping({"x": PLAIN}))
+    with pytest.raises(ModuleFileError, match="writes into an object"):
+        read_state_dict(archive(tmp_path / "adapter_model.bin", pickled, FLOATS))
 
 
 _READ = """

@@ -10,7 +10,12 @@ from . import options
 from .main import COMMANDS
 
 
-@click.command(short_help=COMMANDS["bench"][1])
+@click.group(short_help=COMMANDS["bench"][1])
+def command() -> None:
+    """Measure speed and memory; the answers are checked before anything is timed."""
+
+
+@command.command("adapt")
 @click.option("--size", default="flan-t5-small", show_default=True, help="A published model's name.")
 @click.option("--modules", default=20, show_default=True, type=click.IntRange(1), help="LoRA modules.")
 @click.option("--rank", default=16, show_default=True, type=click.IntRange(1), help="Their rank.")
@@ -25,7 +30,7 @@ from .main import COMMANDS
 )
 @options.threads
 @options.as_json
-def command(
+def adapt(
     size: str, modules: int, rank: int, examples: int, length: int, budget: int, composition: str,
     work: Path | None, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip

@@ -21,7 +21,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "Measure exact match on a file of examples."),
     "inspect": ("inspect", "Say what a bundle, module, adapter or checkpoint is."),
     "bake": ("bake", "Merge an adapter into a copy of a bundle's weights."),
-    "bench": ("bench", "Measure an adaptation at a real model's size, with random weights."),
+    "bench": ("bench", "Measure speed and memory; the answers are checked before anything is timed."),
 }
 _EXIT_USAGE = 2
 _EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h
