@@ -16,10 +16,12 @@ from .errors import ModuleFileError, SettingsError
 from .files import output_folder, read_json
 from .modules import Modules, check_fit
 from .peft_config import CONFIG
-from .peft_files import Lora, load_module, write_peft
+from .peft_files import SAFETENSORS, Lora, load_module, write_peft
 from .stack import ExactStack, LoraInputs
 
 SIDECAR = "edge_lorahub.json"
+# what --force may overwrite: the sidecar tells an adapter of ours from somebody's module
+ADAPTER_FILES = (SIDECAR, CONFIG, SAFETENSORS)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Adapter:
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Writes the PEFT folder and the sidecar. Raises OutputExistsError; what is on disk stays until then."""
-        with output_folder(Path(folder), force=force, marker=CONFIG) as work:
+        with output_folder(Path(folder), force=force, names=ADAPTER_FILES) as work:
             write_peft(work, self.base_model, self.pairs)
             if self.record:
                 text = json.dumps(self.record, indent=1, ensure_ascii=False, allow_nan=False)

@@ -13,6 +13,7 @@ import numpy as np
 from .adapter import Adapter
 from .compose import merge_dense
 from .contract import (
+    BUNDLE_FILES,
     FILES,
     MANIFEST,
     WEIGHTS,
@@ -38,7 +39,7 @@ def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool =
     # a map of a file that is too short would make it longer, and bake into nothing
     check_digests(source, manifest.sha256)
     inputs = adapter.inputs(manifest)
-    with output_folder(Path(out), force=force, marker=MANIFEST) as work:
+    with output_folder(Path(out), force=force, names=BUNDLE_FILES) as work:
         for name in FILES:
             shutil.copyfile(source / name, work / name)
         for slot in manifest.slots:

@@ -8,11 +8,12 @@ and outputs, and nothing that needs more than the standard library.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from .errors import BundleError, MissingPathError
+from .files import read_json
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -21,6 +22,7 @@ DECODER = "decoder.onnx"
 WEIGHTS = "weights.bin"
 TOKENIZER = "tokenizer.json"
 FILES = (ENCODER, DECODER, WEIGHTS, TOKENIZER)
+BUNDLE_FILES = (MANIFEST, *FILES)
 
 # Graph inputs and outputs. B is the batch, S the new tokens, T the source tokens, P the past tokens,
 # H the heads, K the size of a head, V the vocabulary, r a slot's rank (dynamic; 0 is the plain model).
@@ -74,6 +76,9 @@ class Slot:
     graph: str
     weight_offset: int
 
+    def __post_init__(self) -> None:
+        _check_types(self)
+
     @property
     def kind(self) -> str:
         """The last part of the name: q, k, v, o, wi, wi_0, wi_1 or wo."""
@@ -93,6 +98,18 @@ class ModelConfig:
     decoder_start_token_id: int
     eos_token_id: int
     pad_token_id: int
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+
+
+def _check_types(record: Any) -> None:
+    """A manifest comes from a file: its whole numbers must be such, and its names texts."""
+    for field in fields(record):
+        value = getattr(record, field.name)
+        right = isinstance(value, str) if field.type == "str" else type(value) is int and value >= 0
+        if not right:
+            raise ValueError(f"{field.name} is {value!r:.80}")
 
 
 @dataclass(frozen=True)
@@ -124,22 +141,19 @@ def read_manifest(folder: Path) -> Manifest:
         raise MissingPathError(f"{folder}: no such bundle; make one with `edge-lorahub export SOURCE {folder}`")
     if not path.is_file():
         raise BundleError(f"{folder}: not a bundle (no {MANIFEST}); make one with `edge-lorahub export`")
-    try:
-        fields: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path}: not valid JSON ({error}); export the bundle again") from error
-    version = fields.get("format_version") if isinstance(fields, dict) else None
+    record = read_json(path, BundleError)
+    version = record.get("format_version")
     if version != FORMAT_VERSION:
         raise BundleError(
             f"{path}: format version {version}, but this program reads {FORMAT_VERSION}; export the bundle again"
         )
     try:
         manifest = Manifest(
-            model=ModelConfig(**fields["model"]),
-            precision=str(fields["precision"]),
-            slots=tuple(Slot(**slot) for slot in fields["slots"]),
-            tool_version=str(fields["tool_version"]),
-            sha256=dict(fields["sha256"]),
+            model=ModelConfig(**record["model"]),
+            precision=str(record["precision"]),
+            slots=tuple(Slot(**slot) for slot in record["slots"]),
+            tool_version=str(record["tool_version"]),
+            sha256=dict(record["sha256"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path}: a field is missing or wrong ({error}); export the bundle again") from error

@@ -40,6 +40,10 @@ class OutputExistsError(EdgeLorahubError, FileExistsError):
     """The output folder exists, and overwriting was not asked for or is not safe."""
 
 
+class NotWritableError(EdgeLorahubError, PermissionError):
+    """The output's place cannot be written to."""
+
+
 class HubError(EdgeLorahubError, OSError):
     """Something could not be had from the Hugging Face Hub or its local cache."""
 

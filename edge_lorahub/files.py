@@ -7,12 +7,12 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import BundleError, EdgeLorahubError, MissingPathError, OutputExistsError
+from .errors import BundleError, EdgeLorahubError, MissingPathError, NotWritableError, OutputExistsError
 
 _LFS_HEAD = b"version https://git-lfs"
 
@@ -61,36 +61,64 @@ def read_json(path: Path, error: Callable[[str], EdgeLorahubError]) -> dict[str,
     return value
 
 
-def check_output_folder(out: Path, *, force: bool, marker: str) -> None:
-    """Refuses an output folder that exists, unless `force` and it is empty or an older output of ours.
+def check_output_folder(out: Path, *, force: bool, names: Sequence[str]) -> None:
+    """Refuses an output folder that cannot be made, or that exists.
 
-    marker is the file that tells such an output: with `force`, a folder without it is somebody's data.
+    With `force` an existing one may be overwritten if it is an older output: names are the files of one, the
+    first of which must be there, and no other file may be: that would be somebody's data.
     """
+    _check_writable(out)
     if not out.exists() and not out.is_symlink():
         return
     if not force:
         raise OutputExistsError(f"{out}: exists already; choose another folder, or overwrite it with --force")
-    if not out.is_dir() or (any(out.iterdir()) and not (out / marker).is_file()):
+    if not out.is_dir():
+        raise OutputExistsError(f"{out}: not a folder, and will not be overwritten; choose another name")
+    found = {path.name for path in out.iterdir()}
+    strange = sorted(found - set(names))
+    if found and (strange or names[0] not in found):
+        reason = f"it has {strange[0]}" if strange else f"it has no {names[0]}"
         raise OutputExistsError(
-            f"{out}: will not be overwritten, it has no {marker} and so was not made by this command; "
+            f"{out}: will not be overwritten: {reason}, so it is not just an output of this command; "
             "choose another folder"
         )
 
 
+def _check_writable(out: Path) -> None:
+    """Says before the slow part that an output cannot be written."""
+    parent = next(path for path in out.absolute().parents if path.exists())
+    if not parent.is_dir():
+        raise OutputExistsError(f"{out}: {parent} is a file, not a folder; choose another place")
+    if not os.access(parent, os.W_OK):
+        raise NotWritableError(f"{out}: no permission to write in {parent}; choose another place")
+
+
+def check_output_file(out: Path) -> None:
+    """Says before the slow part that a file cannot be written; one that exists is overwritten."""
+    _check_writable(out)
+    if out.is_dir():
+        raise OutputExistsError(f"{out}: a folder, where a file was expected; choose another name")
+
+
+def _beside(out: Path, what: str) -> Path:
+    """A name in the same folder that nobody has; not made of the output's, which may be as long as names get."""
+    return out.absolute().parent / f".edge-lorahub-{what}-{secrets.token_hex(6)}"
+
+
 @contextmanager
-def output_folder(out: Path, *, force: bool, marker: str) -> Iterator[Path]:
+def output_folder(out: Path, *, force: bool, names: Sequence[str]) -> Iterator[Path]:
     """A new folder to write into, which becomes `out` when the block ends without an error.
 
     Until then `out` is as it was: the folder is written beside it and renamed. What was at `out` is moved
-    aside first and deleted last.
+    aside first and deleted last; force and names are those of `check_output_folder`.
     """
-    check_output_folder(out, force=force, marker=marker)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work, old = (out.parent / f".{out.name}.{what}-{secrets.token_hex(4)}" for what in ("new", "old"))
+    check_output_folder(out, force=force, names=names)
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    work, old = _beside(out, "new"), _beside(out, "old")
     work.mkdir()
     try:
         yield work
-        check_output_folder(out, force=force, marker=marker)
+        check_output_folder(out, force=force, names=names)
         if out.exists() or out.is_symlink():
             os.replace(out, old)
             try:
@@ -110,8 +138,9 @@ def output_folder(out: Path, *, force: bool, marker: str) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.parent / f".{path.name}.new-{secrets.token_hex(4)}"
+    check_output_file(path)
+    path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    work = _beside(path, "new")
     try:
         work.write_text(text, encoding="utf-8")
         os.replace(work, path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from .errors import HubError, MissingPathError
 
 # owner/name or name, as the Hub spells repositories; anything else can only be a path
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 _CHECKPOINT_FILES = (
     "config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors",
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "spiece.model",
@@ -54,6 +54,7 @@ def _download(repository: str, revision: str | None, files: Sequence[str]) -> Pa
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
+        HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -62,6 +63,8 @@ def _download(repository: str, revision: str | None, files: Sequence[str]) -> Pa
     where = repository if revision is None else f"{repository} at revision {revision}"
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(files)))
+    except HFValidationError as error:
+        raise MissingPathError(f"{repository}: no such folder, and not a Hub id ({error})") from error
     except GatedRepoError as error:
         raise HubError(f"{where}: access is restricted; accept its terms on the Hub and set HF_TOKEN") from error
     except RevisionNotFoundError as error:

@@ -95,9 +95,9 @@ def _module(folder: Path) -> dict[str, Any]:
                 "candidates": len(record["trace"]),
                 "examples": record["examples"]["count"],
                 "loss": f"{record['loss']['before']:.4f} before, {record['loss']['after']:.4f} after",
-                "weights": record["weights"],
+                "weights": {str(name): float(weight) for name, weight in record["weights"].items()},
             }
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModuleFileError(f"{sidecar}: a field is missing or wrong ({error})") from error
     return facts
 

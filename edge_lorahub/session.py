@@ -20,6 +20,9 @@ from .contract import (
     TOKENIZER,
     Manifest,
     cross_name,
+    lora_a_name,
+    lora_b_name,
+    lora_scale_name,
     past_name,
     present_name,
     read_manifest,
@@ -53,6 +56,7 @@ class Model:
         self.tokens = Tokens(self.folder / TOKENIZER, self.manifest.model)
         self.encoder = self._session(ENCODER)
         self.decoder = self._session(DECODER)
+        self._check_graphs()
 
     def _session(self, name: str) -> ort.InferenceSession:
         options = ort.SessionOptions()
@@ -65,6 +69,20 @@ class Model:
         except Exception as error:
             reason = str(error).replace("\n", " ")
             raise BundleError(f"{path}: cannot be loaded ({reason}); export the bundle again") from error
+
+    def _check_graphs(self) -> None:
+        """Refuses graphs that are not those of the manifest, before a run fails on a name."""
+        found = {i.name for session in (self.encoder, self.decoder) for i in session.get_inputs()}
+        layers = self.manifest.model.decoder_layers
+        wanted = {past_name(layer, part) for layer in range(layers) for part in _PARTS}
+        wanted |= {cross_name(layer, part) for layer in range(layers) for part in _PARTS}
+        wanted |= {INPUT_IDS, ATTENTION_MASK}
+        for slot in self.manifest.slots:
+            wanted |= {lora_a_name(slot.name), lora_scale_name(slot.name), lora_b_name(slot.name)}
+        if strange := found ^ wanted:
+            raise BundleError(
+                f"{self.folder}: its graphs and its manifest differ ({min(strange)}); export the bundle again"
+            )
 
 
 def load(bundle: str | Path, *, threads: int | None = None) -> Model:

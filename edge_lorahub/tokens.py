@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from .contract import ModelConfig
-from .errors import BundleError, EdgeLorahubWarning
+from .errors import BundleError, EdgeLorahubWarning, ExamplesError
 
 Ids = NDArray[np.int64]
 
@@ -37,6 +37,10 @@ class Tokens:
 
         As transformers does it, what is kept of a longer text is its start, and the end token.
         """
+        for number, text in enumerate(texts, 1):
+            # JSON can spell half of a surrogate pair, which is no character
+            if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+                raise ExamplesError(f"text {number}: not valid Unicode (a lone surrogate); mend the text")
         result = []
         for number, encoding in enumerate(self._tokenizer.encode_batch(list(texts)), 1):
             ids = np.array(encoding.ids, np.int64)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_lorahub import __version__
-from edge_lorahub.contract import DECODER, ENCODER, MANIFEST, TOKENIZER, WEIGHTS, Manifest, ModelConfig
+from edge_lorahub.contract import BUNDLE_FILES, DECODER, ENCODER, MANIFEST, TOKENIZER, WEIGHTS, Manifest, ModelConfig
 from edge_lorahub.errors import SettingsError
 from edge_lorahub.files import output_folder, sha256
 from edge_lorahub.hub import checkpoint_folder
@@ -39,7 +39,7 @@ def export(
     folder = checkpoint_folder(source, revision)
     config = read_t5_config(folder)
     _check_slots(slots, config)
-    with output_folder(out, force=force, marker=MANIFEST) as work, Checkpoint(folder) as checkpoint:
+    with output_folder(out, force=force, names=BUNDLE_FILES) as work, Checkpoint(folder) as checkpoint:
         write_tokenizer(folder, work / TOKENIZER, config)
         weights = WeightFile(work / WEIGHTS)
         try:

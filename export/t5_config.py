@@ -61,12 +61,15 @@ def read_t5_config(folder: Path) -> T5Config:
             f"edge-lorahub exports {' and '.join(FAMILIES)} (Flan-T5 is t5)"
         )
     feed_forward = fields.get("feed_forward_proj", "relu" if model_type == "t5" else "gated-gelu")
-    if feed_forward not in ACTIVATIONS:
+    if not isinstance(feed_forward, str) or feed_forward not in ACTIVATIONS:
         raise CheckpointError(
             f"{path}: feed_forward_proj {feed_forward!r} is not supported, only {', '.join(ACTIVATIONS)}"
         )
     gated, activation = ACTIVATIONS[feed_forward]
     tied = bool(fields.get("tie_word_embeddings", model_type == "t5"))
+    epsilon = fields.get("layer_norm_epsilon", 1e-6)
+    if not isinstance(epsilon, float) or not 0 < epsilon < 1:
+        raise CheckpointError(f"{path}: layer_norm_epsilon must be a small positive number, got {epsilon!r}")
     layers = _whole(fields, "num_layers", path)
     return T5Config(
         model_type=model_type,
@@ -79,7 +82,7 @@ def read_t5_config(folder: Path) -> T5Config:
         num_decoder_layers=_whole(fields, "num_decoder_layers", path, layers),
         relative_attention_num_buckets=_whole(fields, "relative_attention_num_buckets", path, 32),
         relative_attention_max_distance=_whole(fields, "relative_attention_max_distance", path, 128),
-        layer_norm_epsilon=float(fields.get("layer_norm_epsilon", 1e-6)),
+        layer_norm_epsilon=epsilon,
         gated=gated,
         activation=activation,
         tied_head=tied,

@@ -66,10 +66,10 @@ def command(
     The adapter is a PEFT folder that generate, evaluate and peft read.
     """
     from ..adaptation import Settings
+    from ..adapter import ADAPTER_FILES
     from ..examples import read_examples
     from ..files import check_output_folder
     from ..modules import Modules
-    from ..peft_config import CONFIG
     from ..search import STEP_SIZE
     from ..session import load
 
@@ -79,7 +79,7 @@ def command(
         max_input_tokens=max_input_tokens, max_output_tokens=max_output_tokens,
     )  # fmt: skip
     # everything that can be wrong is looked at before the slow part
-    check_output_folder(out, force=force, marker=CONFIG)
+    check_output_folder(out, force=force, names=ADAPTER_FILES)
     task = read_examples(examples, limit=limit, shuffle_seed=shuffle_seed)
     modules = Modules.load([*sources, *(folder for parent in parents for folder in _modules_in(parent))])
     result = _run(load(bundle, threads=threads), modules, task, settings)

@@ -33,8 +33,10 @@ def command(
 
     from ..evaluation import evaluate
     from ..examples import read_examples
-    from ..files import write_text
+    from ..files import check_output_file, write_text
 
+    if predictions is not None:
+        check_output_file(predictions)
     examples = read_examples(data, limit=limit, shuffle_seed=shuffle_seed)
     model, loaded = options.load_model(bundle, adapter, threads)
     result = evaluate(

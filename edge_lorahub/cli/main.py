@@ -61,12 +61,16 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            path = error.ctx.command_path if error.ctx else "edge-lorahub"
+            raise CliError(f"{error.format_message()} See `{path} --help`.") from error
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except EdgeLorahubError as error:
             raise CliError(str(error)) from error
         except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
+            name = error.filename2 or error.filename
+            where = f"{name}: " if name else ""
             raise CliError(f"{where}{error.strerror or error}") from error
         except MemoryError as error:
             raise CliError("not enough memory for this model, these modules and these examples") from error
