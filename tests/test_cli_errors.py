@@ -1,0 +1,268 @@
+"""Every error that a user can meet: one line, exit code 2, and nothing on disk changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from edge_lorahub.bench.random_models import write_module
+
+Fails = Callable[..., str]
+
+
+def changed(folder: Path, to: Path, file: str, change: Callable[[bytes], bytes]) -> Path:
+    """A copy of a folder in which one file is another."""
+    shutil.copytree(folder, to)
+    (to / file).write_bytes(change((to / file).read_bytes()))
+    return to
+
+
+def settings(folder: Path, to: Path, file: str = "adapter_config.json", **fields: object) -> Path:
+    return changed(folder, to, file, lambda data: json.dumps(json.loads(data) | fields).encode())
+
+
+@pytest.fixture
+def adapt(fails: Fails, bundle: Path, examples_file: Path, tmp_path: Path) -> Fails:
+    """An adaptation with these modules that must fail and leave nothing."""
+
+    def call(*modules: Path, examples: Path = examples_file, to: Path = bundle) -> str:
+        before = sorted(p.name for p in tmp_path.iterdir())
+        named = [part for module in modules for part in ("--module", module)]
+        line = fails("adapt", to, examples, *named, "--out", tmp_path / "out", "--budget", 2)
+        assert sorted(p.name for p in tmp_path.iterdir()) == before
+        return line
+
+    return call
+
+
+def test_a_git_lfs_pointer(adapt: Fails, shared: Path) -> None:
+    line = adapt(shared / "bad-adapters" / "lfs-pointer")
+    assert "adapter_model.safetensors: a Git LFS pointer" in line
+    assert "git lfs pull" in line
+
+
+def test_missing_paths(adapt: Fails, fails: Fails, bundle: Path, module_folders: list[Path], tmp_path: Path) -> None:
+    assert "nothing: no such folder, and not a Hub id" in adapt(tmp_path / "nothing")
+    assert "no such file of examples" in adapt(module_folders[0], examples=tmp_path / "nothing.jsonl")
+    assert "no such bundle; make one with `edge-lorahub export" in adapt(module_folders[0], to=tmp_path / "nothing")
+    assert "no such folder" in fails("export", tmp_path / "nothing", tmp_path / "out")
+    assert "no modules" in adapt()
+    (tmp_path / "empty").mkdir()
+    assert "no such file" in adapt(tmp_path / "empty")
+    assert "neither model.safetensors nor" in fails("export", copy_config(bundle, tmp_path), tmp_path / "out")
+
+
+def copy_config(bundle: Path, tmp_path: Path) -> Path:
+    """A checkpoint folder without weights."""
+    from edge_lorahub.bench.random_models import write_checkpoint
+
+    folder = write_checkpoint(tmp_path / "no-weights", "tiny")
+    (folder / "model.safetensors").unlink()
+    return folder
+
+
+def test_truncated_files(
+    adapt: Fails, fails: Fails, module_folders: list[Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    half = changed(
+        module_folders[0], tmp_path / "half", "adapter_model.safetensors", lambda data: data[: len(data) // 2]
+    )
+    assert "half/adapter_model.safetensors: not a complete safetensors file" in adapt(half)
+    less = changed(checkpoint, tmp_path / "less", "model.safetensors", lambda data: data[:-100])
+    assert "less/model.safetensors: not a complete safetensors file" in fails("export", less, tmp_path / "out")
+    empty = changed(module_folders[0], tmp_path / "empty", "adapter_config.json", lambda data: b"")
+    assert "empty/adapter_config.json: not valid JSON" in adapt(empty)
+
+
+def test_a_wrong_shape_names_the_tensor_both_shapes_and_the_folder(adapt: Fails, tmp_path: Path) -> None:
+    wide = write_module(tmp_path / "wide", "flan-t5-small", seed=0, rank=2)
+    line = adapt(wide)
+    assert "wide: tensor decoder.block.0.layer.0.SelfAttention.q.lora_A has shape (2, 512)" in line
+    assert "takes (2, 32)" in line
+
+
+def test_modules_of_other_kinds(adapt: Fails, module_folders: list[Path], tmp_path: Path) -> None:
+    gpt2 = settings(module_folders[0], tmp_path / "gpt2", task_type="CAUSAL_LM", base_model_name_or_path="gpt2")
+    line = adapt(gpt2)
+    assert "task_type 'CAUSAL_LM'" in line
+    assert "'gpt2'" in line
+    prefix = settings(module_folders[0], tmp_path / "prefix", peft_type="PREFIX_TUNING")
+    assert "peft_type 'PREFIX_TUNING' is not supported" in adapt(prefix)
+
+
+def test_examples_that_are_none(adapt: Fails, module_folders: list[Path], tmp_path: Path) -> None:
+    for name, content, words in (
+        ("empty.jsonl", "", "no examples in it"),
+        ("no-output.jsonl", '{"input": "w3", "output": "w4"}\n{"input": "w5"}', "line 2: no input with an output"),
+        ("empty-output.jsonl", '{"input": "w3", "output": " "}', "line 1: 'output' must be a text that is not empty"),
+        ("number.jsonl", '{"input": 3, "output": "w4"}', "line 1: 'input' must be a text"),
+        ("broken.jsonl", '{"input": "w3", "output": "w4"}\n\n{"input"', "line 3: not valid JSON"),
+        ("list.jsonl", "[1, 2]", "line 1: expected an object, got a list"),
+        ("broken.json", "{", "not valid JSON"),
+        ("other.json", '{"a": 1}', "expected a list of examples"),
+        ("half.jsonl", '{"input": "\\ud83d", "output": "w4"}', "text 1: not valid Unicode"),
+    ):
+        (tmp_path / name).write_text(content)
+        assert words in adapt(module_folders[0], examples=tmp_path / name)
+    (tmp_path / "latin.jsonl").write_bytes('{"input": "é", "output": "w4"}'.encode("latin-1"))
+    assert "not UTF-8 text" in adapt(module_folders[0], examples=tmp_path / "latin.jsonl")
+
+
+def test_slots(adapt: Fails, fails: Fails, checkpoint: Path, tmp_path: Path) -> None:
+    assert "unknown slot 'wi'; this checkpoint has q, k, v, o, wi_0, wi_1, wo" in fails(
+        "export", checkpoint, tmp_path / "out", "--slots", "q,wi"
+    )
+    keys = write_module(tmp_path / "keys", "tiny", seed=0, kinds=("q", "k"))
+    assert "is not a slot of the bundle, which has q,v of 'tiny'; export it again with --slots q,v,k" in adapt(keys)
+
+
+def test_output_folders(
+    run: Callable[..., Result], fails: Fails, checkpoint: Path, bundle: Path, examples_file: Path,
+    module_folders: list[Path], tmp_path: Path,
+) -> None:  # fmt: skip
+    out = tmp_path / "out"
+    assert run("export", checkpoint, out).exit_code == 0
+    assert "exists already; choose another folder, or overwrite it with --force" in fails("export", checkpoint, out)
+    assert run("export", checkpoint, out, "--force").exit_code == 0
+    (out / "notes.txt").write_text("mine")
+    assert "will not be overwritten: it has notes.txt" in fails("export", checkpoint, out, "--force")
+    assert (out / "notes.txt").read_text() == "mine"
+    module = tmp_path / "module"
+    shutil.copytree(module_folders[0], module)
+    before = {p.name: p.read_bytes() for p in module.iterdir()}
+    arguments = ("adapt", bundle, examples_file, "--module", module_folders[1], "--budget", 2)
+    assert "it has no edge_lorahub.json" in fails(*arguments, "--out", module, "--force")
+    assert {p.name: p.read_bytes() for p in module.iterdir()} == before
+    assert "is a file, not a folder" in fails(*arguments, "--out", examples_file / "below")
+    assert "not a folder" in fails(*arguments, "--out", examples_file, "--force")
+    assert "a folder, where a file" in fails("evaluate", bundle, examples_file, "--predictions", tmp_path)
+
+
+def test_checkpoints_of_other_families(fails: Fails, checkpoint: Path, tmp_path: Path) -> None:
+    for family in ("bert", "llama"):
+        other = settings(checkpoint, tmp_path / family, "config.json", model_type=family)
+        assert f"model_type '{family}' is not supported" in fails("export", other, tmp_path / "out")
+
+
+def test_no_tokenizer_and_no_extra(
+    fails: Fails, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "sentencepiece-only"
+    shutil.copytree(checkpoint, folder)
+    (folder / "tokenizer.json").unlink()
+    assert "neither tokenizer.json nor spiece.model" in fails("export", folder, tmp_path / "out")
+    (folder / "spiece.model").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert "pip install 'edge-lorahub[export]'" in fails("export", folder, tmp_path / "out")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert "pip install 'edge-lorahub[optimum]'" in fails("export", checkpoint, tmp_path / "out", "--verify")
+    assert not (tmp_path / "out").exists()
+
+
+def test_tokenizers_of_other_models(fails: Fails, checkpoint: Path, tmp_path: Path) -> None:
+    from edge_lorahub.bench.random_models import word_tokenizer
+
+    for name, change, words in (
+        ("large", word_tokenizer(500).to_str(), "the tokenizer has id 499, but the model's vocab_size is 128"),
+        ("broken", "{}", "not a tokenizer file"),
+    ):
+        folder = changed(checkpoint, tmp_path / name, "tokenizer.json", lambda _, text=change: text.encode())
+        assert words in fails("export", folder, tmp_path / "out")
+
+
+def test_damaged_bundles(fails: Fails, bundle: Path, tmp_path: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    model = manifest["model"]
+    for name, file, content, words in (
+        ("not-json", "manifest.json", b"{", "not valid JSON"),
+        ("deep", "manifest.json", b"[" * 200_000, "not valid JSON"),
+        ("version", "manifest.json", json.dumps(manifest | {"format_version": 9}).encode(), "format version 9"),
+        ("no-slots", "manifest.json", json.dumps({**manifest, "slots": 3}).encode(), "missing or wrong"),
+        ("text", "manifest.json", json.dumps(manifest | {"model": model | {"heads": "3"}}).encode(), "heads is '3'"),
+        ("layers", "manifest.json", json.dumps(manifest | {"model": model | {"decoder_layers": 3}}).encode(),
+         "its graphs and its manifest differ"),
+        ("encoder", "encoder.onnx", (bundle / "encoder.onnx").read_bytes()[:-900], "encoder.onnx: cannot be loaded"),
+        ("weights", "weights.bin", (bundle / "weights.bin").read_bytes()[:-900], "cannot be loaded"),
+        ("tokenizer", "tokenizer.json", b"[]", "not a tokenizer file"),
+    ):  # fmt: skip
+        copy = changed(bundle, tmp_path / name, file, lambda _, data=content: data)
+        assert words in fails("generate", copy, "w3")
+    (tmp_path / "tokenizer" / "encoder.onnx").unlink()
+    assert "encoder.onnx is missing" in fails("generate", tmp_path / "tokenizer", "w3")
+    byte = changed(bundle, tmp_path / "byte", "weights.bin", lambda data: data[:-1] + bytes([data[-1] ^ 1]))
+    assert "weights.bin: not what the manifest says" in fails("inspect", byte, "--check")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--optimizer", "adam"), "'adam' is unknown; choose cma, reference or nevergrad:NAME"),
+        (("--optimizer", "nevergrad:CMAA"), "near it: CMA"),
+        (("--optimizer", "nevergrad:"), "no optimizer ''"),
+        (("--budget", "0"), "budget must be at least 1"),
+        (("--budget", "many"), "'many' is not a valid integer"),
+        (("--seed", "-1"), "seed must be from 0"),
+        (("--composition", "sum"), "'sum' is not one of 'exact', 'paper'"),
+        (("--step-size", "0"), "step_size must be a positive number"),
+        (("--population", "1"), "population must be at least 2"),
+        (("--regularization", "nan"), "regularization must be at least 0"),
+        (("--max-input-tokens", "1"), "max_input_tokens must be at least 2"),
+        (("--threads", "100000"), "threads must be from 1 to 256"),
+        (("--rank", "0"), "0 is not in the range"),
+        (("--limit", "0"), "0 is not in the range"),
+        (("--nonsense",), "No such option"),
+    ],
+)
+def test_options(
+    fails: Fails, bundle: Path, examples_file: Path, module_folders: list[Path], tmp_path: Path,
+    options: tuple[str, ...], words: str,
+) -> None:  # fmt: skip
+    arguments = ("adapt", bundle, examples_file, "--module", module_folders[0], "--out", tmp_path / "out")
+    assert words in fails(*arguments, *options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_module_twice(adapt: Fails, module_folders: list[Path]) -> None:
+    assert "the same module twice" in adapt(module_folders[0], module_folders[0])
+
+
+def test_ids_that_the_hub_would_not_take(fails: Fails) -> None:
+    for name in ("a--b", "x..y", "modèle/x", "name.", "my-module.git", "a/b/c", "x" * 200):
+        assert "not a Hub id" in fails("inspect", name)
+
+
+def test_a_defect_is_one_line_and_exit_code_70(
+    run: Callable[..., Result], bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("first line\nsecond line")
+
+    monkeypatch.setattr("edge_lorahub.generation.generate", broken)
+    monkeypatch.delenv("EDGE_LORAHUB_TRACEBACK", raising=False)
+    result = run("generate", bundle, "w3")
+    assert result.exit_code == 70
+    assert result.stderr.startswith("Error: a defect in edge-lorahub: RuntimeError: first line second line")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_interrupted_adaptation_leaves_nothing(
+    run: Callable[..., Result], bundle: Path, examples_file: Path, module_folders: list[Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from edge_lorahub.objective import Scorer
+
+    def interrupted(self: Scorer) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Scorer, "losses", interrupted)
+    before = sorted(p.name for p in tmp_path.iterdir())
+    result = run("adapt", bundle, examples_file, "--module", module_folders[0], "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
