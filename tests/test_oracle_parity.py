@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +34,7 @@ from oracle import (
 from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
-from edge_lorahub import Model, Modules, generate, load, load_adapter
+from edge_lorahub import Adapter, Model, Modules, generate, load, load_adapter
 from edge_lorahub.bench.random_models import SIZES, write_checkpoint, write_module
 from edge_lorahub.export import export
 from edge_lorahub.generation import greedy
@@ -147,26 +146,40 @@ def test_exact_mode_is_the_sum_of_merged_deltas(pair: Pair) -> None:
     assert_same(our_result(pair.ours, inputs, pair.batch), truth, other_than=plain)
 
 
-@pytest.mark.parametrize("adapted", [False, True])
-def test_greedy_tokens(pair: Pair, adapted: bool) -> None:
-    """32 new tokens of 20 texts: transformers' generate in one batch, ours in one batch and in buckets."""
+def test_greedy_tokens(pair: Pair) -> None:
+    """32 new tokens of 20 texts, plain and with a module."""
     rng = np.random.default_rng(2)
     vocabulary = pair.ours.manifest.model.vocab_size
     rows = [np.append(rng.integers(3, vocabulary, length), EOS) for length in rng.integers(1, 60, INPUTS)]
-    ids, mask = pad(rows)
     folder = pair.folders[16][0]
+    with pair.oracle.disable_adapter():
+        plain = oracle_tokens(pair.oracle, rows)
     pair.oracle.set_adapter(folder.name)
-    with torch.no_grad(), nullcontext() if adapted else pair.oracle.disable_adapter():
-        generated = pair.oracle.generate(
-            input_ids=ids, attention_mask=mask, do_sample=False, num_beams=1, max_new_tokens=NEW_TOKENS
-        )[:, 1:]
-    truth = [row[: row.index(EOS)] if EOS in row else row for row in generated.tolist()]
-    assert len({tuple(row) for row in truth}) > INPUTS // 2
-    assert max(len(set(row)) for row in truth) > 3
+    adapted = oracle_tokens(pair.oracle, rows)
+    assert plain != adapted
+    for truth in (plain, adapted):
+        assert len({tuple(row) for row in truth}) > INPUTS // 2, "answers that do not depend on the text"
+        assert max(len(set(row)) for row in truth) > 3, "one token over and over"
+    assert_same_answers(pair.ours, rows, None, plain)
+    assert_same_answers(pair.ours, rows, load_adapter(folder, pair.ours.manifest), adapted)
 
-    adapter = load_adapter(folder, pair.ours.manifest) if adapted else None
-    inputs = adapter.inputs(pair.ours.manifest) if adapter else plain_inputs(pair.ours.manifest.slots)
-    answers = greedy(Runner(pair.ours, inputs), ids.numpy(), mask.numpy(), NEW_TOKENS)
+
+def oracle_tokens(model: PeftModel, rows: list[np.ndarray]) -> list[list[int]]:
+    """transformers' greedy tokens up to the end token, all texts in one batch."""
+    ids, mask = pad(rows)
+    with torch.no_grad():
+        generated = model.generate(
+            input_ids=ids, attention_mask=mask, do_sample=False, num_beams=1, max_new_tokens=NEW_TOKENS
+        )
+    answers = generated[:, 1:].tolist()  # without the decoder's start token
+    return [row[: row.index(EOS)] if EOS in row else row for row in answers]
+
+
+def assert_same_answers(model: Model, rows: list[np.ndarray], adapter: Adapter | None, truth: list[list[int]]) -> None:
+    """Ours in one batch of ids, and from texts in buckets of at most 7."""
+    inputs = adapter.inputs(model.manifest) if adapter else plain_inputs(model.manifest.slots)
+    ids, mask = pad(rows)
+    answers = greedy(Runner(model, inputs), ids.numpy(), mask.numpy(), NEW_TOKENS)
     assert [answer.tolist() for answer in answers] == truth
-    texts = generate(pair.ours, [words(row) for row in rows], adapter=adapter, max_new_tokens=NEW_TOKENS, batch_size=7)
+    texts = generate(model, [words(row) for row in rows], adapter=adapter, max_new_tokens=NEW_TOKENS, batch_size=7)
     assert texts == [words(row) for row in truth]

@@ -22,7 +22,13 @@ def command() -> None:
 @click.option("--examples", default=5, show_default=True, type=click.IntRange(1), help="Examples.")
 @click.option("--length", default=70, show_default=True, type=click.IntRange(2), help="Tokens of an input.")
 @click.option("--budget", default=40, show_default=True, type=click.IntRange(1), help="Candidates to evaluate.")
-@click.option("--composition", type=click.Choice(["exact", "paper"]), default="exact", show_default=True)
+@click.option(
+    "--composition",
+    type=click.Choice(["exact", "paper"]),
+    default="exact",
+    show_default=True,
+    help="How weights and modules make an adapter.",
+)
 @click.option(
     "--work",
     type=click.Path(path_type=Path),

@@ -1,0 +1,171 @@
+"""The command line as a user meets it: help, light starts, and every command's output."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import Result
+
+import edge_lorahub
+from edge_lorahub import Example
+from edge_lorahub.cli.main import COMMANDS, cli
+
+Run = Callable[..., Result]
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+    context = click.Context(group)
+    found = []
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        found.append(((*path, name), command))
+        if isinstance(command, click.Group):
+            found += commands(command, (*path, name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), commands(cli), ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
+def test_every_command_and_option_has_help(run: Run, path: tuple[str, ...], command: click.Command) -> None:
+    result = run(*path, "--help")
+    assert result.exit_code == 0
+    assert command.help
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name
+            assert parameter.opts[0] in result.output
+    if len(path) == 1:
+        assert COMMANDS[path[0]][1] == command.help.splitlines()[0] == command.short_help
+
+
+def test_the_readme_names_every_command(run: Run) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    assert [name for name in COMMANDS if f"edge-lorahub {name}" not in readme] == []
+    assert all(name in run("--help").output for name in COMMANDS)
+
+
+def loaded(code: str) -> set[str]:
+    """The top-level modules that a fresh process has imported, and edge_lorahub's, after some code."""
+    script = f"{code}\nimport sys; print('modules', *sys.modules)"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(result.stdout.split("modules ")[-1].split())
+
+
+def test_importing_is_light() -> None:
+    every_name = f"import edge_lorahub; [getattr(edge_lorahub, n) for n in {edge_lorahub.__all__!r}]"
+    heavy = {"torch", "transformers", "nevergrad", "onnx", "edge_lorahub.export", "edge_lorahub.bench"}
+    assert loaded(every_name) & heavy == set()
+    assert "onnxruntime" in loaded(every_name)
+
+
+def test_help_is_lighter() -> None:
+    code = (
+        "import sys; sys.argv = ['x', '--help']\n"
+        "from edge_lorahub.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass"
+    )
+    assert loaded(code) & {"numpy", "onnxruntime", "tokenizers", "rich", "nevergrad", "huggingface_hub"} == set()
+
+
+def test_version() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "edge_lorahub", "--version"], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == f"edge-lorahub, version {edge_lorahub.__version__}\n"
+
+
+def test_an_unknown_name_of_the_package() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        edge_lorahub.nothing  # noqa: B018
+
+
+def test_adapt_reports_weights_and_losses(
+    run: Run, bundle: Path, examples_file: Path, module_folders: list[Path], tmp_path: Path
+) -> None:
+    arguments = ["adapt", bundle, examples_file, "--modules", module_folders[0].parent, "--budget", 9]
+    report = run(*arguments, "--out", tmp_path / "ö out", "--rank", 2)
+    assert report.exit_code == 0, report.output
+    assert "4 modules, 5 examples, 9 candidates, CMA-ES (population 8, step size" in report.stdout
+    assert "truncated to rank 2: relative error" in report.stdout
+    record = json.loads(run(*arguments, "--out", tmp_path / "json", "--json", "--rank", 1).stdout)
+    assert set(record["weights"]) == {f"module-{i}" for i in range(4)}
+    assert 0 < record["truncation_error"] < 1
+    assert json.loads((tmp_path / "json" / "edge_lorahub.json").read_text())["weights"] == record["weights"]
+    shown = run("inspect", tmp_path / "ö out").stdout
+    assert "adapter" in shown
+    assert "module-3" in shown
+    reference = run(*arguments, "--out", tmp_path / "reference", "--optimizer", "reference")
+    assert "NGOpt, paper composition" in reference.stdout
+    assert "as the released code counts it" in reference.stdout
+
+
+def test_generate_from_every_source(run: Run, bundle: Path, examples_file: Path, examples: list[Example]) -> None:
+    options = ("--max-new-tokens", 4)
+    expected = run("generate", bundle, *options, *(e.input for e in examples)).stdout
+    assert expected.count("\n") == 5
+    assert run("generate", bundle, *options, "--file", examples_file).stdout == expected
+    lines = "".join(e.input + "\n" for e in examples)
+    assert run("generate", bundle, *options, stdin=lines).stdout == expected
+    assert run("generate", bundle, *options, stdin=lines.replace("\n", "\r\n")).stdout == expected
+    rows = run("generate", bundle, *options, "--json", "--file", examples_file).stdout.splitlines()
+    assert [json.loads(row)["input"] for row in rows] == [e.input for e in examples]
+    assert [json.loads(row)["output"] for row in rows] == expected.splitlines()
+
+
+def test_generate_refuses_no_texts_and_two_sources(
+    fails: Callable[..., str], bundle: Path, examples_file: Path
+) -> None:
+    assert "no texts" in fails("generate", bundle, stdin="")
+    assert "not UTF-8" in fails("generate", bundle, stdin=b"\xff\xfe")
+    assert "give one of them" in fails("generate", bundle, "w3", "--file", examples_file)
+
+
+def test_an_adapter_changes_the_answers_and_baking_keeps_them(
+    run: Run, bundle: Path, module_folders: list[Path], tmp_path: Path
+) -> None:
+    text = "w10 w11 w12"
+    plain = run("generate", bundle, text).stdout
+    adapted = run("generate", bundle, text, "--adapter", module_folders[0]).stdout
+    assert adapted != plain
+    baked = run("bake", bundle, module_folders[0], tmp_path / "baked")
+    assert baked.exit_code == 0
+    assert run("generate", tmp_path / "baked", text).stdout == adapted
+
+
+def test_evaluate(run: Run, bundle: Path, tmp_path: Path) -> None:
+    texts = ["w10 w11", "w20 w21 w22", "été 数据"]
+    answers = run("generate", bundle, *texts).stdout.splitlines()
+    outputs = [answers[0].upper() + ".", "w3", answers[2]]
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps({"input": i, "output": o}) + "\n" for i, o in zip(texts, outputs, strict=True)))
+    predictions = tmp_path / "predictions.jsonl"
+    result = run("evaluate", bundle, data, "--predictions", predictions)
+    assert result.stdout == "exact match: 2 of 3, 66.7%\n"
+    rows = [json.loads(row) for row in predictions.read_text(encoding="utf-8").splitlines()]
+    assert [row["correct"] for row in rows] == [True, False, True]
+    assert [row["prediction"] for row in rows] == answers
+    record = json.loads(run("evaluate", bundle, data, "--json", "--limit", 2).stdout)
+    assert record == {"correct": 1, "count": 2, "exact_match": 0.5}
+
+
+def test_inspect_the_four_kinds(run: Run, checkpoint: Path, bundle: Path, module_folders: list[Path]) -> None:
+    facts = {name: json.loads(run("inspect", path, "--json").stdout) for name, path in
+             (("checkpoint", checkpoint), ("bundle", bundle), ("module", module_folders[0]))}  # fmt: skip
+    assert {name: fact["kind"] for name, fact in facts.items()} == {name: name for name in facts}
+    assert facts["checkpoint"]["d_model"] == 32
+    assert facts["bundle"]["slots"] == "12 (q,v)"
+    assert (facts["module"]["rank"], facts["module"]["scale"]) == ("4", "2")
+    assert "all files match their digests" in run("inspect", bundle, "--check").stdout
+
+
+def test_inspect_something_else(fails: Callable[..., str], tmp_path: Path) -> None:
+    assert "no bundle (manifest.json), adapter or module" in fails("inspect", tmp_path)
