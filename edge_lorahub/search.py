@@ -19,8 +19,10 @@ Evaluate = Callable[[Float64], Float64]
 CMA = "cma"
 REFERENCE = "reference"
 NEVERGRAD = "nevergrad:"
-# The standard deviation of CMA-ES's first generation, in units of w (bounds are +-1.5).
-STEP_SIZE = 0.5
+# CMA-ES's defaults: the standard deviation of its first generation in units of w, and the candidates a
+# generation. Chosen by measurement, see docs/design.md.
+STEP_SIZE = 0.075
+POPULATION = 6
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,6 @@ class SearchSettings:
     """optimizer is "cma", "reference" or "nevergrad:NAME"; step_size and population are CMA-ES's.
 
     bound: every weight stays within [-bound, bound]. budget: candidates to evaluate, never more.
-    population None: 4 + 3 ln N, rounded down (Hansen, arXiv 1604.00772, table 1).
     """
 
     optimizer: str = CMA
@@ -53,7 +54,7 @@ class SearchSettings:
     seed: int = 1
     bound: float = 1.5
     step_size: float = STEP_SIZE
-    population: int | None = None
+    population: int = POPULATION
 
     def __post_init__(self) -> None:
         if self.optimizer not in (CMA, REFERENCE) and not self.optimizer.startswith(NEVERGRAD):
@@ -67,7 +68,7 @@ class SearchSettings:
         for name in ("bound", "step_size"):
             if not 0 < getattr(self, name) < np.inf:
                 raise SettingsError(f"{name} must be a positive number, got {getattr(self, name)}")
-        if self.population is not None and self.population < 2:
+        if self.population < 2:
             raise SettingsError(f"population must be at least 2, got {self.population}")
 
 
@@ -130,7 +131,7 @@ def _optimizer(dimension: int, settings: SearchSettings) -> tuple[Any, int, str]
     if dimension == 1:
         # pycma has no one-dimensional CMA-ES; with one weight there is no covariance to adapt
         return ng.optimizers.OnePlusOne(space(), budget=settings.budget), 1, "OnePlusOne"
-    population = settings.population or 4 + int(3 * np.log(dimension))
+    population = settings.population
     # nevergrad multiplies the step by a factor of its own, which depends on the dimension and its version
     unit = space().set_mutation(sigma=1.0)
     factor = ng.optimizers.ParametrizedCMA(popsize=population)(unit).es.sigma0

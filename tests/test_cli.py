@@ -94,7 +94,7 @@ def test_adapt_reports_weights_and_losses(
     arguments = ["adapt", bundle, examples_file, "--modules", module_folders[0].parent, "--budget", 9]
     report = run(*arguments, "--out", tmp_path / "ö out", "--rank", 2)
     assert report.exit_code == 0, report.output
-    assert "4 modules, 5 examples, 9 candidates, CMA-ES (population 8, step size" in report.stdout
+    assert "4 modules, 5 examples, 9 candidates, CMA-ES (population 6, step size" in report.stdout
     assert "truncated to rank 2: relative error" in report.stdout
     record = json.loads(run(*arguments, "--out", tmp_path / "json", "--json", "--rank", 1).stdout)
     assert set(record["weights"]) == {f"module-{i}" for i in range(4)}

@@ -89,11 +89,19 @@ def test_the_step_size_is_that_of_the_first_generation(dimension: int) -> None:
     assert objective.populations[1].std() == pytest.approx(0.2, rel=0.05)
 
 
-def test_the_default_population_is_hansens() -> None:
+def test_a_generation_is_evaluated_at_once() -> None:
     objective = Counted()
-    found = search(objective, 20, SearchSettings(budget=40))
+    found = search(objective, 20, SearchSettings(budget=40, population=12))
     assert [len(p) for p in objective.populations] == [1, 12, 12, 12, 3]
-    assert found.optimizer == "CMA-ES (population 12, step size 0.5)"
+    assert found.optimizer == "CMA-ES (population 12, step size 0.075)"
+
+
+def test_the_command_lines_defaults_are_the_settings() -> None:
+    from edge_lorahub.cli.adapt import command
+
+    defaults = {parameter.name: parameter.default for parameter in command.params}
+    for name in ("budget", "seed", "optimizer", "step_size", "population"):
+        assert defaults[name] == getattr(SearchSettings(), name)
 
 
 def test_reference_starts_at_zero_and_takes_one_candidate_at_a_time() -> None:

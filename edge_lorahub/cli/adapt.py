@@ -44,8 +44,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="cma, reference (as the paper's released code), or nevergrad:NAME.",
 )
-@click.option("--step-size", type=float, help="CMA-ES: the first generation's standard deviation.")
-@click.option("--population", type=int, help="CMA-ES: candidates a generation.  [default: 4 + 3 ln N]")
+@click.option(
+    "--step-size",
+    default=0.075,
+    show_default=True,
+    help="CMA-ES: the first generation's standard deviation, in units of w.",
+)
+@click.option("--population", default=6, show_default=True, help="CMA-ES: candidates a generation.")
 @click.option("--regularization", default=0.05, show_default=True, help="Times mean |w|, added to the loss.")
 @click.option("--rank", type=click.IntRange(1), help="Truncate the adapter to this rank, by SVD.")
 @click.option("--max-input-tokens", default=2048, show_default=True, help="Longer inputs are cut, with a warning.")
@@ -56,7 +61,7 @@ if TYPE_CHECKING:
 @options.as_json
 def command(
     bundle: Path, examples: Path, sources: tuple[str, ...], parents: tuple[Path, ...], out: Path, budget: int,
-    seed: int, composition: str | None, optimizer: str, step_size: float | None, population: int | None,
+    seed: int, composition: str | None, optimizer: str, step_size: float, population: int,
     regularization: float, rank: int | None, max_input_tokens: int, max_output_tokens: int,
     limit: int | None, shuffle_seed: int | None, threads: int | None, force: bool, as_json: bool,
 ) -> None:  # fmt: skip
@@ -70,12 +75,11 @@ def command(
     from ..examples import read_examples
     from ..files import check_output_folder
     from ..modules import Modules
-    from ..search import STEP_SIZE
     from ..session import load
 
     settings = Settings(
         optimizer=optimizer, budget=budget, seed=seed, composition=composition, regularization=regularization,
-        step_size=STEP_SIZE if step_size is None else step_size, population=population,
+        step_size=step_size, population=population,
         max_input_tokens=max_input_tokens, max_output_tokens=max_output_tokens,
     )  # fmt: skip
     # everything that can be wrong is looked at before the slow part
