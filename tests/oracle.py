@@ -85,8 +85,8 @@ def pad(rows: Sequence[NDArray[np.int64]], filler: int = PAD) -> tuple[torch.Ten
 
 
 def oracle_model(checkpoint: Path) -> PreTrainedModel:
-    """transformers' model of a checkpoint."""
-    return AutoModelForSeq2SeqLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    """transformers' model of a checkpoint, in float32."""
+    return AutoModelForSeq2SeqLM.from_pretrained(checkpoint).eval()
 
 
 def oracle_modules(checkpoint: Path, folders: Sequence[Path]) -> PeftModel:

@@ -116,6 +116,9 @@ def test_generate_from_every_source(run: Run, bundle: Path, examples_file: Path,
     lines = "".join(e.input + "\n" for e in examples)
     assert run("generate", bundle, *options, stdin=lines).stdout == expected
     assert run("generate", bundle, *options, stdin=lines.replace("\n", "\r\n")).stdout == expected
+    windows = ("\ufeff" + lines.replace("\n", "\r\n")).encode()
+    rows = run("generate", bundle, *options, "--json", stdin=windows).stdout.splitlines()
+    assert [json.loads(row)["input"] for row in rows] == [e.input for e in examples]
     rows = run("generate", bundle, *options, "--json", "--file", examples_file).stdout.splitlines()
     assert [json.loads(row)["input"] for row in rows] == [e.input for e in examples]
     assert [json.loads(row)["output"] for row in rows] == expected.splitlines()

@@ -1,68 +1,13 @@
-"""Files of examples in every accepted form, and outputs that appear whole or not at all."""
+"""Outputs appear whole or not at all."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from edge_lorahub import Example, read_examples
-from edge_lorahub.errors import ExamplesError, OutputExistsError
-from edge_lorahub.examples import fingerprint, read_inputs
+from edge_lorahub.errors import OutputExistsError
 from edge_lorahub.files import output_folder, write_text
-
-TWO = [Example("a", "b"), Example("c\u2028d", "é")]
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("x.jsonl", '{"input": "a", "output": "b"}\n{"input": "c\u2028d", "output": "é"}\n'),
-        (
-            "x.jsonl",
-            '\ufeff{"context": "a", "completion": "b"}\r\n\r\n{"context": "c\u2028d", "completion": "é", "n": 1}',
-        ),
-        (
-            "x.json",
-            '{"canary": "x", "examples": [{"input": "a", "target": "b"}, {"input": "c\\u2028d", "target": "é"}]}',
-        ),
-        ("x.json", '[{"input": "a", "output": "b"}, {"input": "c\u2028d", "output": "\\u00e9"}]'),
-        ("x", '{"input": "a", "output": "b"}\n{"input": "c\u2028d", "target": "é"}'),
-    ],
-)
-def test_every_form_of_examples(tmp_path: Path, name: str, text: str) -> None:
-    (tmp_path / name).write_text(text, encoding="utf-8")
-    assert read_examples(tmp_path / name) == TWO
-    assert read_inputs(tmp_path / name) == ["a", "c\u2028d"]
-
-
-def test_limit_and_shuffle(tmp_path: Path) -> None:
-    path = tmp_path / "x.jsonl"
-    path.write_text("".join(json.dumps({"input": str(i), "output": "y"}) + "\n" for i in range(20)))
-    everything = read_examples(path)
-    assert read_examples(path, limit=3) == everything[:3]
-    assert read_examples(path, limit=99) == everything
-    shuffled = read_examples(path, shuffle_seed=1)
-    assert shuffled != everything
-    assert sorted(shuffled, key=lambda e: int(e.input)) == everything
-    assert read_examples(path, shuffle_seed=1, limit=5) == shuffled[:5]
-    assert read_examples(path, shuffle_seed=2) != shuffled
-
-
-def test_inputs_alone(tmp_path: Path) -> None:
-    (tmp_path / "x.jsonl").write_text('{"input": "a"}\n{"context": "b"}\n')
-    assert read_inputs(tmp_path / "x.jsonl") == ["a", "b"]
-    for text, words in (('{"output": "a"}', "line 1: no text under 'input'"), ("", "no examples")):
-        (tmp_path / "y.jsonl").write_text(text)
-        with pytest.raises(ExamplesError, match=words):
-            read_inputs(tmp_path / "y.jsonl")
-
-
-def test_the_fingerprint_tells_examples_and_their_order_apart() -> None:
-    assert fingerprint(TWO) == fingerprint(list(TWO))
-    assert len({fingerprint(TWO), fingerprint(TWO[::-1]), fingerprint(TWO[:1]), fingerprint([Example("ab", "")])}) == 4
-
 
 NAMES = ("marker", "other")
 

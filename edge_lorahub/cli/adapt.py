@@ -86,7 +86,7 @@ def command(
     check_output_folder(out, force=force, names=ADAPTER_FILES)
     task = read_examples(examples, limit=limit, shuffle_seed=shuffle_seed)
     modules = Modules.load([*sources, *(folder for parent in parents for folder in _modules_in(parent))])
-    result = _run(load(bundle, threads=threads), modules, task, settings)
+    result = run_with_progress(load(bundle, threads=threads), modules, task, settings)
     adapter, error = (result.adapter, None) if rank is None else result.adapter.truncated(rank)
     adapter.save(out, force=force)
     if as_json:
@@ -107,7 +107,7 @@ def _modules_in(parent: Path) -> list[Path]:
     return folders
 
 
-def _run(model: Model, modules: Modules, examples: list[Example], settings: Settings) -> Adaptation:
+def run_with_progress(model: Model, modules: Modules, examples: list[Example], settings: Settings) -> Adaptation:
     """The adaptation, with a progress bar on standard error."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

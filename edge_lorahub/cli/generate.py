@@ -59,10 +59,10 @@ def command(
 
 def _lines() -> list[str]:
     try:
-        text = sys.stdin.buffer.read().decode("utf-8")
+        text = sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CliError(f"standard input: not UTF-8 text ({error})") from error
-    lines = text.removesuffix("\n").split("\n") if text.strip() else []
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text.strip() else []
     if not lines:
         raise CliError("standard input: no texts; give them as arguments, with --file, or one a line")
     return lines

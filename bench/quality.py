@@ -1,0 +1,185 @@
+"""How good adapting is, measured on the embedded hub: exact match on held-out inputs of unseen tasks.
+
+Every figure is of the runtime itself: `adapt` on five examples, greedy answers on 200 other inputs.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_lorahub import Model, Modules, Settings, adapt, load
+from edge_lorahub.evaluation import normalise
+from edge_lorahub.examples import Example
+from edge_lorahub.generation import generate_with
+from edge_lorahub.objective import Scorer
+from edge_lorahub.peft_files import Lora, write_peft
+from edge_lorahub.search import REFERENCE
+from edge_lorahub.session import Runner
+from edge_lorahub.stack import make_stack
+from edge_lorahub.tinyhub import DEV_TASKS, TEST_TASKS, UnseenTask, examples, relevant_modules
+from edge_lorahub.tinyhub.hub import module_folders
+
+Float64 = NDArray[np.float64]
+# (part, kind of modules) -> method -> task -> exact match in percent
+Results = dict[tuple[str, str], dict[str, dict[str, float]]]
+PARTS = {"dev": DEV_TASKS, "test": TEST_TASKS}
+SHOTS = 5
+HELD_OUT = 200
+BUDGETS = (40, 100, 200)
+MOST_NEW_TOKENS = 16  # the longest answer has 14
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One unseen task with one draw of examples, for one kind of modules."""
+
+    bundle: Path
+    kind: str
+    task: UnseenTask
+    seed: int
+
+
+def solve(problem: Problem) -> dict[str, float]:
+    """Exact match, in percent, of every method on one problem."""
+    return dict(_rows(problem))
+
+
+def solve_all(
+    bundle: Path, parts: Sequence[str], kinds: Sequence[str], seeds: Sequence[int], processes: int,
+    on_problem: Callable[[Problem], None] = lambda problem: None,
+) -> Results:  # fmt: skip
+    """Every method on every task of the parts, as means over the seeds; problems go to processes of their own."""
+    keys = [(part, kind) for part in parts for kind in kinds]
+    problems = [(key, Problem(bundle, key[1], task, seed)) for key in keys for task in PARTS[key[0]] for seed in seeds]
+    found: Results = {key: {} for key in keys}
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        results = pool.imap(solve, [problem for _, problem in problems])
+        for (key, problem), rows in zip(problems, results, strict=True):
+            on_problem(problem)
+            for method, accuracy in rows.items():
+                tasks = found[key].setdefault(method, {})
+                tasks[problem.task.name] = tasks.get(problem.task.name, 0.0) + accuracy / len(seeds)
+    return found
+
+
+def tables(found: Results) -> str:
+    """The means over tasks, and every task's figure, as Markdown."""
+    keys = list(found)
+    methods = list(found[keys[0]])
+    lines = [
+        "| exact match, % | " + " | ".join(f"{part}, {kind}" for part, kind in keys) + " |",
+        "|---|" + "---:|" * len(keys),
+    ]
+    for method in methods:
+        means = [sum(found[key][method].values()) / len(found[key][method]) for key in keys]
+        lines.append(f"| {method} | " + " | ".join(f"{mean:.1f}" for mean in means) + " |")
+    for part, kind in keys:
+        rows = found[part, kind]
+        shown = [m for m in methods if m in ("best single module", "relevant removed") or m.startswith("exact")]
+        lines += ["", f"{part} tasks, {kind} modules", "", "| task | " + " | ".join(shown) + " |"]
+        lines.append("|---|" + "---:|" * len(shown))
+        for task in rows[methods[0]]:
+            lines.append(f"| {task} | " + " | ".join(f"{rows[method][task]:.1f}" for method in shown) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _rows(problem: Problem) -> Iterator[tuple[str, float]]:
+    model, modules = _load(problem.bundle), _modules(problem.kind)
+    pairs = [Example(*pair) for pair in examples(problem.task.task, SHOTS + HELD_OUT, problem.seed)]
+    shots, held_out = pairs[:SHOTS], pairs[SHOTS:]
+    trial = Trial(model, modules, held_out)
+    count = len(modules)
+    yield "zero-shot", trial.accuracy(np.zeros(count), "exact")
+    yield "uniform", trial.accuracy(np.full(count, 1 / count), "exact")
+    yield "best single module", trial.accuracy(best_single(model, modules, shots), "exact")
+    settings = Settings(optimizer=REFERENCE, composition="exact", seed=problem.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        noise = random_modules(modules, Path(folder), problem.seed)
+        weights = as_weights(adapt(model, noise, shots, settings).weights)
+        yield "random modules", Trial(model, noise, held_out).accuracy(weights, "exact")
+    relevant = relevant_modules(problem.task, problem.kind)
+    rest = Modules([module for module in modules if module.name not in relevant])
+    weights = as_weights(adapt(model, rest, shots, settings).weights)
+    yield "relevant removed", Trial(model, rest, held_out).accuracy(weights, "exact")
+    for composition in ("paper", "exact"):
+        for budget in BUDGETS:
+            settings = Settings(optimizer=REFERENCE, composition=composition, budget=budget, seed=problem.seed)
+            weights = as_weights(adapt(model, modules, shots, settings).weights)
+            yield f"{composition}, reference, {budget}", trial.accuracy(weights, composition)
+        settings = Settings(composition=composition, budget=max(BUDGETS), seed=problem.seed)
+        trace = adapt(model, modules, shots, settings).trace
+        for budget in BUDGETS:
+            # a shorter search is the front of a longer one
+            best = min(trace[:budget], key=lambda candidate: candidate.loss)
+            yield f"{composition}, CMA-ES, {budget}", trial.accuracy(best.weights, composition)
+
+
+class Trial:
+    """Exact match of weight vectors on held-out inputs."""
+
+    def __init__(self, model: Model, modules: Modules, held_out: Sequence[Example]) -> None:
+        self._held_out = held_out
+        slots = model.manifest.slots
+        self._runners = {
+            composition: Runner(model, make_stack(list(modules), slots, composition).inputs())
+            for composition in ("exact", "paper")
+        }
+
+    def accuracy(self, weights: Float64, composition: str) -> float:
+        runner = self._runners[composition]
+        runner.inputs.compose(weights)
+        texts = [example.input for example in self._held_out]
+        answers = generate_with(runner, texts, max_new_tokens=MOST_NEW_TOKENS, batch_size=len(texts))
+        right = [normalise(a) == normalise(e.output) for a, e in zip(answers, self._held_out, strict=True)]
+        return 100 * sum(right) / len(right)
+
+
+def best_single(model: Model, modules: Modules, shots: Sequence[Example]) -> Float64:
+    """The one-hot weights of the module with the least loss on the examples."""
+    runner = Runner(model, make_stack(list(modules), model.manifest.slots, "exact").inputs())
+    scorer = Scorer(runner, shots, 2048, 256)
+    losses = []
+    for one_hot in np.eye(len(modules)):
+        runner.inputs.compose(one_hot)
+        losses.append(scorer.losses().means().mean())
+    weights: Float64 = np.eye(len(modules))[int(np.argmin(losses))]
+    return weights
+
+
+def random_modules(modules: Modules, folder: Path, seed: int) -> Modules:
+    """Modules of the same shapes and norms with random contents, written to a folder."""
+    for module in modules:
+        rng = np.random.default_rng([seed, zlib.crc32(module.name.encode())])
+        pairs = {}
+        for layer, lora in module.loras():
+            a, b = (rng.standard_normal(matrix.shape, dtype=np.float32) for matrix in (lora.a, lora.b))
+            a *= np.linalg.norm(lora.a) / np.linalg.norm(a)
+            b *= np.linalg.norm(lora.b) / np.linalg.norm(b)
+            pairs[layer] = Lora(a, b, lora.scale)
+        (folder / module.name).mkdir()
+        write_peft(folder / module.name, module.config.base_model, pairs)
+    return Modules.load([folder / module.name for module in modules])
+
+
+def as_weights(named: dict[str, float]) -> Float64:
+    """An adaptation's weights by name -> (N,), in the modules' order."""
+    return np.array(list(named.values()))
+
+
+@cache
+def _load(bundle: Path) -> Model:
+    return load(bundle, threads=1)
+
+
+@cache
+def _modules(kind: str) -> Modules:
+    return Modules.load(module_folders(kind))

@@ -1,0 +1,1 @@
+"""The recipe that trains the embedded hub (extra ``train``: torch, transformers, peft)."""
