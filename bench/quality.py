@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import tempfile
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lorahub import Model, Modules, Settings, adapt, load
-from edge_lorahub.evaluation import normalise
 from edge_lorahub.examples import Example
 from edge_lorahub.generation import generate_with
 from edge_lorahub.objective import Scorer
@@ -61,7 +61,7 @@ def solve_all(
     keys = [(part, kind) for part in parts for kind in kinds]
     problems = [(key, Problem(bundle, key[1], task, seed)) for key in keys for task in PARTS[key[0]] for seed in seeds]
     found: Results = {key: {} for key in keys}
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, _silence) as pool:
         results = pool.imap(solve, [problem for _, problem in problems])
         for (key, problem), rows in zip(problems, results, strict=True):
             on_problem(problem)
@@ -139,7 +139,8 @@ class Trial:
         runner.inputs.compose(weights)
         texts = [example.input for example in self._held_out]
         answers = generate_with(runner, texts, max_new_tokens=MOST_NEW_TOKENS, batch_size=len(texts))
-        right = [normalise(a) == normalise(e.output) for a, e in zip(answers, self._held_out, strict=True)]
+        # to the letter, unlike `evaluate`, which ignores capitals: here they are part of the task
+        right = [answer == example.output for answer, example in zip(answers, self._held_out, strict=True)]
         return 100 * sum(right) / len(right)
 
 
@@ -173,6 +174,11 @@ def random_modules(modules: Modules, folder: Path, seed: int) -> Modules:
 def as_weights(named: dict[str, float]) -> Float64:
     """An adaptation's weights by name -> (N,), in the modules' order."""
     return np.array(list(named.values()))
+
+
+def _silence() -> None:
+    """SciPy warns of every Cobyla that is asked for less than it wants, and a process's warnings interleave."""
+    warnings.simplefilter("ignore")
 
 
 @cache

@@ -34,7 +34,7 @@ class Settings(SearchSettings):
     composition: str | None = None
     regularization: float = 0.05
     max_input_tokens: int = 2048
-    max_output_tokens: int = 256
+    max_output_tokens: int = 2048
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -60,7 +60,7 @@ def _convert(folder: Path) -> Tokenizer:
             "pip install 'edge-lorahub[export]'"
         ) from error
     try:
-        converted = T5TokenizerFast.from_pretrained(str(folder), legacy=False)
+        converted = T5TokenizerFast.from_pretrained(str(folder))
     except Exception as error:
         raise CheckpointError(f"{folder / 'spiece.model'}: cannot be converted ({error})") from error
     tokenizer: Tokenizer = converted.backend_tokenizer

@@ -38,9 +38,7 @@ def verify_bundle(source: str | Path, bundle: Path, revision: str | None = None)
     labels = rng.integers(3, config.vocab_size, (len(rows), _ANSWER))
     scoring = Scoring(Runner(model, plain_inputs(model.manifest.slots)), ids, mask, labels)
     scoring.run()
-    oracle = AutoModelForSeq2SeqLM.from_pretrained(
-        checkpoint_folder(source, revision), torch_dtype=torch.float32
-    ).eval()
+    oracle = AutoModelForSeq2SeqLM.from_pretrained(checkpoint_folder(source, revision)).float().eval()
     with torch.no_grad():
         expected = oracle(
             input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask), labels=torch.tensor(labels)

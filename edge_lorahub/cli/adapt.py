@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 @click.option("--regularization", default=0.05, show_default=True, help="Times mean |w|, added to the loss.")
 @click.option("--rank", type=click.IntRange(1), help="Truncate the adapter to this rank, by SVD.")
 @click.option("--max-input-tokens", default=2048, show_default=True, help="Longer inputs are cut, with a warning.")
-@click.option("--max-output-tokens", default=256, show_default=True, help="Longer outputs are cut, with a warning.")
+@click.option("--max-output-tokens", default=2048, show_default=True, help="Longer outputs are cut, with a warning.")
 @options.data
 @options.threads
 @options.force
