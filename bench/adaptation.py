@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -22,6 +21,15 @@ from edge_lorahub.errors import EdgeLorahubError, SettingsError
 from .random_models import SIZES, write_checkpoint, write_module
 
 _ANSWER_TOKENS = 3
+# The kernel counts a parent's memory to a child until the child has become another program, and this process
+# has held models. So a small process stands between: it runs the command and prints that one's peak in bytes.
+_PEAK = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+unit = 1 if sys.platform == "darwin" else 1024
+print("\\n%d" % (unit * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(code)
+"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,9 @@ class Load:
 
 
 def measure(load: Load, work: Path | None, threads: int | None) -> dict[str, Any]:
-    """Makes what is missing in `work` (or a temporary folder), checks the answers, measures; facts by name."""
+    """Exports, checks the answers and measures; facts by name. A checkpoint that `work` has is used again."""
+    if sys.platform == "win32":
+        raise SettingsError("bench adapt measures memory as Unix counts it, and does not run on Windows")
     with ExitStack() as stack:
         if work is None:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-lorahub-bench-")))
@@ -87,17 +97,14 @@ def _run(arguments: list[str]) -> tuple[float, float, str]:
     """Runs the command line in a new process: seconds from its start, its peak memory in MB, its output."""
     start = time.perf_counter()
     command = [sys.executable, "-m", "edge_lorahub", *arguments]
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(command, stdout=output, stderr=errors)
-        # wait4 gives the usage of this one process, where getrusage gives the largest child's so far
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.perf_counter() - start
-        for file in (output, errors):
-            file.seek(0)
-        if process.returncode:
-            raise EdgeLorahubError(f"{arguments[0]} failed: {errors.read().decode(errors='replace').strip()}")
-        return seconds, usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3), output.read().decode()
+    done = subprocess.run(
+        [sys.executable, "-c", _PEAK, *command], capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    seconds = time.perf_counter() - start
+    if done.returncode:
+        raise EdgeLorahubError(f"{arguments[0]} failed: {done.stderr.strip()}")
+    output, _, peak = done.stdout.rstrip().rpartition("\n")
+    return seconds, int(peak) / 1e6, output
 
 
 def _write_examples(path: Path, load: Load) -> None:

@@ -109,7 +109,6 @@ def write_checkpoint(folder: Path, size: str, *, seed: int = 0, tokenizer: Path 
     w3, w4, ... is made, so that a text of n words has n + 1 tokens.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config(size), indent=1), encoding="utf-8")
     shards: list[list[str]] = []
     pending: dict[str, Float32] = {}
 
@@ -138,6 +137,8 @@ def write_checkpoint(folder: Path, size: str, *, seed: int = 0, tokenizer: Path 
     else:
         for source in tokenizer.iterdir():
             (folder / source.name).write_bytes(source.read_bytes())
+    # last: a folder that has it is complete
+    (folder / "config.json").write_text(json.dumps(config(size), indent=1), encoding="utf-8")
     return folder
 
 

@@ -62,7 +62,7 @@ class Adapter:
         error = float(np.sqrt(dropped / whole)) if whole else 0.0
         record = dict(self.record)
         if record:
-            record["truncation"] = {"rank": rank, "relative_error": error}
+            record["truncation"] = {"rank": rank, "relative_error": error, "loss_is": "before truncation"}
         return Adapter(self.name, self.base_model, pairs, record), error
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:

@@ -24,7 +24,7 @@ from .contract import (
     lora_scale_name,
     read_manifest,
 )
-from .files import check_digests, output_folder, sha256
+from .files import check_digests, check_output_folder, output_folder, sha256
 from .stack import Float32
 
 
@@ -36,6 +36,7 @@ def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool =
     """
     source = Path(bundle)
     manifest = read_manifest(source)
+    check_output_folder(Path(out), force=force, names=BUNDLE_FILES)
     # a map of a file that is too short would make it longer, and bake into nothing
     check_digests(source, manifest.sha256)
     inputs = adapter.inputs(manifest)

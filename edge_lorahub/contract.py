@@ -23,6 +23,8 @@ WEIGHTS = "weights.bin"
 TOKENIZER = "tokenizer.json"
 FILES = (ENCODER, DECODER, WEIGHTS, TOKENIZER)
 BUNDLE_FILES = (MANIFEST, *FILES)
+# the linear layers that can be slots, over all families
+SLOT_KINDS = ("q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo")
 
 # Graph inputs and outputs. B is the batch, S the new tokens, T the source tokens, P the past tokens,
 # H the heads, K the size of a head, V the vocabulary, r a slot's rank (dynamic; 0 is the plain model).

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import ExamplesError, MissingPathError
+from .errors import ExamplesError, MissingPathError, SettingsError
 from .files import is_lfs_pointer, lfs_message
 
 # The accepted spellings: our own, the released LoraHub data's, BIG-Bench-Hard's
@@ -29,9 +29,11 @@ def read_examples(path: str | Path, *, limit: int | None = None, shuffle_seed: i
     """Reads examples from JSONL (an object a line), or JSON (a list, or {"examples": [...]}).
 
     Each has "input" and "output", or "context" and "completion", or "input" and "target" (BIG-Bench Hard).
-    shuffle_seed shuffles first, limit then takes that many from the front. Raises ExamplesError or
-    MissingPathError.
+    shuffle_seed shuffles first, limit then takes that many from the front. Raises ExamplesError,
+    MissingPathError or SettingsError (a limit below 1).
     """
+    if limit is not None and limit < 1:
+        raise SettingsError(f"limit must be at least 1, got {limit}")
     path = Path(path)
     records = _records(path)
     examples = [_example(record, where) for where, record in records]

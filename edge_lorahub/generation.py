@@ -43,9 +43,14 @@ def generate_with(
     batch_size: int = BATCH_SIZE,
 ) -> list[str]:
     """As `generate`, with whatever the runner's LoRA inputs hold."""
-    for name, value in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
-        if value < 1:
-            raise SettingsError(f"{name} must be at least 1, got {value}")
+    least = {
+        "max_new_tokens": (max_new_tokens, 1),
+        "batch_size": (batch_size, 1),
+        "max_input_tokens": (max_input_tokens, 2),
+    }
+    for name, (value, bound) in least.items():
+        if value < bound:
+            raise SettingsError(f"{name} must be at least {bound}, got {value}")
     tokens = runner.model.tokens
     rows = tokens.encode(texts, max_input_tokens)
     answers: list[Ids] = [np.empty(0, np.int64)] * len(rows)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from .contract import Manifest
+from .contract import SLOT_KINDS, Manifest
 from .errors import EdgeLorahubWarning, ModuleMismatchError, SettingsError
 from .peft_files import Module, load_module
 
@@ -94,9 +94,9 @@ def check_fit(shapes: Mapping[str, tuple[int, int, int]], where: str, manifest: 
             raise ModuleMismatchError(
                 f"{where}: {layer} is not a slot of the bundle, which has {','.join(kinds)} of {base!r}; "
                 + (
-                    "the module is for another model"
-                    if kind in kinds
-                    else f"export it again with --slots {','.join([*kinds, kind])}"
+                    f"export it again with --slots {','.join([*kinds, kind])}"
+                    if kind in SLOT_KINDS and kind not in kinds
+                    else "the module is for another model, or for a layer that cannot be a slot"
                 )
             )
         for side, found, wanted in (

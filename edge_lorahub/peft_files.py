@@ -159,7 +159,7 @@ def write_peft(folder: Path, base_model: str, loras: Mapping[str, Lora]) -> None
         tensors[f"base_model.model.{layer}.lora_B.weight"] = np.ascontiguousarray(lora.b * np.float32(lora.scale))
     ranks = {layer: lora.a.shape[0] for layer, lora in loras.items()}
     rank = max(ranks.values())
-    # anchored, because peft matches these as regular expressions at the end of a layer's name
+    # escaped, because peft matches these as regular expressions at the end of a layer's name
     pattern = {re.escape(layer): r for layer, r in ranks.items() if r != rank}
     settings = {
         "peft_type": "LORA",

@@ -91,7 +91,10 @@ def search(evaluate: Evaluate, dimension: int, settings: SearchSettings) -> Foun
     if settings.optimizer != REFERENCE:
         run(np.zeros((1, dimension)))
     for size in _generations(settings.budget - len(trace), generation):
-        asked = [optimizer.ask() for _ in range(size)]
+        try:
+            asked = [optimizer.ask() for _ in range(size)]
+        except (ImportError, RuntimeError) as error:  # some of nevergrad's need packages that it does not bring
+            raise SettingsError(f"{name} cannot be used here: {' '.join(str(error).split())}") from error
         losses = run(np.array([candidate.value for candidate in asked], np.float64))
         for candidate, loss in zip(asked, losses, strict=True):
             optimizer.tell(candidate, float(loss))
@@ -127,7 +130,10 @@ def _optimizer(dimension: int, settings: SearchSettings) -> tuple[Any, int, str]
             near = difflib.get_close_matches(name, ng.optimizers.registry.keys(), 3)
             hint = f"; near it: {', '.join(near)}" if near else ""
             raise SettingsError(f"nevergrad has no optimizer {name!r}{hint}")
-        return ng.optimizers.registry[name](space(), budget=max(1, settings.budget - 1)), 1, name
+        try:
+            return ng.optimizers.registry[name](space(), budget=max(1, settings.budget - 1)), 1, name
+        except (ImportError, RuntimeError) as error:
+            raise SettingsError(f"nevergrad's {name} cannot be used here: {error}") from error
     if dimension == 1:
         # pycma has no one-dimensional CMA-ES; with one weight there is no covariance to adapt
         return ng.optimizers.OnePlusOne(space(), budget=settings.budget), 1, "OnePlusOne"

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+
+# onnxruntime reports usage to its maker by default where it was built to; a runtime for people's own machines
+# does not. Read when the library is loaded, so it comes before the import; a user's own setting goes first.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -66,6 +71,8 @@ class Model:
         path = self.folder / name
         try:
             return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except MemoryError:
+            raise
         except Exception as error:
             reason = str(error).replace("\n", " ")
             raise BundleError(f"{path}: cannot be loaded ({reason}); export the bundle again") from error

@@ -164,7 +164,7 @@ def _checked(source: LoraSource) -> Iterable[tuple[str, Lora]]:
         yield layer, lora
     if idle:
         warnings.warn(
-            f"{source.name}: all of its B are zero, so it changes nothing (saved before training?)",
+            f"{source.name}: all of its B are zero, so it changes nothing",
             EdgeLorahubWarning,
             stacklevel=4,
         )

@@ -16,7 +16,7 @@ def main(bundle: str, examples: str, out: str, *sources: str) -> None:
     modules = el.Modules.load(sources)
     task = el.read_examples(examples)
 
-    result = el.adapt(model, modules, task[:5], el.Settings(budget=40, seed=1))
+    result = el.adapt(model, modules, task[:5], el.Settings(budget=200, seed=1))
     for name, weight in sorted(result.weights.items(), key=lambda item: -abs(item[1])):
         print(f"{weight:+.2f}  {name}")
     print(f"loss {result.loss_before:.3f} before, {result.loss_after:.3f} after")

@@ -8,7 +8,7 @@ from pathlib import Path
 from edge_lorahub import __version__
 from edge_lorahub.contract import BUNDLE_FILES, DECODER, ENCODER, MANIFEST, TOKENIZER, WEIGHTS, Manifest, ModelConfig
 from edge_lorahub.errors import SettingsError
-from edge_lorahub.files import output_folder, sha256
+from edge_lorahub.files import check_output_folder, output_folder, sha256
 from edge_lorahub.hub import checkpoint_folder
 
 from .checkpoint import Checkpoint
@@ -36,6 +36,7 @@ def export(
     complete.
     """
     out = Path(out)
+    check_output_folder(out, force=force, names=BUNDLE_FILES)  # before a download
     folder = checkpoint_folder(source, revision)
     config = read_t5_config(folder)
     _check_slots(slots, config)
@@ -51,7 +52,7 @@ def export(
         manifest = Manifest(
             model=ModelConfig(
                 family=config.model_type,
-                base_model=config.name or str(source),
+                base_model=_base_model(source, config),
                 vocab_size=config.vocab_size,
                 decoder_layers=config.num_decoder_layers,
                 heads=config.num_heads,
@@ -67,6 +68,16 @@ def export(
         )
         (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
+
+
+def _base_model(source: str | Path, config: T5Config) -> str:
+    """The Hub id, or for a local folder what its config.json says it came from, or its name.
+
+    The Hub's fine-tuned models often keep their parent's name in config.json, so there the id goes first.
+    """
+    if Path(source).expanduser().is_dir():
+        return config.name or str(source)
+    return str(source)
 
 
 def _check_slots(slots: Sequence[str], config: T5Config) -> None:

@@ -12,7 +12,7 @@ from .main import COMMANDS
 
 @click.group(short_help=COMMANDS["bench"][1])
 def command() -> None:
-    """Measure speed and memory; the answers are checked before anything is timed."""
+    """Measure speed and memory, or how well tasks are learned."""
 
 
 @command.command("adapt")
@@ -32,7 +32,7 @@ def command() -> None:
 @click.option(
     "--work",
     type=click.Path(path_type=Path),
-    help="Keep the checkpoint, bundle and modules in this folder, and use them again.",
+    help="Work in this folder, keep what is made, and use a checkpoint in it again.",
 )
 @options.threads
 @options.as_json

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="Modules of one skill each, or of fixed combinations of three.",
 )
-@click.option("--budget", default=200, show_default=True, help="Candidates to evaluate.")
-@click.option("--optimizer", default="cma", show_default=True, help="As for adapt.")
+@click.option("--budget", default=100, show_default=True, help="Candidates to evaluate.")
+@click.option("--optimizer", default="reference", show_default=True, help="As for adapt.")
 @click.option("--seed", default=1, show_default=True, help="Of the examples and of the optimiser.")
 @options.threads
 @options.as_json
@@ -86,7 +86,9 @@ def _demonstrate(
     modules = Modules.load(module_folders(kind))
     trial = Trial(model, modules, held_out)
     if not quiet:
-        click.echo(f"{task.name}: {task.description}. Its instructions say nothing; only the examples tell.\n")
+        click.echo(
+            f"{task.name}: {task.description}. The instruction before the colon is filler; only the examples tell.\n"
+        )
         answers = generate(model, [e.input for e in shots], max_new_tokens=MOST_NEW_TOKENS)
         rows = [(e.input, e.output, answer) for e, answer in zip(shots, answers, strict=True)]
         options.print_table(["input", "output", "the plain model answers"], rows)

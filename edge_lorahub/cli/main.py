@@ -22,7 +22,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "Measure exact match on a file of examples."),
     "inspect": ("inspect", "Say what a bundle, module, adapter or checkpoint is."),
     "bake": ("bake", "Merge an adapter into a copy of a bundle's weights."),
-    "bench": ("bench", "Measure speed and memory; the answers are checked before anything is timed."),
+    "bench": ("bench", "Measure speed and memory, or how well tasks are learned."),
 }
 _EXIT_USAGE = 2
 _EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h
@@ -63,6 +63,8 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
+            if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+                raise  # a group without a command: click shows its help
             path = error.ctx.command_path if error.ctx else "edge-lorahub"
             raise CliError(f"{error.format_message()} See `{path} --help`.") from error
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
