@@ -119,10 +119,14 @@ class Scorer:
         sources = tokens.encode([e.input for e in examples], max_input_tokens)
         targets = tokens.encode([e.output for e in examples], max_output_tokens)
         self._count = len(examples)
+        groups = buckets([len(s) + len(t) for s, t in zip(sources, targets, strict=True)])
+        # one batch's logits are done with before the next one's come: the largest batch's space serves all
+        positions = max(len(group) * max(len(targets[i]) for i in group) for group in groups)
+        buffer = np.empty(positions * runner.model.manifest.model.vocab_size, np.float32)
         self._batches = []
-        for members in buckets([len(s) + len(t) for s, t in zip(sources, targets, strict=True)]):
+        for members in groups:
             labels = [targets[i] for i in members]
-            scoring = Scoring(runner, *tokens.pad([sources[i] for i in members]), tokens.pad(labels)[0])
+            scoring = Scoring(runner, *tokens.pad([sources[i] for i in members]), tokens.pad(labels)[0], buffer)
             self._batches.append((members, labels, scoring))
 
     def losses(self) -> Losses:

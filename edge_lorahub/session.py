@@ -135,14 +135,17 @@ class Encoded:
 class Scoring:
     """Teacher forcing on a fixed batch: after `run`, `logits` float32 (B, S, V) are those of the label positions."""
 
-    def __init__(self, runner: Runner, ids: Ids, mask: Ids, labels: Ids) -> None:
+    def __init__(self, runner: Runner, ids: Ids, mask: Ids, labels: Ids, buffer: Float32 | None = None) -> None:
+        """buffer, float32 of at least B * S * V numbers, is where the logits go; None: an array of their own."""
         config = runner.model.manifest.model
         batch, length = labels.shape
         self._encoded = Encoded(runner, ids, mask)
         # the decoder reads the labels one step late
         shifted = np.full_like(labels, config.decoder_start_token_id)
         shifted[:, 1:] = labels[:, :-1]
-        self.logits: Float32 = np.empty((batch, length, config.vocab_size), np.float32)
+        size = batch * length * config.vocab_size
+        space = np.empty(size, np.float32) if buffer is None else buffer[:size]
+        self.logits: Float32 = space.reshape(batch, length, config.vocab_size)
         self._held = [_value(shifted), _value(self.logits)]
         empty = _value(np.empty((batch, config.heads, 0, config.head_size), np.float32))
         past = {past_name(layer, part): empty for layer in range(config.decoder_layers) for part in _PARTS}

@@ -116,7 +116,18 @@ def test_the_demonstration_learns(run: Callable[..., Result], monkeypatch: pytes
 def test_the_demonstrations_tasks(run: Callable[..., Result], fails: Callable[..., str]) -> None:
     listed = run("demo", "--list").stdout
     assert all(unseen.name in listed for unseen in UNSEEN)
+    assert list(json.loads(run("demo", "--list", "--json").stdout)) == [unseen.name for unseen in UNSEEN]
     assert "no unseen task 'nothing'; `edge-lorahub demo --list`" in fails("demo", "--task", "nothing")
+
+
+def test_a_home_that_cannot_be_written_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from edge_lorahub.cli.demo import base_bundle
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    allowed = os.access
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path and allowed(path, mode))
+    assert load(base_bundle(), threads=1).manifest.model.base_model == "edge-lorahub/tiny-t5"
+    assert not (tmp_path / "cache").exists()
 
 
 def test_two_first_runs_at_once(tmp_path: Path) -> None:

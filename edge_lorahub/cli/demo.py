@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import OutputExistsError, SettingsError
+from ..errors import NotWritableError, SettingsError
 from . import options
 from .main import COMMANDS
 
@@ -45,7 +45,11 @@ def command(
 
     tasks = {task.name: task for task in (*DEV_TASKS, *TEST_TASKS)}
     if list_tasks:
-        options.print_table(["task", "what"], [(task.name, task.description) for task in tasks.values()])
+        rows = [(task.name, task.description) for task in tasks.values()]
+        if as_json:
+            click.echo(json.dumps(dict(rows), ensure_ascii=False))
+        else:
+            options.print_table(["task", "what"], rows)
         return
     if name not in tasks:
         raise SettingsError(f"no unseen task {name!r}; `edge-lorahub demo --list` has them all")
@@ -129,6 +133,10 @@ def _demonstrate(
 
 def base_bundle() -> Path:
     """The embedded base as a bundle in the user's cache, exported there if this version has not been yet."""
+    import atexit
+    import shutil
+    import tempfile
+
     from platformdirs import user_cache_path
 
     from .. import __version__
@@ -139,11 +147,18 @@ def base_bundle() -> Path:
 
     digest = sha256(BASE / "model.safetensors")[:12]
     out = Path(user_cache_path("edge-lorahub")) / f"tiny-t5-{__version__}-{digest}"
-    if not (out / MANIFEST).is_file():
-        try:
-            export(BASE, out)
-        except OutputExistsError:
-            # another process was faster: folders appear whole, so its bundle serves as well
-            if not (out / MANIFEST).is_file():
-                raise
+    if (out / MANIFEST).is_file():
+        return out
+    try:
+        export(BASE, out)
+    except NotWritableError:
+        # a home that cannot be written to, as in containers: for this run only
+        folder = tempfile.mkdtemp(prefix="edge-lorahub-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        out = Path(folder) / out.name
+        export(BASE, out)
+    except OSError:
+        # another process was faster: folders appear whole, so its bundle serves as well
+        if not (out / MANIFEST).is_file():
+            raise
     return out
