@@ -43,7 +43,7 @@ def read_state_dict(path: Path) -> dict[str, Float32]:
             return {name: _tensor(archive, storages, name, tensor) for name, tensor in tensors.items()}
     except RefusedError as refusal:
         raise ModuleFileError(f"{path}: refused: {refusal}") from refusal
-    except (MemoryError, OSError):
+    except MemoryError:
         raise
     # what a damaged archive makes the parsers raise is not a fixed set
     except Exception as error:

@@ -62,7 +62,7 @@ ATTACKS: dict[str, Callable[[str], bytes]] = {
     "before a sound state dict": lambda m: program(call(name("os", "mkdir"), text(m)) + b"0" + mapping({})),
     "STACK_GLOBAL, protocol 4": lambda m: program(call(stack_name("os", "mkdir"), text(m)), protocol=4),
     "STACK_GLOBAL, protocol 5": lambda m: program(call(stack_name("os", "mkdir"), text(m)), protocol=5),
-    "dotted name, protocol 4": lambda m: program(call(stack_name("pathlib", "os.mkdir"), text(m)), protocol=4),
+    "dotted name, protocol 4": lambda m: program(call(stack_name("shutil", "os.mkdir"), text(m)), protocol=4),
     "INST": lambda m: program(b"(" + text(m) + b"ios\nmkdir\n"),
     "OBJ": lambda m: program(b"(" + name("os", "mkdir") + text(m) + b"o"),
     "functools.partial": lambda m: program(
