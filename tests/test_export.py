@@ -163,7 +163,6 @@ def test_what_cannot_be_exported_is_refused(
     assert [p.name for p in tmp_path.iterdir()] == ["changed"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the resource module is of Unix")
 def test_memory_is_that_of_the_largest_tensor(tmp_path: Path) -> None:
     """Streaming, without the kernel's count of mapped pages: what Python and NumPy allocate stays small."""
     checkpoint = random_models.write_checkpoint(tmp_path / "flan-t5-small", "flan-t5-small")
