@@ -104,10 +104,10 @@ def test_the_demonstration_learns(run: Callable[..., Result], monkeypatch: pytes
     arguments = ("demo", "--optimizer", "reference", "--budget", 40, "--threads", 1)
     facts = json.loads(run(*arguments, "--json").stdout)
     found = facts["exact_match_percent"]
-    # 50 to 78 with onnxruntime 1.32 and 29.5 with 1.23: Cobyla amplifies the last bits of a loss
+    # far below what was measured: Cobyla amplifies the last bits of a loss, which differ between versions
     assert found["adapted"] >= 20
     assert max(found[name] for name in ("plain model", "best single module", "random modules")) <= 10
-    assert min(facts["weights"][name] for name in ("do-reverse", "spell-upper")) > 0.2
+    assert min(facts["weights"][name] for name in ("do-first", "spell-upper")) > 0.2
     report = run(*arguments, "--task", "reverse-none-plain", "--modules", "entangled").stdout
     assert "copy-upper-json" in report
     assert "exact match on 200 other inputs" in report

@@ -116,7 +116,7 @@ def _warn(result: Adaptation, settings: Settings) -> None:
     elif settings.optimizer == CMA and settings.budget < _FEW_FOR_CMA <= 12 * len(result.weights):
         click.echo(
             f"Warning: CMA-ES learns little about {len(result.weights)} weights from {settings.budget} candidates; "
-            "--budget 200, or --optimizer nevergrad:NGOpt, does better",
+            "--budget 200, or --optimizer nevergrad:NGOpt, did better where it was measured (docs/design.md)",
             err=True,
         )
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help=COMMANDS["demo"][1])
-@click.option("--task", "name", default="reverse-upper-plain", show_default=True, help="An unseen task.")
+@click.option("--task", "name", default="first-upper-plain", show_default=True, help="An unseen task.")
 @click.option("--list", "list_tasks", is_flag=True, help="List the unseen tasks and stop.")
 @click.option(
     "--modules",
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     help="Modules of one skill each, or of fixed combinations of three.",
 )
 @click.option("--budget", default=100, show_default=True, help="Candidates to evaluate.")
-@click.option("--optimizer", default="reference", show_default=True, help="As for adapt.")
+@click.option(
+    "--optimizer", default="reference", show_default=True, help="As for adapt; the composition is always exact."
+)
 @click.option("--seed", default=1, show_default=True, help="Of the examples and of the optimiser.")
 @options.threads
 @options.as_json
