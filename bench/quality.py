@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lorahub import Model, Modules, Settings, adapt, load
+from edge_lorahub.adaptation import reference_loss
 from edge_lorahub.examples import Example
 from edge_lorahub.generation import generate_with
-from edge_lorahub.objective import Scorer
+from edge_lorahub.objective import Evaluator, Scorer
 from edge_lorahub.peft_files import Lora, write_peft
-from edge_lorahub.search import REFERENCE
+from edge_lorahub.search import REFERENCE, search
 from edge_lorahub.session import Runner
 from edge_lorahub.stack import make_stack
 from edge_lorahub.tinyhub import DEV_TASKS, TEST_TASKS, UnseenTask, examples, relevant_modules
@@ -110,6 +111,9 @@ def _rows(problem: Problem) -> Iterator[tuple[str, float]]:
     rest = Modules([module for module in modules if module.name not in relevant])
     weights = as_weights(adapt(model, rest, shots, settings).weights)
     yield "relevant removed", Trial(model, rest, held_out).accuracy(weights, "exact")
+    settings = Settings(optimizer=REFERENCE, composition="exact", budget=100, seed=problem.seed)
+    weights = best_not_negative(model, modules, shots, settings)
+    yield "exact, reference, 100, no negative w", trial.accuracy(weights, "exact")
     for composition in ("paper", "exact"):
         for budget in BUDGETS:
             settings = Settings(optimizer=REFERENCE, composition=composition, budget=budget, seed=problem.seed)
@@ -153,6 +157,24 @@ def best_single(model: Model, modules: Modules, shots: Sequence[Example]) -> Flo
         runner.inputs.compose(one_hot)
         losses.append(scorer.losses().means().mean())
     weights: Float64 = np.eye(len(modules))[int(np.argmin(losses))]
+    return weights
+
+
+def best_not_negative(model: Model, modules: Modules, shots: Sequence[Example], settings: Settings) -> Float64:
+    """What the reference's search finds among weights of at least 0: shows which tasks need a negative one.
+
+    Its candidates' signs are dropped, so that its start at w = 0 can move along every axis in either direction.
+    """
+    inputs = make_stack(list(modules), model.manifest.slots, "exact").inputs()
+    evaluate = Evaluator(
+        model, inputs, shots,
+        strength=settings.regularization,
+        max_input_tokens=settings.max_input_tokens,
+        max_output_tokens=settings.max_output_tokens,
+        reduce=reference_loss,
+    )  # fmt: skip
+    found = search(lambda population: evaluate(np.abs(population)), len(modules), settings)
+    weights: Float64 = np.abs(found.weights)
     return weights
 
 

@@ -51,7 +51,7 @@ def command(
         if as_json:
             click.echo(json.dumps(dict(rows), ensure_ascii=False))
         else:
-            options.print_table(["task", "what"], rows)
+            options.print_table(["task", "what"], rows, numbers=False)
         return
     if name not in tasks:
         raise SettingsError(f"no unseen task {name!r}; `edge-lorahub demo --list` has them all")
@@ -97,7 +97,7 @@ def _demonstrate(
         )
         answers = generate(model, [e.input for e in shots], max_new_tokens=MOST_NEW_TOKENS)
         rows = [(e.input, e.output, answer) for e, answer in zip(shots, answers, strict=True)]
-        options.print_table(["input", "output", "the plain model answers"], rows)
+        options.print_table(["input", "output", "the plain model answers"], rows, numbers=False)
     result = run_with_progress(model, modules, shots, settings)
     with tempfile.TemporaryDirectory() as folder:
         noise = random_modules(modules, Path(folder), seed)

@@ -71,14 +71,14 @@ def load_model(bundle: Path, adapter: str | None, threads: int | None) -> tuple[
     return load(bundle, threads=threads), loaded
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output; all columns but the first are numbers, on the right."""
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = True) -> None:
+    """A table on standard output; with `numbers`, all columns but the first are such, on the right."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table()
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", overflow="fold")
+        table.add_column(column, justify="right" if index and numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     # names may hold square brackets, which are no markup

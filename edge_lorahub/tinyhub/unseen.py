@@ -70,6 +70,7 @@ TEST_TASKS = (
     UnseenTask(Task("rotate", "initial"), "the initials, with the first moved to the end"),
     UnseenTask(Task("animals", "none", "sentence"), "the animals, as a sentence"),
     UnseenTask(Task("count", "title"), "the number of animals, with a leading capital"),
+    UnseenTask(Task("kind", "title"), "each thing's kind, with leading capitals"),
     UnseenTask(Task("day", "invented"), "each day's successor, in the made-up language"),
     UnseenTask(Task("reverse", "invented", "json"), "three modules: reversed, made-up language, JSON-like frame"),
     UnseenTask(Task("first", "title", "bang"), "three modules: first word, leading capital, exclamation mark"),
