@@ -43,6 +43,7 @@ class Load:
     length: int = 70
     budget: int = 40
     composition: str = "exact"
+    precision: str = "fp32"
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
@@ -56,11 +57,12 @@ def measure(load: Load, work: Path | None, threads: int | None) -> dict[str, Any
     with ExitStack() as stack:
         if work is None:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-lorahub-bench-")))
-        checkpoint, bundle = work / load.size, work / f"{load.size}.bundle"
+        checkpoint, bundle = work / load.size, work / f"{load.size}.{load.precision}.bundle"
         if not (checkpoint / "config.json").is_file():
             write_checkpoint(checkpoint, load.size)
-        facts: dict[str, Any] = {"size": load.size}
-        seconds, peak, _ = _run(["export", str(checkpoint), str(bundle), "--force"])
+        facts: dict[str, Any] = {"size": load.size, "precision": load.precision}
+        command = ["export", str(checkpoint), str(bundle), "--force", "--precision", load.precision, "--no-check"]
+        seconds, peak, _ = _run(command)
         facts |= {
             "checkpoint MB": round(_megabytes(checkpoint)),
             "bundle / checkpoint": round(_megabytes(bundle) / _megabytes(checkpoint), 4),
@@ -73,7 +75,7 @@ def measure(load: Load, work: Path | None, threads: int | None) -> dict[str, Any
         ]
         examples = work / "examples.jsonl"
         _write_examples(examples, load)
-        _check_one_hot(bundle, modules[0], examples, threads)
+        facts |= _check(load, checkpoint, bundle, modules[0], examples, threads)
         out = work / "adapter"
         command = ["adapt", str(bundle), str(examples), "--out", str(out), "--force", "--json",
                    "--budget", str(load.budget), "--composition", load.composition]  # fmt: skip
@@ -119,8 +121,23 @@ def _write_examples(path: Path, load: Load) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
+def _check(
+    load: Load, checkpoint: Path, bundle: Path, module: Path, examples: Path, threads: int | None
+) -> dict[str, Any]:
+    """Before anything is timed: the float32 answers are right, and int8 orders candidates as float32 does."""
+    if load.precision == "fp32":
+        _check_one_hot(bundle, module, examples, threads)
+        return {}
+    from edge_lorahub.export.agreement import LEAST_CORRELATION, check_export
+
+    agreement = check_export(checkpoint, bundle)
+    if agreement.rank_correlation < LEAST_CORRELATION:
+        raise EdgeLorahubError(f"{load.precision} does not keep the order of candidates: {agreement}")
+    return {"rank correlation with fp32": round(agreement.rank_correlation, 4)}
+
+
 def _check_one_hot(bundle: Path, module: Path, examples: Path, threads: int | None) -> None:
-    """Before anything is timed: composing one module with w = 1 is the module merged into the weights."""
+    """Composing one module with w = 1 is the module merged into the weights."""
     from edge_lorahub import Modules, bake, load, load_adapter, read_examples
     from edge_lorahub.objective import Scorer
     from edge_lorahub.session import Runner

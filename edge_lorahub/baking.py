@@ -24,6 +24,7 @@ from .contract import (
     lora_scale_name,
     read_manifest,
 )
+from .errors import BundleError
 from .files import check_digests, check_output_folder, output_folder, sha256
 from .stack import Float32
 
@@ -36,6 +37,11 @@ def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool =
     """
     source = Path(bundle)
     manifest = read_manifest(source)
+    if manifest.precision != "fp32":
+        raise BundleError(
+            f"{source}: {manifest.precision} weights, into which no adapter can be merged; bake into a bundle "
+            "exported with --precision fp32"
+        )
     check_output_folder(Path(out), force=force, names=BUNDLE_FILES)
     # a map of a file that is too short would make it longer, and bake into nothing
     check_digests(source, manifest.sha256)

@@ -26,6 +26,9 @@ BUNDLE_FILES = (MANIFEST, *FILES)
 # the linear layers that can be slots, over all families
 SLOT_KINDS = ("q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo")
 
+# How the base's matrices are held: float32, or int8 with a scale for each output column.
+PRECISIONS = ("fp32", "int8")
+
 # Graph inputs and outputs. B is the batch, S the new tokens, T the source tokens, P the past tokens,
 # H the heads, K the size of a head, V the vocabulary, r a slot's rank (dynamic; 0 is the plain model).
 INPUT_IDS = "input_ids"  # int64 (B, S)
@@ -69,7 +72,7 @@ class Slot:
 
     name is the layer's path in the Hugging Face model (`encoder.block.0.layer.0.SelfAttention.q`), graph is
     "encoder" or "decoder": the one that has its inputs. weight_offset is the position in bytes of its
-    float32 (d_in, d_out) weight in `weights.bin`.
+    (d_in, d_out) weight in `weights.bin`, float32 or int8 as the manifest's precision says.
     """
 
     name: str
@@ -159,6 +162,11 @@ def read_manifest(folder: Path) -> Manifest:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path}: a field is missing or wrong ({error}); export the bundle again") from error
+    if manifest.precision not in PRECISIONS:
+        raise BundleError(
+            f"{path}: precision {manifest.precision!r} is unknown, this program reads {' and '.join(PRECISIONS)}; "
+            "export the bundle again"
+        )
     for name in FILES:
         if name not in manifest.sha256 or not (folder / name).is_file():
             raise BundleError(f"{folder}: {name} is missing; export the bundle again")

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_lorahub import __version__
-from edge_lorahub.contract import BUNDLE_FILES, DECODER, ENCODER, MANIFEST, TOKENIZER, WEIGHTS, Manifest, ModelConfig
+from edge_lorahub.contract import (
+    BUNDLE_FILES,
+    DECODER,
+    ENCODER,
+    MANIFEST,
+    PRECISIONS,
+    TOKENIZER,
+    WEIGHTS,
+    Manifest,
+    ModelConfig,
+)
 from edge_lorahub.errors import SettingsError
 from edge_lorahub.files import check_output_folder, output_folder, sha256
 from edge_lorahub.hub import checkpoint_folder
@@ -25,17 +35,21 @@ def export(
     out: str | Path,
     *,
     slots: Sequence[str] = DEFAULT_SLOTS,
+    precision: str = "fp32",
     revision: str | None = None,
     force: bool = False,
 ) -> Manifest:
     """Writes a bundle from a Hugging Face checkpoint.
 
     source is a local folder or a Hub id, slots the kinds of linear layers that take a LoRA (of q, k, v, o,
-    wi, wi_0, wi_1, wo, as far as the family has them). Raises CheckpointError, SettingsError,
+    wi, wi_0, wi_1, wo, as far as the family has them). precision "int8" holds the base's matrices in eight bits;
+    LoRA, norms and attention stay float32. Raises CheckpointError, SettingsError,
     MissingPathError, MissingDependencyError, OutputExistsError or HubError; `out` appears only when it is
     complete.
     """
     out = Path(out)
+    if precision not in PRECISIONS:
+        raise SettingsError(f"precision {precision!r} is unknown; choose {' or '.join(PRECISIONS)}")
     check_output_folder(out, force=force, names=BUNDLE_FILES)  # before a download
     folder = checkpoint_folder(source, revision)
     config = read_t5_config(folder)
@@ -44,7 +58,7 @@ def export(
         write_tokenizer(folder, work / TOKENIZER, config)
         weights = WeightFile(work / WEIGHTS)
         try:
-            graphs = T5Graphs(config, checkpoint, weights, slots)
+            graphs = T5Graphs(config, checkpoint, weights, slots, precision)
             graphs.encoder().save(work / ENCODER)
             graphs.decoder().save(work / DECODER)
         finally:
@@ -61,7 +75,7 @@ def export(
                 eos_token_id=config.eos_token_id,
                 pad_token_id=config.pad_token_id,
             ),
-            precision="fp32",
+            precision=precision,
             slots=tuple(graphs.slots),
             tool_version=__version__,
             sha256={WEIGHTS: digest} | {name: sha256(work / name) for name in (ENCODER, DECODER, TOKENIZER)},

@@ -28,6 +28,7 @@ class WeightFile:
     """The external data file of both graphs, written once from front to end.
 
     A weight that both graphs use is added once by name; the second graph refers to the same bytes.
+    Weights are float32 or int8.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,12 +36,12 @@ class WeightFile:
         self._file = path.open("wb")
         self._digest = hashlib.sha256()
         self._position = 0
-        self._entries: dict[str, tuple[int, tuple[int, ...]]] = {}
+        self._entries: dict[str, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
 
-    def add(self, name: str, array: Float32) -> None:
+    def add(self, name: str, array: Float32 | NDArray[np.int8]) -> None:
         padding = -self._position % _ALIGNMENT
         self._write(b"\0" * padding)
-        self._entries[name] = (self._position, array.shape)
+        self._entries[name] = (self._position, array.shape, array.dtype)
         # rows at a time: a transposed weight is not contiguous, and a contiguous copy of the embedding
         # would cost its whole size once more
         rows = max(1, (1 << 24) // max(1, array[0].nbytes)) if array.ndim else 1
@@ -55,10 +56,10 @@ class WeightFile:
 
     def initializer(self, name: str) -> TensorProto:
         """A reference to a weight that was added, for a graph's list of initialisers."""
-        offset, shape = self._entries[name]
-        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape)
+        offset, shape, dtype = self._entries[name]
+        tensor = TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(dtype), dims=shape)
         tensor.data_location = TensorProto.EXTERNAL
-        length = int(np.prod(shape, dtype=np.int64)) * 4
+        length = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         for key, value in (("location", self.path.name), ("offset", offset), ("length", length)):
             tensor.external_data.add(key=key, value=str(value))
         return tensor

@@ -30,6 +30,7 @@ from edge_lorahub.tensors import Float32
 
 from .checkpoint import Checkpoint
 from .graph import MICROSOFT, Graph, WeightFile
+from .products import PRODUCTS
 from .t5_config import T5Config
 
 EMBEDDING = "shared.weight"
@@ -63,12 +64,15 @@ def relative_buckets(
 class T5Graphs:
     """Writes the two graphs of one checkpoint; `slots` lists the slots met so far."""
 
-    def __init__(self, config: T5Config, checkpoint: Checkpoint, weights: WeightFile, kinds: Iterable[str]) -> None:
+    def __init__(
+        self, config: T5Config, checkpoint: Checkpoint, weights: WeightFile, kinds: Iterable[str], precision: str
+    ) -> None:
         self.slots: list[Slot] = []
         self._config = config
         self._checkpoint = checkpoint
         self._weights = weights
         self._kinds = frozenset(kinds)
+        self._products = PRODUCTS[precision](checkpoint.read, weights)
 
     def encoder(self) -> Graph:
         """input_ids, attention_mask -> the cross-attention keys and values of every decoder layer."""
@@ -130,17 +134,15 @@ class T5Graphs:
         return g
 
     def _embed(self, g: Graph, ids: str) -> str:
-        config = self._config
-        return g.op("Gather", [self._plain(g, EMBEDDING, config.vocab_size, config.d_model), ids])
+        return self._products.embed(g, EMBEDDING, ids, (self._config.vocab_size, self._config.d_model))
 
     def _head(self, g: Graph, x: str) -> str:
         config = self._config
         if config.scaled_head:
             x = g.op("Mul", [x, g.constant(config.d_model**-0.5, np.float32)])
         if config.tied_head:
-            # Reads the embedding as it lies: a transposed copy would make the bundle larger than the checkpoint.
-            return g.op("FusedMatMul", [x, g.weight(EMBEDDING)], domain=MICROSOFT, transB=1)
-        return g.op("MatMul", [x, self._transposed(g, "lm_head.weight", config.d_model, config.vocab_size)])
+            return self._products.tied_head(g, x, EMBEDDING, (config.vocab_size, config.d_model))
+        return self._products.linear(g, x, "lm_head.weight", config.d_model, config.vocab_size)
 
     def _feed_forward(self, g: Graph, stream: _Stream, layer: str) -> None:
         x = stream.norm(self._plain(g, f"{layer}.layer_norm.weight", self._config.d_model))
@@ -171,9 +173,11 @@ class T5Graphs:
     def _linear(self, g: Graph, x: str, name: str) -> str:
         """y = x W, and + ((x A) * scale) B where the layer is a slot."""
         d_in, d_out = self._dimensions(name)
-        weight = self._transposed(g, f"{name}.weight", d_in, d_out)
-        y = g.op("MatMul", [x, weight])
-        if name.rpartition(".")[2] not in self._kinds:
+        weight = f"{name}.weight"
+        kind = name.rpartition(".")[2]
+        # what the feed-forward's output layer reads has outliers in some tokens
+        y = self._products.linear(g, x, weight, d_in, d_out, uneven=kind == "wo")
+        if kind not in self._kinds:
             return y
         self.slots.append(Slot(name, d_in, d_out, g.name, self._weights.offset(weight)))
         rank = f"r.{name}"
@@ -194,12 +198,6 @@ class T5Graphs:
         """A weight as the checkpoint has it."""
         if name not in self._weights:
             self._weights.add(name, self._checkpoint.read(name, shape))
-        return g.weight(name)
-
-    def _transposed(self, g: Graph, name: str, d_in: int, d_out: int) -> str:
-        """A linear layer's weight, (d_in, d_out); the checkpoint has (d_out, d_in)."""
-        if name not in self._weights:
-            self._weights.add(name, self._checkpoint.read(name, (d_out, d_in)).T)
         return g.weight(name)
 
     def _position_bias(self, g: Graph, stack: str, past: str, length: str) -> str:

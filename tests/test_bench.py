@@ -25,6 +25,12 @@ def test_it_measures_what_it_says(run: Callable[..., Result], tmp_path: Path) ->
         assert facts[name] > 0
 
 
+def test_it_measures_int8(run: Callable[..., Result], tmp_path: Path) -> None:
+    facts = json.loads(run(*ARGUMENTS, "--work", tmp_path / "work", "--threads", 1, "--precision", "int8").stdout)
+    assert facts["precision"] == "int8"
+    assert facts["rank correlation with fp32"] >= 0.95
+
+
 def test_a_wrong_answer_is_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a merge that adds twice too much, the check before the timing fails."""
     from edge_lorahub import baking

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..contract import PRECISIONS
 from . import options
 from .main import COMMANDS
 
@@ -30,6 +31,9 @@ def command() -> None:
     help="How weights and modules make an adapter.",
 )
 @click.option(
+    "--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True, help="Of the exported model."
+)
+@click.option(
     "--work",
     type=click.Path(path_type=Path),
     help="Work in this folder, keep what is made, and use a checkpoint in it again.",
@@ -38,19 +42,19 @@ def command() -> None:
 @options.as_json
 def adapt(
     size: str, modules: int, rank: int, examples: int, length: int, budget: int, composition: str,
-    work: Path | None, threads: int | None, as_json: bool,
+    precision: str, work: Path | None, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure an adaptation at a real model's size, with random weights.
 
     Makes a checkpoint and modules of the exact dimensions, exports, checks that the exported model with a
-    one-hot w equals that module, and then measures `adapt` in a process of its own: seconds a candidate,
-    the whole run, and its peak memory.
+    one-hot w equals that module (int8: that it orders candidates as fp32 does), and then measures `adapt` in a
+    process of its own: seconds a candidate, the whole run, and its peak memory.
     """
     import json
 
     from ..bench.adaptation import Load, measure
 
-    load = Load(size, modules, rank, examples, length, budget, composition)
+    load = Load(size, modules, rank, examples, length, budget, composition, precision)
     facts = measure(load, work, threads)
     if as_json:
         click.echo(json.dumps(facts))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..contract import PRECISIONS
 from . import options
 from .main import COMMANDS
 
@@ -20,30 +21,89 @@ from .main import COMMANDS
     metavar="KINDS",
     help="The linear layers that can take a LoRA, of q,k,v,o,wi,wi_0,wi_1,wo; what the modules were trained on.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="fp32",
+    show_default=True,
+    help="int8: the base's matrices in eight bits, a quarter of the size and faster; LoRA stays float32.",
+)
+@click.option(
+    "--check/--no-check",
+    default=True,
+    help="With int8: compare candidates' losses with those of an fp32 export, made beside OUT for the purpose.",
+)
+@click.option(
+    "--check-module",
+    "check_modules",
+    multiple=True,
+    metavar="DIR|ID",
+    help="Compare with this module, not with random ones; may be repeated.",
+)
+@click.option(
+    "--check-examples",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Compare on these examples, not on random texts.",
+)
 @click.option("--revision", help="The revision of a Hub id: a branch, a tag or a commit.")
 @click.option("--verify", is_flag=True, help="Compare the logits with transformers (needs edge-lorahub[optimum]).")
 @options.force
-def command(source: str, out: Path, slots: str, revision: str | None, verify: bool, force: bool) -> None:
+def command(
+    source: str, out: Path, slots: str, precision: str, check: bool, check_modules: tuple[str, ...],
+    check_examples: Path | None, revision: str | None, verify: bool, force: bool,
+) -> None:  # fmt: skip
     """Turn a Flan-T5, T5 or mT5 checkpoint into a bundle.
 
     SOURCE is a local Hugging Face folder or a Hub id, OUT the bundle's folder. PyTorch is not needed.
+
+    With --precision int8 the losses of some candidates are compared with those of an fp32 export, and a warning
+    says so when their order is not kept. Give your own modules and examples for a comparison that means something
+    for them.
     """
     import time
+    import warnings
 
+    from ..errors import EdgeLorahubWarning, SettingsError
+    from ..examples import read_examples
     from ..export import export
+    from ..export.agreement import LEAST_CORRELATION, check_export
     from ..export.verify import check_verifiable, verify_bundle
+    from ..modules import Modules
 
+    check = check and precision != "fp32"
+    if not check and (check_modules or check_examples):
+        raise SettingsError("--check-module and --check-examples are for the check of --precision int8")
+    modules = Modules.load(check_modules) if check_modules else None
+    examples = read_examples(check_examples) if check_examples else []
     if verify:
         check_verifiable()
     start = time.perf_counter()
     kinds = [kind.strip() for kind in slots.split(",") if kind.strip()]
-    manifest = export(source, out, slots=kinds, revision=revision, force=force)
+    manifest = export(source, out, slots=kinds, precision=precision, revision=revision, force=force)
     size = sum(file.stat().st_size for file in out.iterdir())
     click.echo(
         f"{out}: {manifest.model.base_model} ({manifest.model.family}), {manifest.precision}, "
         f"{len(manifest.slots)} slots ({','.join(manifest.slot_kinds())}), {size / 1e6:.0f} MB, "
         f"{time.perf_counter() - start:.1f} s"
     )
+    if check:
+        agreement = check_export(source, out, modules, examples, revision=revision)
+        what = "" if modules and examples else " (random modules or texts)"
+        click.echo(f"{precision} against fp32{what}: {agreement}")
+        if agreement.rank_correlation < LEAST_CORRELATION:
+            warnings.warn(
+                f"{out}: {precision} does not keep the order of candidates (rank correlation "
+                f"{agreement.rank_correlation:.3f}, expected {LEAST_CORRELATION} or more), so a search may choose "
+                + (
+                    "others"
+                    if modules and examples
+                    else "others; compare with your own --check-module and --check-examples"
+                )
+                + "; --precision fp32 is exact",
+                EdgeLorahubWarning,
+                stacklevel=1,
+            )
     if verify:
         difference = verify_bundle(source, out, revision)
         click.echo(f"verified against transformers: largest relative difference of the logits {difference:.1e}")

@@ -1,0 +1,203 @@
+"""int8 bundles: what they hold, how close they are, and how that is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import Result
+from onnx import numpy_helper
+from safetensors.numpy import load_file
+from scipy.stats import spearmanr
+
+from edge_lorahub import Example, Model, Modules, evaluate, generate, load, load_adapter
+from edge_lorahub.bench import random_models
+from edge_lorahub.contract import DECODER, ENCODER, MANIFEST, WEIGHTS, read_manifest
+from edge_lorahub.errors import BundleError, SettingsError
+from edge_lorahub.export import export
+from edge_lorahub.export.agreement import Agreement, candidates_for, compare
+from edge_lorahub.export.products import quantise_rows
+from edge_lorahub.objective import Scorer
+from edge_lorahub.session import Runner
+from edge_lorahub.stack import make_stack
+from edge_lorahub.tinyhub import DEV_TASKS, ENTANGLED_MODULES
+from edge_lorahub.tinyhub import examples as draw
+from edge_lorahub.tinyhub.hub import BASE
+from edge_lorahub.tinyhub.hub import module_folders as hub_modules
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
+    """The embedded, trained base in both precisions."""
+    folder = tmp_path_factory.mktemp("int8")
+    for precision in ("fp32", "int8"):
+        export(BASE, folder / precision, precision=precision)
+    return {precision: load(folder / precision, threads=1) for precision in ("fp32", "int8")}
+
+
+@pytest.fixture(scope="module")
+def int8_bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoint in int8. Not to be changed by a test: copy it."""
+    out = tmp_path_factory.mktemp("int8") / "tiny"
+    export(checkpoint, out, precision="int8")
+    return out
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1024, 1025, 2500])
+def test_a_quantised_row_is_within_half_a_step(rows: int) -> None:
+    matrix = np.random.default_rng(rows).standard_normal((rows, 5), dtype=np.float32)
+    matrix[0] = 0
+    values, scales = quantise_rows(matrix)
+    assert values.dtype == np.int8
+    assert scales.dtype == np.float32
+    assert values.min() >= -127
+    assert (np.abs(values[1:]).max(axis=1) == 127).all()
+    assert (np.abs(values * scales[:, None] - matrix) <= scales[:, None] / 2 * (1 + 1e-5)).all()
+    assert not values[0].any()
+    assert scales[0] == 1
+
+
+@pytest.mark.parametrize("size", ["tiny", "tiny-t5"])
+def test_another_reader_finds_the_checkpoints_matrices(size: str, tmp_path: Path) -> None:
+    """onnx's own reader, each product's weight times its scale, against the checkpoint."""
+    checkpoint = random_models.write_checkpoint(tmp_path / size, size)
+    export(checkpoint, tmp_path / "out", precision="int8")
+    tensors = load_file(checkpoint / "model.safetensors")
+    found = set()
+    for name in (ENCODER, DECODER):
+        graph = onnx.load(str(tmp_path / "out" / name)).graph
+        held = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+        products = [node for node in graph.node if node.op_type == "MatMulIntegerToFloat"]
+        for node in products:
+            weight, scale = held[node.input[1]], held[node.input[3]]
+            expected = tensors[node.input[1].removesuffix(".head")].T
+            assert weight.dtype == np.int8
+            assert (np.abs(weight * scale - expected) <= scale / 2 * (1 + 1e-5)).all()
+            found.add(node.input[1])
+        # values that several layers read are quantised once
+        inputs = [node.input[0] for node in graph.node if node.op_type == "DynamicQuantizeLinear"]
+        assert len(set(inputs)) == len(inputs) < len(products)
+        rows = held["shared.weight.rows"] * held["shared.weight.rows.scale"][:, None]
+        assert np.abs(rows - tensors["shared.weight"]).max() <= held["shared.weight.rows.scale"].max() / 2 * (1 + 1e-5)
+    head = "shared.weight.head" if size == "tiny-t5" else "lm_head.weight"
+    assert found == {f"{layer}.weight" for layer, _, _ in random_models.linear_layers(size)} | {head}
+
+
+def test_it_is_about_a_quarter_of_the_size(hub: dict[str, Model]) -> None:
+    sizes = {precision: (model.folder / WEIGHTS).stat().st_size for precision, model in hub.items()}
+    assert sizes["int8"] < 0.32 * sizes["fp32"]  # 0.25, and the tiny model's norms, scales and pages
+    assert hub["int8"].manifest.precision == "int8"
+
+
+@pytest.mark.parametrize("kind", ["clean", "entangled"])
+def test_the_order_of_candidates_is_kept(hub: dict[str, Model], kind: str) -> None:
+    modules = list(Modules.load(hub_modules(kind)))
+    for unseen in DEV_TASKS[:3]:
+        shots = [Example(*pair) for pair in draw(unseen.task, 5, 1)]
+        agreement = compare(hub["fp32"], hub["int8"], modules, shots)
+        assert agreement.losses.shape == (2, 1 + 3 * len(modules))
+        assert agreement.rank_correlation > 0.99
+        assert agreement.rank_correlation == pytest.approx(spearmanr(*agreement.losses).statistic)
+        assert 0 < agreement.differences.mean() < 0.15
+
+
+@pytest.mark.parametrize("name", ["copy-upper-json", "sort-initial-sentence", "count-invented-plain"])
+def test_a_module_does_its_own_task(hub: dict[str, Model], name: str) -> None:
+    held_out = [Example(*pair) for pair in draw(ENTANGLED_MODULES[name], 60, 11)]
+    adapter = load_adapter(next(f for f in hub_modules("entangled") if f.name == name))
+    assert evaluate(hub["int8"], held_out, adapter=adapter, batch_size=60).accuracy >= 0.9
+
+
+def test_one_hot_is_that_module(int8_bundle: Path, module_folders: list[Path], examples: list[Example]) -> None:
+    model = load(int8_bundle, threads=1)
+    alone = load_adapter(module_folders[1]).inputs(model.manifest)
+    expected = Scorer(Runner(model, alone), examples, 99, 99).losses().sums
+    for composition in ("exact", "paper"):
+        inputs = make_stack(list(Modules.load(module_folders)), model.manifest.slots, composition).inputs()
+        inputs.compose(np.array([0.0, 1.0, 0.0, 0.0]))
+        found = Scorer(Runner(model, inputs), examples, 99, 99).losses().sums
+        # a last bit can move a quantised value by a step
+        assert found == pytest.approx(expected, rel=2e-3)
+
+
+def test_the_whole_chain(
+    run: Callable[..., Result], fails: Callable[..., str], checkpoint: Path, tmp_path: Path,
+    module_folders: list[Path], examples_file: Path,
+) -> None:  # fmt: skip
+    bundle, adapter = tmp_path / "b", tmp_path / "a"
+    result = run("export", checkpoint, bundle, "--precision", "int8")
+    assert result.exit_code == 0, result.output
+    assert "int8 against fp32 (random modules or texts): the losses of 25 candidates differ by" in result.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "examples.jsonl"], "the fp32 export is gone"
+    modules = [part for folder in module_folders for part in ("--module", folder)]
+    result = run("adapt", bundle, examples_file, *modules, "--budget", 9, "--out", adapter, "--json")
+    assert json.loads(result.stdout)["precision"] == "int8"
+    assert len(run("generate", bundle, "--adapter", adapter, "w10 w11", "--max-new-tokens", 4).stdout.splitlines()) == 1
+    line = fails("bake", bundle, adapter, tmp_path / "baked")
+    assert "int8 weights, into which no adapter can be merged; bake into a bundle exported with --precision" in line
+    assert not (tmp_path / "baked").exists()
+
+
+def test_the_check_with_ones_own_modules_and_examples(
+    run: Callable[..., Result], fails: Callable[..., str], checkpoint: Path, tmp_path: Path,
+    module_folders: list[Path], examples_file: Path,
+) -> None:  # fmt: skip
+    own = ("--check-module", module_folders[0], "--check-examples", examples_file)
+    result = run("export", checkpoint, tmp_path / "own", "--precision", "int8", *own)
+    assert "int8 against fp32: the losses of 4 candidates differ" in result.stdout
+    result = run("export", checkpoint, tmp_path / "none", "--precision", "int8", "--no-check")
+    assert result.exit_code == 0
+    assert "against" not in result.output
+    assert "--check-module and --check-examples are for" in fails("export", checkpoint, tmp_path / "c", *own)
+    missing = ("--precision", "int8", "--check-examples", tmp_path / "nothing")
+    assert "no such file of examples" in fails("export", checkpoint, tmp_path / "c", *missing)
+    assert not (tmp_path / "c").exists(), "bad input is found before the export"
+
+
+def test_an_order_that_is_not_kept_is_a_warning(
+    run: Callable[..., Result], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edge_lorahub.export import agreement
+
+    swapped = Agreement(np.array([[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 4.0, 3.0]]))
+    assert swapped.rank_correlation == pytest.approx(0.8)
+    monkeypatch.setattr(agreement, "check_export", lambda *_, **__: swapped)
+    result = run("export", checkpoint, tmp_path / "b", "--precision", "int8")
+    assert result.exit_code == 0
+    assert "int8 does not keep the order of candidates (rank correlation 0.800, expected 0.95 or more)" in result.stderr
+
+
+def test_the_candidates_are_zero_the_modules_and_random_ones() -> None:
+    candidates = candidates_for(3)
+    assert candidates.shape == (10, 3)
+    assert not candidates[0].any()
+    assert (candidates[1:4] == np.eye(3)).all()
+    assert (np.abs(candidates[4:]) <= 1.5).all()
+    assert (candidates_for(3) == candidates).all()
+
+
+def test_unknown_precisions(checkpoint: Path, int8_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="precision 'int3' is unknown; choose fp32 or int8"):
+        export(checkpoint, tmp_path / "b", precision="int3")
+    assert not (tmp_path / "b").exists()
+    copy = tmp_path / "copy"
+    shutil.copytree(int8_bundle, copy)
+    record = json.loads((copy / MANIFEST).read_text()) | {"precision": "int2"}
+    (copy / MANIFEST).write_text(json.dumps(record))
+    with pytest.raises(BundleError, match="precision 'int2' is unknown, this program reads fp32 and int8"):
+        read_manifest(copy)
+
+
+def test_the_tied_head_in_int8_answers_as_in_float(tmp_path: Path) -> None:
+    checkpoint = random_models.write_checkpoint(tmp_path / "tiny-t5", "tiny-t5")
+    models = []
+    for precision in ("fp32", "int8"):
+        export(checkpoint, tmp_path / precision, precision=precision)
+        models.append(load(tmp_path / precision, threads=1))
+    assert generate(models[0], ["w9 w8 w7"], max_new_tokens=1) == generate(models[1], ["w9 w8 w7"], max_new_tokens=1)
+    assert compare(*models).differences.max() < 0.1 * compare(*models).losses[0].max()
