@@ -58,8 +58,8 @@ def command(
     SOURCE is a local Hugging Face folder or a Hub id, OUT the bundle's folder. PyTorch is not needed.
 
     With --precision int8 the losses of some candidates are compared with those of an fp32 export, and a warning
-    says so when their order is not kept. Give your own modules and examples for a comparison that means something
-    for them.
+    says so when their order is not kept; this takes the time of the export and of some candidates, and the memory of
+    an fp32 model. Give your own modules and examples for a comparison that means something for them.
     """
     import time
     import warnings
