@@ -139,21 +139,21 @@ def _check(
 def _check_one_hot(bundle: Path, module: Path, examples: Path, threads: int | None) -> None:
     """Composing one module with w = 1 is the module merged into the weights."""
     from edge_lorahub import Modules, bake, load, load_adapter, read_examples
-    from edge_lorahub.objective import Scorer
+    from edge_lorahub.scoring import Batches, Scorer
     from edge_lorahub.session import Runner
     from edge_lorahub.stack import make_stack, plain_inputs
 
-    task = read_examples(examples)
     model = load(bundle, threads=threads)
+    batches = Batches(model.tokens, read_examples(examples), 2048, 256)
     slots = model.manifest.slots
     with tempfile.TemporaryDirectory(dir=bundle.parent) as folder:
         baked = Path(folder) / "baked"
         bake(bundle, load_adapter(module, model.manifest), baked)
-        expected = Scorer(Runner(load(baked, threads=threads), plain_inputs(slots)), task, 2048, 256).losses().sums
+        expected = Scorer(Runner(load(baked, threads=threads), plain_inputs(slots)), batches).losses().sums
     for composition in ("exact", "paper"):
         inputs = make_stack(list(Modules.load([module])), slots, composition).inputs()
         inputs.compose(np.ones(1))
-        found = Scorer(Runner(model, inputs), task, 2048, 256).losses().sums
+        found = Scorer(Runner(model, inputs), batches).losses().sums
         if not np.allclose(found, expected, rtol=1e-4):
             raise EdgeLorahubError(f"{composition} composition of one module differs from the merged module")
 

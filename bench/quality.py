@@ -21,8 +21,9 @@ from edge_lorahub import Model, Modules, Settings, adapt, load
 from edge_lorahub.adaptation import reference_loss
 from edge_lorahub.examples import Example
 from edge_lorahub.generation import generate_with
-from edge_lorahub.objective import Evaluator, Scorer
+from edge_lorahub.objective import Evaluator
 from edge_lorahub.peft_files import Lora, write_peft
+from edge_lorahub.scoring import Batches, Scorer
 from edge_lorahub.search import REFERENCE, search
 from edge_lorahub.session import Runner
 from edge_lorahub.stack import make_stack
@@ -151,7 +152,7 @@ class Trial:
 def best_single(model: Model, modules: Modules, shots: Sequence[Example]) -> Float64:
     """The one-hot weights of the module with the least loss on the examples."""
     runner = Runner(model, make_stack(list(modules), model.manifest.slots, "exact").inputs())
-    scorer = Scorer(runner, shots, 2048, 256)
+    scorer = Scorer(runner, Batches(model.tokens, shots, 2048, 256))
     losses = []
     for one_hot in np.eye(len(modules)):
         runner.inputs.compose(one_hot)
@@ -165,9 +166,8 @@ def best_not_negative(model: Model, modules: Modules, shots: Sequence[Example], 
 
     Its candidates' signs are dropped, so that its start at w = 0 can move along every axis in either direction.
     """
-    inputs = make_stack(list(modules), model.manifest.slots, "exact").inputs()
     evaluate = Evaluator(
-        model, inputs, shots,
+        model, make_stack(list(modules), model.manifest.slots, "exact"), shots,
         strength=settings.regularization,
         max_input_tokens=settings.max_input_tokens,
         max_output_tokens=settings.max_output_tokens,

@@ -16,7 +16,8 @@ from .errors import ExamplesError, SettingsError
 from .examples import Example, fingerprint
 from .files import sha256
 from .modules import Modules
-from .objective import Evaluator, Losses, LossObjective, TextObjective, mean_loss, regularisation
+from .objective import Evaluator, LossObjective, TextObjective, mean_loss, regularisation
+from .scoring import Losses
 from .search import REFERENCE, Candidate, SearchSettings, search
 from .session import Model
 from .stack import COMPOSITIONS, make_stack
@@ -28,13 +29,15 @@ class Settings(SearchSettings):
 
     composition is "exact" (delta = sum w_i B_i A_i) or "paper" (delta = (sum w_i B_i)(sum w_i A_i));
     None: exact, and paper with the optimizer "reference". regularization times mean |w| is added to every
-    loss. Texts of more tokens than the limits are cut.
+    loss. Texts of more tokens than the limits are cut. racing: CMA-ES stops a candidate that cannot be among the
+    best of its generation any more; the result is the same without it.
     """
 
     composition: str | None = None
     regularization: float = 0.05
     max_input_tokens: int = 2048
     max_output_tokens: int = 2048
+    racing: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,10 +90,10 @@ def adapt(
     modules.check(model.manifest)
     start = time.perf_counter()
     assert settings.composition is not None
-    inputs = make_stack(list(modules), model.manifest.slots, settings.composition).inputs()
+    stack = make_stack(list(modules), model.manifest.slots, settings.composition)
     evaluator = Evaluator(
         model,
-        inputs,
+        stack,
         examples,
         strength=settings.regularization,
         max_input_tokens=settings.max_input_tokens,
@@ -99,7 +102,9 @@ def adapt(
         on_texts=text_objective,
         on_loss=on_candidate,
     )
-    found = search(evaluator, len(modules), settings)
+    # a user's own objective may fall when an example's loss rises
+    own = objective is not None or text_objective is not None
+    found = search(evaluator, len(modules), settings, None if own or not settings.racing else evaluator.race)
     plain = next((c.loss for c in found.trace if not c.weights.any()), None)
     if plain is None:
         # the optimiser had no candidate at w = 0: evaluated for the report alone
@@ -116,8 +121,14 @@ def adapt(
         "weights": weights,
         "loss": {"before": plain, "after": after, "after_with_regularization": chosen},
         "seconds": round(seconds, 3),
-        "trace": [{"weights": c.weights.tolist(), "loss": c.loss} for c in found.trace],
+        # the examples that racing did not score, of all that would have been
+        "spared": round(evaluator.spared, 4),
+        # no loss: stopped early
+        "trace": [
+            {"weights": c.weights.tolist(), "loss": c.loss if np.isfinite(c.loss) else None} for c in found.trace
+        ],
     }
+    inputs = stack.inputs()
     inputs.compose(found.weights)
     adapter = from_inputs(inputs, model.manifest, "adapted", record)
     return Adaptation(adapter, weights, plain, after, found.trace, found.optimizer, seconds)

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from .errors import SettingsError
 from .examples import Example
 from .generation import generate_with
-from .session import Float32, Model, Runner, Scoring
-from .stack import LoraInputs
-from .tokens import Ids, buckets
+from .racing import Unit, race
+from .scoring import Batches, Losses, Scorer
+from .session import Float32, Model, Runner
+from .stack import Stack
 
 Float64 = NDArray[np.float64]
+_Result = TypeVar("_Result")
+_blas_lock = threading.Lock()
 
 # What a loss that is not a finite number counts as: worse than any real one, below where nevergrad clips
 # (5e20), and JSON can hold it.
 WORST_LOSS = 1e20
-
-
-@dataclass(frozen=True)
-class Losses:
-    """Cross-entropy by example: the sum over its label tokens (nats), and their number; both (E,)."""
-
-    sums: Float64
-    tokens: Float64
-
-    def means(self) -> Float64:
-        """The mean token cross-entropy of each example, (E,)."""
-        return self.sums / self.tokens
-
 
 # losses by example float64 (E,), or the predicted texts -> the candidate's loss
 LossObjective = Callable[[Float64, Sequence[Example]], float]
@@ -50,16 +45,37 @@ def regularisation(population: Float64, strength: float) -> Float64:
     return penalty
 
 
-class Evaluator:
-    """Evaluates candidates one after the other: `evaluator(population (C, N)) -> losses (C,)`, float64.
+class _Worker:
+    """One thread's LoRA inputs, and what is bound to them."""
 
-    The examples are encoded, bucketed and bound once. `on_loss` is called after every candidate.
+    def __init__(self, model: Model, stack: Stack, batches: Batches | None) -> None:
+        self.runner = Runner(model, stack.inputs())
+        self._scorer = None if batches is None else Scorer(self.runner, batches)
+        self._row: Float32 | None = None
+
+    def take(self, row: Float32) -> None:
+        """Puts in a candidate, unless it is the one that is in: rows are the same only if they are one object."""
+        if row is not self._row:
+            self.runner.inputs.take(row)
+            self._row = row
+
+    def score(self, batch: int) -> list[float]:
+        assert self._scorer is not None
+        return self._scorer.batch(batch)
+
+
+class Evaluator:
+    """Evaluates candidates: `evaluator(population (C, N)) -> losses (C,)`, float64.
+
+    The examples are encoded, bucketed and bound once. As many candidates run at once as the model has workers;
+    the losses do not depend on how many that is. `on_loss` is called with every candidate's loss, and reduce
+    and on_texts are, on the thread that asks, in the candidates' order.
     """
 
     def __init__(
         self,
         model: Model,
-        inputs: LoraInputs,
+        stack: Stack,
         examples: Sequence[Example],
         *,
         strength: float,
@@ -72,77 +88,148 @@ class Evaluator:
         """reduce makes a candidate's loss of the losses by example, on_texts of the predicted texts."""
         if (reduce is None) == (on_texts is None):
             raise SettingsError("an objective is on the losses or on the predicted texts, one of them")
+        self._stack = stack
         self._examples = examples
         self._reduce = reduce
         self._on_texts = on_texts
         self._on_loss = on_loss
         self._strength = strength
-        self._runner = Runner(model, inputs)
         self._max_input_tokens = max_input_tokens
-        self._scorer = None
+        self._batches = None
         if reduce is not None:
-            self._scorer = Scorer(self._runner, examples, max_input_tokens, max_output_tokens)
+            self._batches = Batches(model.tokens, examples, max_input_tokens, max_output_tokens)
         else:
             # a prediction that goes on after the longest output is wrong already
             outputs = model.tokens.encode([e.output for e in examples], max_output_tokens)
             self._longest = max(map(len, outputs))
+        self._workers = [_Worker(model, stack, self._batches) for _ in range(model.workers)]
+        self._rows: Float32 | None = None
+        # examples scored, and those that racing left out
+        self._scored = self._spared = 0
+
+    @property
+    def spared(self) -> float:
+        """The share of the work that racing saved: examples not scored, of all that would have been."""
+        return self._spared / max(1, self._spared + self._scored)
 
     def __call__(self, population: Float64) -> Float64:
+        rows = self._compose(population)
+        losses = self._from_texts(rows) if self._batches is None else self._from_losses(rows)
+        return self._finish(losses, population)
+
+    def race(self, population: Float64, keep: int) -> Float64:
+        """As calling it, but only the `keep` least losses are sure to be found: one that is above them may be inf.
+
+        For a `reduce` that never falls when the loss of an example rises.
+        """
+        if self._batches is None:
+            return self(population)
+        batches, rows = self._batches.batches, self._compose(population)
         penalties = regularisation(population, self._strength)
-        losses = np.empty(len(population))
-        for index, (weights, penalty) in enumerate(zip(population, penalties, strict=True)):
-            self._runner.inputs.compose(weights)
-            loss = self._loss() + penalty
-            losses[index] = loss if np.isfinite(loss) else WORST_LOSS
-            self._on_loss(float(losses[index]))
+        # an example that is not scored yet counts as 0, its least; sums keep their order when rounded
+        sums = np.zeros((len(population), len(self._examples)))
+        done = 0
+
+        def run(units: Sequence[Unit]) -> None:
+            nonlocal done
+            for (candidate, batch), found in zip(units, self._score(rows, units), strict=True):
+                sums[candidate, batches[batch].members] = found
+                done += len(found)
+
+        def bound(candidate: int) -> float:
+            return _finite(self._loss(sums[candidate]) + penalties[candidate])
+
+        complete = race(len(population), len(batches), keep, run, bound)
+        self._scored += done
+        self._spared += sums.size - done
+        losses = np.full(len(population), np.inf)
+        for candidate in range(len(population)):
+            if candidate in complete:
+                losses[candidate] = bound(candidate)
+            self._on_loss(float(losses[candidate]))
         return losses
 
-    def _loss(self) -> float:
-        if self._scorer is not None:
-            assert self._reduce is not None
-            return float(self._reduce(self._scorer.losses()))
+    def _compose(self, population: Float64) -> list[Float32]:
+        # BLAS's own threads would go on spinning and take the processors from the sessions: that costs more
+        # than they save here
+        with _one_blas_thread():
+            if self._rows is None or len(self._rows) < len(population):
+                self._rows = self._stack.compose(population)
+            else:
+                self._stack.compose(population, out=self._rows[: len(population)])
+        return list(self._rows[: len(population)])
+
+    def _from_losses(self, rows: list[Float32]) -> Iterator[float]:
+        assert self._batches is not None
+        batches = self._batches.batches
+        units = [(candidate, batch) for candidate in range(len(rows)) for batch in range(len(batches))]
+        sums = np.empty(len(self._examples))
+        for (_, batch), found in zip(units, self._score(rows, units), strict=True):
+            sums[batches[batch].members] = found
+            self._scored += len(found)
+            if batch == len(batches) - 1:
+                yield self._loss(sums.copy())
+
+    def _from_texts(self, rows: list[Float32]) -> Iterator[float]:
         assert self._on_texts is not None
         texts = [example.input for example in self._examples]
-        predictions = generate_with(
-            self._runner, texts, max_new_tokens=self._longest, max_input_tokens=self._max_input_tokens
-        )
-        return float(self._on_texts(predictions, self._examples))
+
+        def predict(worker: _Worker, row: Float32) -> list[str]:
+            worker.take(row)
+            return generate_with(
+                worker.runner, texts, max_new_tokens=self._longest, max_input_tokens=self._max_input_tokens
+            )
+
+        for predictions in self._each(predict, rows):
+            yield float(self._on_texts(predictions, self._examples))
+
+    def _finish(self, losses: Iterator[float], population: Float64) -> Float64:
+        result = np.empty(len(population))
+        for index, penalty in enumerate(regularisation(population, self._strength)):
+            result[index] = _finite(next(losses) + penalty)
+            self._on_loss(float(result[index]))
+        return result
+
+    def _loss(self, sums: Float64) -> float:
+        assert self._reduce is not None
+        assert self._batches is not None
+        return float(self._reduce(Losses(sums, self._batches.tokens)))
+
+    def _score(self, rows: list[Float32], units: Sequence[Unit]) -> Iterator[list[float]]:
+        def score(worker: _Worker, unit: Unit) -> list[float]:
+            candidate, batch = unit
+            worker.take(rows[candidate])
+            return worker.score(batch)
+
+        return self._each(score, units)
+
+    def _each(self, work: Callable[..., _Result], units: Sequence[object]) -> Iterator[_Result]:
+        """work(worker, unit) for every unit, by whichever worker is free; the results in the units' order."""
+        if len(self._workers) == 1 or len(units) == 1:
+            yield from (work(self._workers[0], unit) for unit in units)
+            return
+        free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        for worker in self._workers:
+            free.put(worker)
+
+        def run(unit: object) -> _Result:
+            worker = free.get()
+            try:
+                return work(worker, unit)
+            finally:
+                free.put(worker)
+
+        # an error or an interrupt ends the generator, and with it the units that no worker has begun
+        with ThreadPoolExecutor(len(self._workers)) as pool:
+            yield from pool.map(run, units)
 
 
-class Scorer:
-    """The cross-entropy of fixed examples, for whatever the runner's LoRA inputs hold."""
-
-    def __init__(
-        self, runner: Runner, examples: Sequence[Example], max_input_tokens: int, max_output_tokens: int
-    ) -> None:
-        tokens = runner.model.tokens
-        sources = tokens.encode([e.input for e in examples], max_input_tokens)
-        targets = tokens.encode([e.output for e in examples], max_output_tokens)
-        self._count = len(examples)
-        groups = buckets([len(s) + len(t) for s, t in zip(sources, targets, strict=True)])
-        # one batch's logits are done with before the next one's come: the largest batch's space serves all
-        positions = max(len(group) * max(len(targets[i]) for i in group) for group in groups)
-        buffer = np.empty(positions * runner.model.manifest.model.vocab_size, np.float32)
-        self._batches = []
-        for members in groups:
-            labels = [targets[i] for i in members]
-            scoring = Scoring(runner, *tokens.pad([sources[i] for i in members]), tokens.pad(labels)[0], buffer)
-            self._batches.append((members, labels, scoring))
-
-    def losses(self) -> Losses:
-        sums, tokens = np.empty(self._count), np.empty(self._count)
-        for members, labels, scoring in self._batches:
-            scoring.run()
-            for row, index in enumerate(members):
-                sums[index] = cross_entropy(scoring.logits[row, : len(labels[row])], labels[row])
-                tokens[index] = len(labels[row])
-        return Losses(sums, tokens)
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    # the setting is the process's: two evaluators at once would restore each other's 1
+    with _blas_lock, ThreadpoolController().limit(limits=1, user_api="blas"):
+        yield
 
 
-def cross_entropy(logits: Float32, labels: Ids) -> float:
-    """-sum log softmax(logits)[labels] in nats; logits (S, V), labels (S,). Overwrites logits."""
-    rows = np.arange(len(labels))
-    logits -= logits.max(axis=1, keepdims=True)
-    chosen = logits[rows, labels].astype(np.float64)
-    np.exp(logits, out=logits)  # out: the logits of a long answer are the largest array of an evaluation
-    return float((np.log(logits.sum(axis=1, dtype=np.float64)) - chosen).sum())
+def _finite(loss: float) -> float:
+    return float(loss) if np.isfinite(loss) else WORST_LOSS

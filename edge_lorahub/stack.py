@@ -1,13 +1,14 @@
 """N modules, checked against a bundle, laid out for the merge kernels and for the graphs' inputs.
 
-A stack is shared and never changes; `LoraInputs` are what one worker composes into: a small buffer of its
-own, and for every slot the three arrays that the graphs read, which are views of the buffer and the stack.
+A stack is shared and never changes. It composes candidates into rows; `LoraInputs` are where one worker puts
+such a row: a buffer of its own, and for every slot the three arrays that the graphs read, which are views of the
+buffer and the stack.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ from .errors import EdgeLorahubWarning, ModuleFileError
 from .peft_files import Lora
 
 Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
 COMPOSITIONS = ("exact", "paper")
 
 
@@ -37,18 +39,24 @@ class LoraSource(Protocol):
 
 
 class LoraInputs:
-    """The graphs' LoRA inputs, and the kernel that writes a candidate into them.
+    """The graphs' LoRA inputs, and the buffer (Q,) of what a candidate changes in them.
 
-    arrays maps input names to float32 arrays whose memory stays where it is. compose(w) takes weights (N,)
-    and writes in place. Not for two threads at once: ask the stack for one a thread.
+    arrays maps input names to float32 arrays whose memory stays where it is. Not for two threads at once: ask
+    the stack for one a thread.
     """
 
-    def __init__(self, arrays: Mapping[str, Float32], compose: Callable[[Float32], None]) -> None:
+    def __init__(self, stack: Stack, arrays: Mapping[str, Float32], buffer: Float32) -> None:
         self.arrays = arrays
-        self._compose = compose
+        self._stack = stack
+        self._buffer = buffer
 
-    def compose(self, weights: NDArray[np.float64]) -> None:
-        self._compose(weights.astype(np.float32))
+    def take(self, row: Float32) -> None:
+        """Puts in a candidate that the stack has composed: row (Q,)."""
+        self._buffer[:] = row
+
+    def compose(self, weights: Float64) -> None:
+        """Composes one candidate, weights (N,), in place."""
+        self._stack.compose(weights[None], out=self._buffer[None])
 
     def lora(self, slot: Slot) -> Lora:
         """What a slot holds now, as a PEFT pair; columns whose weight is zero are left out."""
@@ -63,6 +71,10 @@ class Stack(Protocol):
 
     @property
     def slots(self) -> tuple[Slot, ...]: ...
+
+    def compose(self, population: Float64, out: Float32 | None = None) -> Float32:
+        """Candidates (C, N) -> what each changes in the graphs' inputs, float32 (C, Q)."""
+        ...
 
     def inputs(self) -> LoraInputs: ...
 
@@ -88,13 +100,18 @@ class PaperStack:
                 a[:, :rank] = lora.a.T
                 np.multiply(lora.b.T, np.float32(lora.scale), out=b[:rank])
 
+    def compose(self, population: Float64, out: Float32 | None = None) -> Float32:
+        out = np.empty((len(population), self.matrix.shape[1]), np.float32) if out is None else out
+        compose_paper(population.astype(np.float32), self.matrix, out)
+        return out
+
     def inputs(self) -> LoraInputs:
         buffer: Float32 = np.zeros(self.matrix.shape[1], np.float32)
         arrays: dict[str, Float32] = {}
         for index, slot in enumerate(self.slots):
             arrays[lora_a_name(slot.name)], arrays[lora_b_name(slot.name)] = self._views(buffer, index)
             arrays[lora_scale_name(slot.name)] = np.ones(self._ranks[index], np.float32)
-        return LoraInputs(arrays, lambda weights: compose_paper(weights, self.matrix, buffer))
+        return LoraInputs(self, arrays, buffer)
 
     def _views(self, row: Float32, index: int) -> tuple[Float32, Float32]:
         slot, rank, start = self.slots[index], self._ranks[index], self._offsets[index]
@@ -110,7 +127,6 @@ class ExactStack:
 
     def __init__(self, sources: Sequence[LoraSource], slots: Sequence[Slot]) -> None:
         self.slots = tuple(slots)
-        self._count = len(sources)
         owners: list[NDArray[np.intp]] = [
             np.repeat(np.arange(len(sources)), [_rank(source, slot) for source in sources]) for slot in slots
         ]
@@ -128,15 +144,18 @@ class ExactStack:
                 np.multiply(lora.b.T, np.float32(lora.scale), out=self._b[index][columns])
                 filled[index] = columns.stop
 
+    def compose(self, population: Float64, out: Float32 | None = None) -> Float32:
+        out = np.empty((len(population), len(self._owners)), np.float32) if out is None else out
+        compose_exact(population.astype(np.float32), self._owners, out)
+        return out
+
     def inputs(self) -> LoraInputs:
         buffer: Float32 = np.zeros(len(self._owners), np.float32)
         arrays: dict[str, Float32] = {}
         for index, slot in enumerate(self.slots):
             arrays[lora_a_name(slot.name)], arrays[lora_b_name(slot.name)] = self._a[index], self._b[index]
             arrays[lora_scale_name(slot.name)] = buffer[self._starts[index] : self._starts[index + 1]]
-        if not self._count:
-            return LoraInputs(arrays, lambda weights: None)
-        return LoraInputs(arrays, lambda weights: compose_exact(weights, self._owners, buffer))
+        return LoraInputs(self, arrays, buffer)
 
 
 def make_stack(sources: Sequence[LoraSource], slots: Sequence[Slot], composition: str) -> Stack:

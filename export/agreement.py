@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from edge_lorahub.contract import WEIGHTS, Slot
 from edge_lorahub.examples import Example
 from edge_lorahub.modules import Modules
-from edge_lorahub.objective import Scorer
 from edge_lorahub.peft_files import Lora
+from edge_lorahub.scoring import Batches, Scorer
 from edge_lorahub.session import Model, Runner, load
 from edge_lorahub.stack import LoraSource, make_stack
 
@@ -107,7 +107,7 @@ def _losses(
     model: Model, sources: Sequence[LoraSource], examples: Sequence[Example], candidates: Float64
 ) -> list[float]:
     inputs = make_stack(sources, model.manifest.slots, "exact").inputs()
-    scorer = Scorer(Runner(model, inputs), examples, _MOST_TOKENS, _MOST_TOKENS)
+    scorer = Scorer(Runner(model, inputs), Batches(model.tokens, examples, _MOST_TOKENS, _MOST_TOKENS))
     losses = []
     for weights in candidates:
         inputs.compose(weights)

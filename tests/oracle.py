@@ -19,7 +19,7 @@ from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 
 from edge_lorahub import Example, Model
 from edge_lorahub.bench.random_models import linear_layers
-from edge_lorahub.objective import Scorer
+from edge_lorahub.scoring import score
 from edge_lorahub.session import Runner, Scoring
 from edge_lorahub.stack import LoraInputs
 
@@ -110,7 +110,7 @@ def our_result(model: Model, inputs: LoraInputs, batch: Batch) -> Result:
     labels = batch.labels.clamp(min=PAD).numpy()
     scoring = Scoring(runner, batch.ids.numpy(), batch.mask.numpy(), labels)
     scoring.run()
-    losses = Scorer(runner, batch.examples, 2048, 256).losses()
+    losses = score(runner, batch.examples, 2048, 256)
     return Result(scoring.logits, float(losses.sums.sum() / losses.tokens.sum()))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from edge_lorahub.adaptation import reference_loss
 from edge_lorahub.adapter import SIDECAR
 from edge_lorahub.bench.random_models import write_module
 from edge_lorahub.errors import EdgeLorahubWarning, ExamplesError, ModuleMismatchError, SettingsError
-from edge_lorahub.objective import WORST_LOSS, Losses, Scorer
+from edge_lorahub.objective import WORST_LOSS
+from edge_lorahub.scoring import Losses, score
 from edge_lorahub.session import Runner
 from edge_lorahub.stack import COMPOSITIONS, plain_inputs
 
@@ -23,7 +25,7 @@ from edge_lorahub.stack import COMPOSITIONS, plain_inputs
 def scored(model: Model, result: Adaptation, examples: Sequence[Example]) -> float:
     """The loss of the finished adapter, by its own inputs and not the search's."""
     runner = Runner(model, result.adapter.inputs(model.manifest))
-    return float(Scorer(runner, examples, 2048, 256).losses().means().mean())
+    return float(score(runner, examples, 2048, 256).means().mean())
 
 
 @pytest.mark.parametrize("composition", COMPOSITIONS)
@@ -31,7 +33,7 @@ def test_the_adapter_has_the_loss_that_the_search_reports(
     model: Model, modules: Modules, examples: list[Example], composition: str
 ) -> None:
     result = adapt(model, modules, examples, Settings(budget=30, composition=composition))
-    plain = Scorer(Runner(model, plain_inputs(model.manifest.slots)), examples, 2048, 256).losses().means().mean()
+    plain = score(Runner(model, plain_inputs(model.manifest.slots)), examples, 2048, 256).means().mean()
     assert result.loss_before == pytest.approx(plain, rel=1e-6)
     assert result.loss_after < result.loss_before
     assert scored(model, result, examples) == pytest.approx(result.loss_after, rel=1e-5)
@@ -54,6 +56,70 @@ def test_two_runs_give_the_same_trace_bit_for_bit(bundle: Path, modules: Modules
         return [(c.weights.tobytes(), c.loss) for c in result.trace]
 
     assert run() == run()
+
+
+# Lengths so different that every example is a batch of its own.
+SPREAD = [
+    Example(" ".join(f"w{5 + i}" for i in range(length)), f"w{40 + length} w41") for length in (3, 60, 9, 180, 25)
+]
+
+
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+def test_the_number_of_workers_changes_nothing(bundle: Path, modules: Modules, composition: str) -> None:
+    def run(threads: int, workers: int) -> list[tuple[bytes, float]]:
+        model = load(bundle, threads=threads, workers=workers)
+        result = adapt(model, modules, SPREAD, Settings(budget=30, composition=composition))
+        return [(c.weights.tobytes(), c.loss) for c in result.trace]
+
+    assert run(1, 1) == run(4, 1) == run(2, 2) == run(5, 5)
+
+
+def test_workers_give_the_texts_in_order(bundle: Path, modules: Modules, examples: list[Example]) -> None:
+    def run(workers: int) -> list[float]:
+        seen: list[float] = []
+
+        def long(predictions: list[str], given: Sequence[Example]) -> float:
+            seen.append(float(sum(map(len, predictions))))
+            assert threading.current_thread() is threading.main_thread()
+            return seen[-1]
+
+        adapt(load(bundle, threads=workers, workers=workers), modules, examples, Settings(budget=14),
+              text_objective=long)  # fmt: skip
+        return seen
+
+    assert run(1) == run(3)
+
+
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_racing_finds_the_same_bit_for_bit(bundle: Path, tmp_path: Path, composition: str, workers: int) -> None:
+    model = load(bundle, threads=workers, workers=workers)
+    # loud ones, and much regularisation: the losses of candidates must differ for any to be stopped
+    modules = Modules.load([write_module(tmp_path / f"m{seed}", "tiny", seed=seed, std=3) for seed in range(4)])
+    told: list[float] = []
+    settings = Settings(budget=60, step_size=1, regularization=40, composition=composition)
+    on, off = (
+        adapt(model, modules, SPREAD, replace(settings, racing=racing), on_candidate=told.append)
+        for racing in (True, False)
+    )
+    assert list(on.weights.values()) == list(off.weights.values())
+    assert on.loss_after == off.loss_after
+    stopped = 0
+    for one, other in zip(on.trace, off.trace, strict=True):
+        np.testing.assert_array_equal(one.weights, other.weights)
+        assert one.loss in (other.loss, np.inf)
+        stopped += one.loss == np.inf
+    assert stopped > 5  # otherwise nothing was shown
+    assert 0.05 < on.adapter.record["spared"] < 0.8
+    assert off.adapter.record["spared"] == 0
+    assert len(told) == 120
+    assert json.loads(json.dumps(on.adapter.record, allow_nan=False))["trace"][0]["loss"] > 0
+
+
+def test_an_own_objective_is_not_raced(model: Model, modules: Modules) -> None:
+    result = adapt(model, modules, SPREAD, Settings(budget=30), objective=lambda losses, given: -float(losses.sum()))
+    assert result.adapter.record["spared"] == 0
+    assert all(np.isfinite(c.loss) for c in result.trace)
 
 
 def test_a_model_serves_several_threads(model: Model, modules: Modules, examples: list[Example]) -> None:
@@ -80,7 +146,7 @@ def test_reference_is_paper_mode_with_ngopt(model: Model, modules: Modules, exam
     settings = Settings(optimizer="reference", budget=12)
     assert settings.composition == "paper"
     result = adapt(model, modules, examples, settings)
-    plain = Scorer(Runner(model, plain_inputs(model.manifest.slots)), examples, 2048, 256).losses()
+    plain = score(Runner(model, plain_inputs(model.manifest.slots)), examples, 2048, 256)
     assert result.optimizer == "NGOpt"
     assert result.trace[0].loss == pytest.approx(plain.sums.sum() / plain.tokens.sum() / 5, rel=1e-6)
 
@@ -95,7 +161,7 @@ def test_an_objective_on_the_losses(model: Model, modules: Modules, examples: li
 
     result = adapt(model, modules, examples, Settings(budget=20), objective=worst)
     runner = Runner(model, result.adapter.inputs(model.manifest))
-    means = Scorer(runner, examples, 2048, 256).losses().means()
+    means = score(runner, examples, 2048, 256).means()
     assert means.max() == pytest.approx(result.loss_after, rel=1e-5)
 
 

@@ -13,7 +13,7 @@ from edge_lorahub.adapter import Adapter
 from edge_lorahub.contract import read_manifest
 from edge_lorahub.errors import BundleError, ModuleMismatchError, OutputExistsError, SettingsError
 from edge_lorahub.files import sha256
-from edge_lorahub.objective import Scorer
+from edge_lorahub.scoring import score
 from edge_lorahub.session import Runner
 from edge_lorahub.stack import COMPOSITIONS, LoraInputs, plain_inputs
 
@@ -24,7 +24,7 @@ def adapter(request: pytest.FixtureRequest, model: Model, modules: Modules, exam
 
 
 def sums(model: Model, inputs: LoraInputs, examples: list[Example]) -> np.ndarray:
-    return Scorer(Runner(model, inputs), examples, 2048, 256).losses().sums
+    return score(Runner(model, inputs), examples, 2048, 256).sums
 
 
 def test_saved_and_loaded_it_is_the_same(

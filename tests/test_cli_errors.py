@@ -255,12 +255,13 @@ def test_an_interrupted_adaptation_leaves_nothing(
     run: Callable[..., Result], bundle: Path, examples_file: Path, module_folders: list[Path], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from edge_lorahub.objective import Scorer
 
-    def interrupted(self: Scorer) -> None:
+    from edge_lorahub.scoring import Scorer
+
+    def interrupted(self: Scorer, index: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Scorer, "losses", interrupted)
+    monkeypatch.setattr(Scorer, "batch", interrupted)
     before = sorted(p.name for p in tmp_path.iterdir())
     result = run("adapt", bundle, examples_file, "--module", module_folders[0], "--out", tmp_path / "out")
     assert result.exit_code == 1

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from edge_lorahub import Example, Model, evaluate, generate, load_adapter
 from edge_lorahub.errors import ExamplesError, SettingsError
 from edge_lorahub.evaluation import normalise
-from edge_lorahub.objective import Scorer, cross_entropy
+from edge_lorahub.scoring import cross_entropy, score
 from edge_lorahub.session import Runner, Scoring
 from edge_lorahub.stack import plain_inputs
 from edge_lorahub.tokens import buckets
@@ -70,9 +70,9 @@ def test_step_by_step_equals_teacher_forcing(model: Model, module_folders: list)
 
 def test_losses_do_not_depend_on_the_bucket(model: Model, examples: list[Example]) -> None:
     runner = Runner(model, plain_inputs(model.manifest.slots))
-    together = Scorer(runner, examples, 2048, 256).losses()
+    together = score(runner, examples, 2048, 256)
     for index, example in enumerate(examples):
-        alone = Scorer(runner, [example], 2048, 256).losses()
+        alone = score(runner, [example], 2048, 256)
         assert alone.sums[0] == pytest.approx(together.sums[index], rel=1e-5)
         assert alone.tokens[0] == together.tokens[index] == 3
 

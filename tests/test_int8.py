@@ -22,7 +22,7 @@ from edge_lorahub.errors import BundleError, SettingsError
 from edge_lorahub.export import export
 from edge_lorahub.export.agreement import Agreement, candidates_for, compare
 from edge_lorahub.export.products import quantise_rows
-from edge_lorahub.objective import Scorer
+from edge_lorahub.scoring import score
 from edge_lorahub.session import Runner
 from edge_lorahub.stack import make_stack
 from edge_lorahub.tinyhub import DEV_TASKS, ENTANGLED_MODULES
@@ -116,11 +116,11 @@ def test_a_module_does_its_own_task(hub: dict[str, Model], name: str) -> None:
 def test_one_hot_is_that_module(int8_bundle: Path, module_folders: list[Path], examples: list[Example]) -> None:
     model = load(int8_bundle, threads=1)
     alone = load_adapter(module_folders[1]).inputs(model.manifest)
-    expected = Scorer(Runner(model, alone), examples, 99, 99).losses().sums
+    expected = score(Runner(model, alone), examples, 99, 99).sums
     for composition in ("exact", "paper"):
         inputs = make_stack(list(Modules.load(module_folders)), model.manifest.slots, composition).inputs()
         inputs.compose(np.array([0.0, 1.0, 0.0, 0.0]))
-        found = Scorer(Runner(model, inputs), examples, 99, 99).losses().sums
+        found = score(Runner(model, inputs), examples, 99, 99).sums
         # a last bit can move a quantised value by a step
         assert found == pytest.approx(expected, rel=2e-3)
 

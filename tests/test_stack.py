@@ -13,8 +13,8 @@ from edge_lorahub import EdgeLorahubError, EdgeLorahubWarning, Example, Model, M
 from edge_lorahub.adapter import Adapter
 from edge_lorahub.bench.random_models import write_module
 from edge_lorahub.contract import Slot, lora_a_name, lora_b_name, lora_scale_name
-from edge_lorahub.objective import Scorer
 from edge_lorahub.peft_files import Lora
+from edge_lorahub.scoring import score
 from edge_lorahub.session import Runner
 from edge_lorahub.stack import COMPOSITIONS, LoraInputs, make_stack, plain_inputs
 
@@ -78,7 +78,7 @@ def test_two_inputs_of_a_stack_are_independent(model: Model, modules: Modules, c
 
 
 def losses(model: Model, inputs: LoraInputs, examples: list[Example]) -> np.ndarray:
-    return Scorer(Runner(model, inputs), examples, 2048, 256).losses().means()
+    return score(Runner(model, inputs), examples, 2048, 256).means()
 
 
 @pytest.mark.parametrize("composition", COMPOSITIONS)

@@ -58,6 +58,12 @@ if TYPE_CHECKING:
 @click.option("--rank", type=click.IntRange(1), help="Truncate the adapter to this rank, by SVD.")
 @click.option("--max-input-tokens", default=2048, show_default=True, help="Longer inputs are cut, with a warning.")
 @click.option("--max-output-tokens", default=2048, show_default=True, help="Longer outputs are cut, with a warning.")
+@click.option(
+    "--racing/--no-racing",
+    default=True,
+    show_default=True,
+    help="Stop candidates that cannot matter any more; the result is the same.",
+)
 @options.data
 @options.threads
 @options.force
@@ -66,7 +72,7 @@ def command(
     bundle: Path, examples: Path, sources: tuple[str, ...], parents: tuple[Path, ...], out: Path, budget: int,
     seed: int, composition: str | None, optimizer: str, step_size: float, population: int,
     regularization: float, rank: int | None, max_input_tokens: int, max_output_tokens: int,
-    limit: int | None, shuffle_seed: int | None, threads: int | None, force: bool, as_json: bool,
+    racing: bool, limit: int | None, shuffle_seed: int | None, threads: int | None, force: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Learn a task: find weights for LoRA modules from a few examples.
 
@@ -79,19 +85,22 @@ def command(
     from ..examples import read_examples
     from ..files import check_output_folder
     from ..modules import Modules
+    from ..search import prepare
     from ..session import load
 
     settings = Settings(
         optimizer=optimizer, budget=budget, seed=seed, composition=composition, regularization=regularization,
         step_size=step_size, population=population,
-        max_input_tokens=max_input_tokens, max_output_tokens=max_output_tokens,
+        max_input_tokens=max_input_tokens, max_output_tokens=max_output_tokens, racing=racing,
     )  # fmt: skip
     # everything that can be wrong is looked at before the slow part
     check_output_folder(out, force=force, names=ADAPTER_FILES)
     task = read_examples(examples, limit=limit, shuffle_seed=shuffle_seed)
     read_manifest(bundle)
     modules = Modules.load([*sources, *(folder for parent in parents for folder in _modules_in(parent))])
-    result = run_with_progress(load(bundle, threads=threads), modules, task, settings)
+    prepare()
+    model = load(bundle, threads=threads, workers=settings.at_once(len(modules)))
+    result = run_with_progress(model, modules, task, settings)
     _warn(result, settings)
     adapter, error = (result.adapter, None) if rank is None else result.adapter.truncated(rank)
     adapter.save(out, force=force)
@@ -168,7 +177,8 @@ def _print_report(result: Adaptation, settings: Settings, examples: int) -> None
     kind = "loss, as the released code counts it" if settings.optimizer == REFERENCE else "loss"
     losses = f"{result.loss_before:.4f}", f"{result.loss_after:.4f}"
     options.print_table(["", "plain model", "adapted"], [(kind, *losses)])
-    click.echo(f"{result.seconds:.1f} s, {result.seconds / len(result.trace):.3f} s a candidate")
+    spared = f", {result.adapter.record['spared']:.0%} of the work spared by racing" if settings.racing else ""
+    click.echo(f"{result.seconds:.1f} s, {result.seconds / len(result.trace):.3f} s a candidate{spared}")
 
 
 def _print_json(result: Adaptation, out: Path, error: float | None) -> None:

@@ -1,0 +1,95 @@
+"""The cross-entropy of examples: texts to batches once, and a scorer of them for every worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .examples import Example
+from .session import Float32, Runner, Scoring
+from .tokens import Ids, Tokens, buckets
+
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Cross-entropy by example: the sum over its label tokens (nats), and their number; both (E,)."""
+
+    sums: Float64
+    tokens: Float64
+
+    def means(self) -> Float64:
+        """The mean token cross-entropy of each example, (E,)."""
+        return self.sums / self.tokens
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples of similar length: their places among all, padded sources (B, L), and the labels of each."""
+
+    members: list[int]
+    ids: Ids
+    mask: Ids
+    labels: list[Ids]
+
+
+class Batches:
+    """Examples as token ids, in batches by length. Never changes, so that all workers share it."""
+
+    def __init__(
+        self, tokens: Tokens, examples: Sequence[Example], max_input_tokens: int, max_output_tokens: int
+    ) -> None:
+        sources = tokens.encode([e.input for e in examples], max_input_tokens)
+        targets = tokens.encode([e.output for e in examples], max_output_tokens)
+        self.tokens: Float64 = np.array([len(target) for target in targets], np.float64)
+        self.batches = []
+        for members in buckets([len(s) + len(t) for s, t in zip(sources, targets, strict=True)]):
+            ids, mask = tokens.pad([sources[i] for i in members])
+            self.batches.append(Batch(members, ids, mask, [targets[i] for i in members]))
+
+
+class Scorer:
+    """The cross-entropy of batches, for whatever the runner's LoRA inputs hold."""
+
+    def __init__(self, runner: Runner, batches: Batches) -> None:
+        self._batches = batches
+        # one batch's logits are done with before the next one's come: the largest batch's space serves all
+        positions = max(len(batch.labels) * max(map(len, batch.labels)) for batch in batches.batches)
+        buffer = np.empty(positions * runner.model.manifest.model.vocab_size, np.float32)
+        pad = runner.model.tokens.pad
+        self._scorings = [
+            Scoring(runner, batch.ids, batch.mask, pad(batch.labels)[0], buffer) for batch in batches.batches
+        ]
+
+    def batch(self, index: int) -> list[float]:
+        """The sum over label tokens (nats) for each example of one batch, in the order of its members."""
+        scoring = self._scorings[index]
+        scoring.run()
+        return [
+            cross_entropy(logits[: len(labels)], labels)
+            for logits, labels in zip(scoring.logits, self._batches.batches[index].labels, strict=True)
+        ]
+
+    def losses(self) -> Losses:
+        sums = np.empty_like(self._batches.tokens)
+        for index, batch in enumerate(self._batches.batches):
+            sums[batch.members] = self.batch(index)
+        return Losses(sums, self._batches.tokens)
+
+
+def score(runner: Runner, examples: Sequence[Example], max_input_tokens: int, max_output_tokens: int) -> Losses:
+    """The losses of examples, once, with what the runner's LoRA inputs hold."""
+    return Scorer(runner, Batches(runner.model.tokens, examples, max_input_tokens, max_output_tokens)).losses()
+
+
+def cross_entropy(logits: Float32, labels: Ids) -> float:
+    """-sum log softmax(logits)[labels] in nats; logits (S, V), labels (S,). Overwrites logits. Never negative."""
+    rows = np.arange(len(labels))
+    logits -= logits.max(axis=1, keepdims=True)
+    chosen = logits[rows, labels].astype(np.float64)
+    np.exp(logits, out=logits)  # out: the logits of a long answer are the largest array of an evaluation
+    return float((np.log(logits.sum(axis=1, dtype=np.float64)) - chosen).sum())
