@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import subprocess
 import sys
 import tempfile
@@ -15,12 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from edge_lorahub import __version__
+from edge_lorahub.contract import TOKENIZER
 from edge_lorahub.errors import EdgeLorahubError, SettingsError
 
+from .operators import operator_shares, product_share
 from .random_models import SIZES, write_checkpoint, write_module
+from .report import Report, environment
+from .roofline import Machine
 
 _ANSWER_TOKENS = 3
+_MOST_OPERATORS = 12
 # The kernel counts a parent's memory to a child until the child has become another program, and this process
 # has held models. So a small process stands between: it runs the command and prints that one's peak in bytes.
 _PEAK = """
@@ -46,12 +49,14 @@ class Load:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
+        if self.size in ("small", "base", "large"):
+            object.__setattr__(self, "size", f"flan-t5-{self.size}")
         if self.size not in SIZES:
             raise SettingsError(f"size {self.size!r} is unknown; choose one of {', '.join(SIZES)}")
 
 
-def measure(load: Load, work: Path | None, threads: int | None) -> dict[str, Any]:
-    """Exports, checks the answers and measures; facts by name. A checkpoint that `work` has is used again."""
+def measure(load: Load, work: Path | None, threads: int | None) -> Report:
+    """Exports, checks the answers and measures. A checkpoint that `work` has is used again."""
     if sys.platform == "win32":
         raise SettingsError("bench adapt measures memory as Unix counts it, and does not run on Windows")
     with ExitStack() as stack:
@@ -74,7 +79,7 @@ def measure(load: Load, work: Path | None, threads: int | None) -> dict[str, Any
             for i in range(load.modules)
         ]
         examples = work / "examples.jsonl"
-        _write_examples(examples, load)
+        write_examples(examples, load)
         facts |= _check(load, checkpoint, bundle, modules[0], examples, threads)
         out = work / "adapter"
         command = ["adapt", str(bundle), str(examples), "--out", str(out), "--force", "--json",
@@ -83,33 +88,46 @@ def measure(load: Load, work: Path | None, threads: int | None) -> dict[str, Any
         command += [] if threads is None else ["--threads", str(threads)]
         seconds, peak, output = _run(command)
         record = json.loads(output)
-        return facts | {
+        threads = record["threads"]
+        seconds_each = record["seconds"] / len(record["trace"])
+        shares, texts, answers = _operators(load, bundle, modules, examples)
+        work_alone = Machine(threads).product_seconds(load.size, load.precision, texts, answers)
+        facts |= {
             "modules": f"{load.modules} of rank {load.rank}",
             "examples": f"{load.examples} of {load.length} tokens",
             "composition": load.composition,
             "candidates": len(record["trace"]),
             "whole adapt, s": round(seconds, 2),
-            "a candidate, s": round(record["seconds"] / len(record["trace"]), 4),
+            "a candidate, s": round(seconds_each, 4),
             "adapt peak, MB": round(peak),
-            **_environment(record["threads"]),
+            "its products at this machine's rate, s": round(work_alone, 4),
+            "share of that rate reached": round(work_alone / seconds_each, 3),
+            "share of products in its runs": round(product_share(shares), 3),
+            **environment(threads, "nevergrad"),
         }
+        rows = [{"operator": kind, "share of the runs": round(share, 4)} for kind, share in shares.items()]
+        return Report(facts, {"operators": rows[:_MOST_OPERATORS]}, {"operators": "share of the runs"})
 
 
 def _run(arguments: list[str]) -> tuple[float, float, str]:
-    """Runs the command line in a new process: seconds from its start, its peak memory in MB, its output."""
+    return run_measured("-m", "edge_lorahub", *arguments)
+
+
+def run_measured(*arguments: str) -> tuple[float, float, str]:
+    """Runs Python with arguments in a new process: seconds from its start, its peak memory in MB, its output."""
     start = time.perf_counter()
-    command = [sys.executable, "-m", "edge_lorahub", *arguments]
+    command = [sys.executable, *arguments]
     done = subprocess.run(
         [sys.executable, "-c", _PEAK, *command], capture_output=True, text=True, encoding="utf-8", check=False
     )
     seconds = time.perf_counter() - start
     if done.returncode:
-        raise EdgeLorahubError(f"{arguments[0]} failed: {done.stderr.strip()}")
+        raise EdgeLorahubError(f"{' '.join(arguments[:3])} failed: {done.stderr.strip()}")
     output, _, peak = done.stdout.rstrip().rpartition("\n")
     return seconds, int(peak) / 1e6, output
 
 
-def _write_examples(path: Path, load: Load) -> None:
+def write_examples(path: Path, load: Load) -> None:
     """Random words of the word-level tokenizer, of which each is one token; the end token is added."""
     rng = np.random.default_rng(0)
     words = SIZES[load.size]["vocab_size"]
@@ -158,25 +176,21 @@ def _check_one_hot(bundle: Path, module: Path, examples: Path, threads: int | No
             raise EdgeLorahubError(f"{composition} composition of one module differs from the merged module")
 
 
+def _operators(load: Load, bundle: Path, modules: list[Path], examples: Path) -> tuple[dict[str, float], int, int]:
+    """The operators' shares of a candidate, and the tokens of all texts and all answers, with their padding."""
+    from edge_lorahub import Modules, read_examples
+    from edge_lorahub.contract import read_manifest
+    from edge_lorahub.scoring import Batches
+    from edge_lorahub.stack import make_stack
+    from edge_lorahub.tokens import Tokens
+
+    manifest = read_manifest(bundle)
+    batches = Batches(Tokens(bundle / TOKENIZER, manifest.model), read_examples(examples), 2048, 2048)
+    stack = make_stack(list(Modules.load(modules)), manifest.slots, load.composition)
+    texts = sum(batch.ids.size for batch in batches.batches)
+    answers = sum(len(batch.labels) * max(map(len, batch.labels)) for batch in batches.batches)
+    return operator_shares(bundle, stack, batches, len(modules)), texts, answers
+
+
 def _megabytes(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.iterdir()) / 1e6
-
-
-def _environment(threads: int) -> dict[str, Any]:
-    import onnxruntime
-
-    return {
-        "processor": _processor(),
-        "threads": threads,
-        "versions": f"edge-lorahub {__version__}, onnxruntime {onnxruntime.__version__}, "
-        f"numpy {np.__version__}, Python {platform.python_version()}",
-    }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

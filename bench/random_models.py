@@ -134,6 +134,12 @@ def write_checkpoint(folder: Path, size: str, *, seed: int = 0, tokenizer: Path 
         )
     if tokenizer is None:
         word_tokenizer(SIZES[size]["vocab_size"]).save(str(folder / "tokenizer.json"))
+        # as T5's own class, transformers would add 100 tokens that the model does not have
+        settings = {
+            "tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": ["input_ids", "attention_mask"],
+            "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>",
+        }  # fmt: skip
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     else:
         for source in tokenizer.iterdir():
             (folder / source.name).write_bytes(source.read_bytes())

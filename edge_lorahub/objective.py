@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -103,7 +104,7 @@ class Evaluator:
             outputs = model.tokens.encode([e.output for e in examples], max_output_tokens)
             self._longest = max(map(len, outputs))
         self._workers = [_Worker(model, stack, self._batches) for _ in range(model.workers)]
-        self._rows: Float32 | None = None
+        self._rows: Float32 = np.empty((0, stack.width), np.float32)
         # examples scored, and those that racing left out
         self._scored = self._spared = 0
 
@@ -113,7 +114,7 @@ class Evaluator:
         return self._spared / max(1, self._spared + self._scored)
 
     def __call__(self, population: Float64) -> Float64:
-        rows = self._compose(population)
+        rows = self.compose(population)
         losses = self._from_texts(rows) if self._batches is None else self._from_losses(rows)
         return self._finish(losses, population)
 
@@ -124,7 +125,7 @@ class Evaluator:
         """
         if self._batches is None:
             return self(population)
-        batches, rows = self._batches.batches, self._compose(population)
+        batches, rows = self._batches.batches, self.compose(population)
         penalties = regularisation(population, self._strength)
         # an example that is not scored yet counts as 0, its least; sums keep their order when rounded
         sums = np.zeros((len(population), len(self._examples)))
@@ -149,15 +150,21 @@ class Evaluator:
             self._on_loss(float(losses[candidate]))
         return losses
 
-    def _compose(self, population: Float64) -> list[Float32]:
-        # BLAS's own threads would go on spinning and take the processors from the sessions: that costs more
-        # than they save here
+    def compose(self, population: Float64) -> list[Float32]:
+        """What each candidate changes in the graphs' inputs: (C, N) -> C rows of (Q,), until it is called again."""
+        if len(self._rows) < len(population):
+            self._rows = np.empty((len(population), self._stack.width), np.float32)
+        rows = self._rows[: len(population)]
+        edges = np.linspace(0, self._stack.width, len(self._workers) + 1).astype(int)
+
+        def compose(worker: _Worker, part: slice) -> None:
+            self._stack.compose(population, rows, part)
+
+        # BLAS's own threads would go on spinning and take the processors from the sessions
         with _one_blas_thread():
-            if self._rows is None or len(self._rows) < len(population):
-                self._rows = self._stack.compose(population)
-            else:
-                self._stack.compose(population, out=self._rows[: len(population)])
-        return list(self._rows[: len(population)])
+            for _ in self._each(compose, list(map(slice, edges[:-1], edges[1:]))):
+                pass
+        return list(rows)
 
     def _from_losses(self, rows: list[Float32]) -> Iterator[float]:
         assert self._batches is not None
@@ -224,10 +231,15 @@ class Evaluator:
             yield from pool.map(run, units)
 
 
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
 @contextmanager
 def _one_blas_thread() -> Iterator[None]:
     # the setting is the process's: two evaluators at once would restore each other's 1
-    with _blas_lock, ThreadpoolController().limit(limits=1, user_api="blas"):
+    with _blas_lock, _blas().limit(limits=1, user_api="blas"):
         yield
 
 

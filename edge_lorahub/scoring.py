@@ -61,13 +61,13 @@ class Scorer:
         positions = max(len(batch.labels) * max(map(len, batch.labels)) for batch in batches.batches)
         buffer = np.empty(positions * runner.model.manifest.model.vocab_size, np.float32)
         pad = runner.model.tokens.pad
-        self._scorings = [
+        self.scorings = [
             Scoring(runner, batch.ids, batch.mask, pad(batch.labels)[0], buffer) for batch in batches.batches
         ]
 
     def batch(self, index: int) -> list[float]:
         """The sum over label tokens (nats) for each example of one batch, in the order of its members."""
-        scoring = self._scorings[index]
+        scoring = self.scorings[index]
         scoring.run()
         return [
             cross_entropy(logits[: len(labels)], labels)

@@ -55,7 +55,15 @@ class Model:
     The sessions are for `workers` threads of ours to run at once, each on its share of `threads`.
     """
 
-    def __init__(self, folder: str | Path, *, threads: int | None = None, workers: int = 1) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        threads: int | None = None,
+        workers: int = 1,
+        options: ort.SessionOptions | None = None,
+    ) -> None:
+        """options: those of ONNX Runtime to start from; threads and logging are set here."""
         self.folder = Path(folder)
         self.threads = default_threads() if threads is None else threads
         if not 1 <= self.threads <= MOST_THREADS:
@@ -65,20 +73,21 @@ class Model:
         self.workers = min(workers, self.threads)
         self.manifest: Manifest = read_manifest(self.folder)
         self.tokens = Tokens(self.folder / TOKENIZER, self.manifest.model)
+        options = ort.SessionOptions() if options is None else options
+        options.intra_op_num_threads = self.threads // self.workers
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # threads that go on spinning after a run of one session take the processors from the next one's
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        self._options = options
         self.encoder = self._session(ENCODER)
         self.decoder = self._session(DECODER)
         self._check_graphs()
 
     def _session(self, name: str) -> ort.InferenceSession:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads // self.workers
-        options.inter_op_num_threads = 1
-        # threads that go on spinning after a run of one session take the processors from the next one's
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        options.log_severity_level = 3
         path = self.folder / name
         try:
-            return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            return ort.InferenceSession(str(path), self._options, providers=["CPUExecutionProvider"])
         except MemoryError:
             raise
         except Exception as error:
@@ -168,7 +177,13 @@ class Scoring:
         self._past = past
 
     def run(self) -> None:
+        self.encode()
+        self.decode()
+
+    def encode(self) -> None:
         self._encoded.run()
+
+    def decode(self) -> None:
         self._session.run_with_iobinding(self._binding)
 
 

@@ -56,7 +56,7 @@ class LoraInputs:
 
     def compose(self, weights: Float64) -> None:
         """Composes one candidate, weights (N,), in place."""
-        self._stack.compose(weights[None], out=self._buffer[None])
+        self._stack.compose(weights[None], self._buffer[None])
 
     def lora(self, slot: Slot) -> Lora:
         """What a slot holds now, as a PEFT pair; columns whose weight is zero are left out."""
@@ -72,8 +72,13 @@ class Stack(Protocol):
     @property
     def slots(self) -> tuple[Slot, ...]: ...
 
-    def compose(self, population: Float64, out: Float32 | None = None) -> Float32:
-        """Candidates (C, N) -> what each changes in the graphs' inputs, float32 (C, Q)."""
+    @property
+    def width(self) -> int:
+        """Q, how many numbers of the graphs' inputs a candidate changes."""
+        ...
+
+    def compose(self, population: Float64, out: Float32, part: slice = slice(None)) -> None:
+        """Candidates (C, N) -> what each changes in the graphs' inputs, into out (C, Q); or a part of the Q."""
         ...
 
     def inputs(self) -> LoraInputs: ...
@@ -100,10 +105,12 @@ class PaperStack:
                 a[:, :rank] = lora.a.T
                 np.multiply(lora.b.T, np.float32(lora.scale), out=b[:rank])
 
-    def compose(self, population: Float64, out: Float32 | None = None) -> Float32:
-        out = np.empty((len(population), self.matrix.shape[1]), np.float32) if out is None else out
-        compose_paper(population.astype(np.float32), self.matrix, out)
-        return out
+    @property
+    def width(self) -> int:
+        return int(self.matrix.shape[1])
+
+    def compose(self, population: Float64, out: Float32, part: slice = slice(None)) -> None:
+        compose_paper(population.astype(np.float32), self.matrix[:, part], out[:, part])
 
     def inputs(self) -> LoraInputs:
         buffer: Float32 = np.zeros(self.matrix.shape[1], np.float32)
@@ -144,10 +151,12 @@ class ExactStack:
                 np.multiply(lora.b.T, np.float32(lora.scale), out=self._b[index][columns])
                 filled[index] = columns.stop
 
-    def compose(self, population: Float64, out: Float32 | None = None) -> Float32:
-        out = np.empty((len(population), len(self._owners)), np.float32) if out is None else out
-        compose_exact(population.astype(np.float32), self._owners, out)
-        return out
+    @property
+    def width(self) -> int:
+        return len(self._owners)
+
+    def compose(self, population: Float64, out: Float32, part: slice = slice(None)) -> None:
+        compose_exact(population.astype(np.float32), self._owners[part], out[:, part])
 
     def inputs(self) -> LoraInputs:
         buffer: Float32 = np.zeros(len(self._owners), np.float32)

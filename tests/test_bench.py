@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,22 +12,29 @@ from click.testing import Result
 
 from edge_lorahub.bench import adaptation
 from edge_lorahub.bench.random_models import SIZES, linear_layers
+from edge_lorahub.bench.roofline import operations
 from edge_lorahub.errors import EdgeLorahubError
 
 ARGUMENTS = ("bench", "adapt", "--size", "tiny", "--modules", 3, "--rank", 2, "--length", 9, "--budget", 5, "--json")
 
 
 def test_it_measures_what_it_says(run: Callable[..., Result], tmp_path: Path) -> None:
-    facts = json.loads(run(*ARGUMENTS, "--work", tmp_path / "work", "--threads", 1).stdout)
+    report = json.loads(run(*ARGUMENTS, "--work", tmp_path / "work", "--threads", 1).stdout)
+    facts = report["facts"]
     assert facts["candidates"] == 5
     assert facts["threads"] == 1
     assert facts["modules"] == "3 of rank 2"
     for name in ("export, s", "whole adapt, s", "a candidate, s", "adapt peak, MB", "export peak, MB"):
         assert facts[name] > 0
+    assert 0 < facts["share of products in its runs"] < 1
+    assert 0.5 < sum(row["share of the runs"] for row in report["tables"]["operators"]) < 1
+    assert facts["instruction sets"]
 
 
 def test_it_measures_int8(run: Callable[..., Result], tmp_path: Path) -> None:
-    facts = json.loads(run(*ARGUMENTS, "--work", tmp_path / "work", "--threads", 1, "--precision", "int8").stdout)
+    facts = json.loads(run(*ARGUMENTS, "--work", tmp_path / "work", "--threads", 1, "--precision", "int8").stdout)[
+        "facts"
+    ]
     assert facts["precision"] == "int8"
     assert facts["rank correlation with fp32"] >= 0.95
 
@@ -42,6 +50,61 @@ def test_a_wrong_answer_is_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     load = adaptation.Load("tiny", modules=1, rank=4, length=9, budget=2)
     with pytest.raises(EdgeLorahubError, match="composition of one module differs"):
         adaptation.measure(load, tmp_path, 1)
+
+
+def test_latency_has_a_row_for_every_setting(run: Callable[..., Result], bundle: Path) -> None:
+    report = json.loads(
+        run("bench", "latency", bundle, "--length", 5, "--length", 9, "--batch-size", 1, "--batch-size", 2,
+            "--threads", 1, "--modules", 2, "--rank", 3, "--rounds", 2, "--json").stdout
+    )  # fmt: skip
+    settings = [(row["length"], row["batch"]) for row in report["tables"]["generation"]]
+    assert settings == [(5, 1), (5, 2), (9, 1), (9, 2)]
+    assert len(report["tables"]["a candidate"]) == 8  # both compositions
+    for row in report["tables"]["a candidate"]:
+        assert 0 < row["candidate p50, ms"] <= row["candidate p90, ms"] <= row["candidate p99, ms"]
+        assert min(row[f"{part}, ms"] for part in ("compose", "encode", "decode", "search")) > 0
+
+
+def test_latency_refuses_what_cannot_be_drawn(fails: Callable[..., str], bundle: Path, tmp_path: Path) -> None:
+    assert "a chart is .svg, .png or .pdf" in fails("bench", "latency", bundle, "--chart", tmp_path / "a.txt")
+    assert "no such" in fails("bench", "latency", tmp_path / "none")
+
+
+def test_roofline_counts_the_products_of_a_candidate(run: Callable[..., Result]) -> None:
+    """Twice the weights' numbers for every token: of the encoder and the cross keys and values the texts'."""
+    report = json.loads(run("bench", "roofline", "--size", "tiny", "--threads", 1, "--json").stdout)
+    encoder = 2 * (4 * 32 * 24 + 3 * 32 * 48)
+    cross = 2 * 2 * 32 * 24
+    decoder = 2 * (6 * 32 * 24 + 3 * 32 * 48)
+    expected = 2 * (350 * (encoder + cross) + 20 * (decoder + 128 * 32))
+    assert operations("tiny", 350, 20) == expected
+    assert [row["precision"] for row in report["tables"]["products"]] == ["fp32", "int8"]
+    assert report["facts"]["memory read, GB/s"] > 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+def test_a_chart_is_drawn(run: Callable[..., Result], tmp_path: Path) -> None:
+    run("bench", "roofline", "--size", "tiny", "--threads", 1, "--chart", tmp_path / "chart.svg")
+    assert "<svg" in (tmp_path / "chart.svg").read_text()
+    assert [p.name for p in tmp_path.iterdir()] == ["chart.svg"]
+
+
+@pytest.mark.oracle
+def test_peers_do_the_same_work(run: Callable[..., Result], tmp_path: Path) -> None:
+    for name in ("lorahub", "ctranslate2", "optimum"):
+        pytest.importorskip(name)
+    report = json.loads(
+        run("bench", "peers", "--size", "tiny", "--modules", 2, "--rank", 2, "--length", 9, "--budget", 3,
+            "--rounds", 1, "--whole-rounds", 1, "--threads", 1, "--work", tmp_path / "work", "--json").stdout
+    )  # fmt: skip
+    assert {title: len(rows) for title, rows in report["tables"].items()} == {
+        "a candidate": 5, "a whole adaptation": 5, "generation": 5,
+    }  # fmt: skip
+    (ours,) = (
+        row for row in report["tables"]["a candidate"]
+        if (row["who"], row["composition"]) == ("edge-lorahub fp32", "paper")
+    )  # fmt: skip
+    assert float(ours["loss off by"]) < 1e-4
 
 
 def test_an_unknown_size(fails: Callable[..., str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -10,18 +12,60 @@ from ..contract import PRECISIONS
 from . import options
 from .main import COMMANDS
 
+if TYPE_CHECKING:
+    from ..bench.report import Report
+
+F = TypeVar("F", bound=Callable[..., Any])
+
 
 @click.group(short_help=COMMANDS["bench"][1])
 def command() -> None:
     """Measure speed and memory, or how well tasks are learned."""
 
 
+def _work(function: F) -> F:
+    return click.option(
+        "--work",
+        type=click.Path(path_type=Path),
+        help="Work in this folder, keep what is made, and use what is in it again.",
+    )(function)
+
+
+def _size(function: F) -> F:
+    return click.option(
+        "--size", default="flan-t5-small", show_default=True, help="A published model's name; or small, base, large."
+    )(function)
+
+
+def _modules(function: F) -> F:
+    for option in (
+        click.option("--rank", default=16, show_default=True, type=click.IntRange(1), help="Their rank."),
+        click.option("--modules", default=20, show_default=True, type=click.IntRange(1), help="LoRA modules."),
+    ):
+        function = option(function)
+    return function
+
+
+def _examples(function: F) -> F:
+    for option in (
+        click.option("--length", default=70, show_default=True, type=click.IntRange(2), help="Tokens of an input."),
+        click.option("--examples", default=5, show_default=True, type=click.IntRange(1), help="Examples."),
+    ):
+        function = option(function)
+    return function
+
+
+def _output(function: F) -> F:
+    chart = click.option(
+        "--chart", type=click.Path(path_type=Path), help="Draw a chart too: .svg, .png or .pdf (needs the extra bench)."
+    )
+    return options.as_json(chart(function))
+
+
 @command.command("adapt")
-@click.option("--size", default="flan-t5-small", show_default=True, help="A published model's name.")
-@click.option("--modules", default=20, show_default=True, type=click.IntRange(1), help="LoRA modules.")
-@click.option("--rank", default=16, show_default=True, type=click.IntRange(1), help="Their rank.")
-@click.option("--examples", default=5, show_default=True, type=click.IntRange(1), help="Examples.")
-@click.option("--length", default=70, show_default=True, type=click.IntRange(2), help="Tokens of an input.")
+@_size
+@_modules
+@_examples
 @click.option("--budget", default=40, show_default=True, type=click.IntRange(1), help="Candidates to evaluate.")
 @click.option(
     "--composition",
@@ -33,33 +77,141 @@ def command() -> None:
 @click.option(
     "--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True, help="Of the exported model."
 )
-@click.option(
-    "--work",
-    type=click.Path(path_type=Path),
-    help="Work in this folder, keep what is made, and use a checkpoint in it again.",
-)
+@_work
 @options.threads
-@options.as_json
+@_output
 def adapt(
     size: str, modules: int, rank: int, examples: int, length: int, budget: int, composition: str,
-    precision: str, work: Path | None, threads: int | None, as_json: bool,
+    precision: str, work: Path | None, threads: int | None, as_json: bool, chart: Path | None,
 ) -> None:  # fmt: skip
     """Measure an adaptation at a real model's size, with random weights.
 
     Makes a checkpoint and modules of the exact dimensions, exports, checks that the exported model with a
     one-hot w equals that module (int8: that it orders candidates as fp32 does), and then measures `adapt` in a
-    process of its own: seconds a candidate, the whole run, and its peak memory.
+    process of its own: seconds a candidate, the whole run, its peak memory, and the share of what the machine's
+    matrix products could do.
     """
-    import json
-
     from ..bench.adaptation import Load, measure
 
     load = Load(size, modules, rank, examples, length, budget, composition, precision)
-    facts = measure(load, work, threads)
+    _print(chart, as_json, lambda: measure(load, work, threads))
+
+
+@command.command("latency")
+@click.argument("bundle", type=options.BUNDLE)
+@click.option(
+    "--length",
+    "lengths",
+    multiple=True,
+    default=[16, 70, 256],
+    show_default=True,
+    type=click.IntRange(2),
+    help="Tokens of a text; may be given several times.",
+)
+@click.option(
+    "--batch-size",
+    "batch_sizes",
+    multiple=True,
+    default=[1, 5],
+    show_default=True,
+    type=click.IntRange(1),
+    help="Texts at once; may be given several times.",
+)
+@click.option(
+    "--threads",
+    multiple=True,
+    type=click.IntRange(1),
+    help="Threads; may be given several times.  [default: 1, and all processors]",
+)
+@_modules
+@click.option("--rounds", default=10, show_default=True, type=click.IntRange(1), help="How often each is measured.")
+@_output
+def latency(
+    bundle: Path, lengths: tuple[int, ...], batch_sizes: tuple[int, ...], threads: tuple[int, ...], modules: int,
+    rank: int, rounds: int, as_json: bool, chart: Path | None,
+) -> None:  # fmt: skip
+    """Measure a bundle: first token, every token, and a candidate with its parts.
+
+    Percentiles in milliseconds, over lengths, batch sizes and threads, on random texts and random modules in
+    memory. A candidate's parts are measured one at a time: composing (its share of a generation's), encoding and
+    decoding (on one thread), and the optimiser's own work.
+    """
+    from ..bench.latency import latency as measure
+    from ..session import default_threads
+
+    counts = threads or sorted({1, default_threads()})
+    _print(chart, as_json, lambda: measure(
+        bundle, threads=counts, lengths=lengths, batch_sizes=batch_sizes, modules=modules, rank=rank, rounds=rounds
+    ))  # fmt: skip
+
+
+@command.command("peers")
+@_size
+@_modules
+@_examples
+@click.option("--budget", default=40, show_default=True, type=click.IntRange(1), help="Candidates to evaluate.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="How often each is measured.")
+@click.option("--whole-rounds", default=2, show_default=True, type=click.IntRange(1), help="The same, whole runs.")
+@_work
+@options.threads
+@_output
+def peers(
+    size: str, modules: int, rank: int, examples: int, length: int, budget: int, rounds: int, whole_rounds: int,
+    work: Path | None, threads: int | None, as_json: bool, chart: Path | None,
+) -> None:  # fmt: skip
+    """Measure others at the same work, in turn: needs the extra bench.
+
+    lorahub 0.1.0 on torch and peft (a candidate and a whole adaptation), transformers, optimum and CTranslate2
+    (generation), with random weights of the exact dimensions. Times are printed only if the answers agree.
+    """
+    import tempfile
+
+    from ..bench.adaptation import Load
+    from ..bench.peers import peers as measure
+    from ..session import default_threads
+
+    load = Load(size, modules, rank, examples, length, budget)
+    with tempfile.TemporaryDirectory(prefix="edge-lorahub-bench-") as folder:
+        place = Path(folder) if work is None else work
+        _print(chart, as_json, lambda: measure(load, place, threads or default_threads(), rounds, whole_rounds))
+
+
+@command.command("roofline")
+@_size
+@_examples
+@options.threads
+@_output
+def roofline(size: str, examples: int, length: int, threads: int | None, as_json: bool, chart: Path | None) -> None:
+    """Measure what this machine could do: matrix products at a model's shapes, and memory.
+
+    The products of one candidate alone, through ONNX Runtime, in fp32 and int8, and the bandwidth of reading.
+    """
+    from ..bench.adaptation import Load
+    from ..bench.roofline import roofline as measure
+    from ..session import default_threads
+
+    load = Load(size, examples=examples, length=length)
+    _print(chart, as_json, lambda: measure(load.size, threads or default_threads(), examples, length))
+
+
+def _print(chart: Path | None, as_json: bool, measure: Callable[[], Report]) -> None:
+    """Measures and prints; a chart that could not be written is refused before."""
+    import json
+
+    from ..bench.report import check_chart, write_chart
+
+    if chart is not None:
+        check_chart(chart)
+    report = measure()
+    if chart is not None:
+        write_chart(report, chart)
     if as_json:
-        click.echo(json.dumps(facts))
-    else:
-        options.print_table(["", "value"], [(name, str(value)) for name, value in facts.items()])
+        click.echo(json.dumps(report.as_json()))
+        return
+    options.print_table(["", "value"], [(name, str(value)) for name, value in report.facts.items()])
+    for title, rows in report.tables.items():
+        click.echo(title)
+        options.print_table(list(rows[0]), [[str(value) for value in row.values()] for row in rows])
 
 
 @command.command("tinyhub")

@@ -1,0 +1,209 @@
+"""How long a bundle takes: the first token, every token after it, and a candidate with its parts."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_lorahub import Example, Model, load
+from edge_lorahub.contract import Slot
+from edge_lorahub.errors import EdgeLorahubError, EdgeLorahubWarning
+from edge_lorahub.objective import Evaluator
+from edge_lorahub.peft_files import Lora
+from edge_lorahub.scoring import Batches, Scorer
+from edge_lorahub.search import SearchSettings, search
+from edge_lorahub.session import Decoding, Encoded, Runner
+from edge_lorahub.stack import COMPOSITIONS, Stack, make_stack, plain_inputs
+
+from .report import Report, Row, environment, median_ms, percentiles
+
+Float64 = NDArray[np.float64]
+_ANSWER_TOKENS = 3
+_NEW_TOKENS = 16
+_POPULATION = SearchSettings().population
+
+
+class RandomLora:
+    """A LoRA of seeded random numbers for a bundle's slots, in memory. B is small, as a trained one is."""
+
+    def __init__(self, slots: Sequence[Slot], seed: int, rank: int) -> None:
+        self.name = f"random-{seed}"
+        self.shapes = {slot.name: (rank, slot.d_in, slot.d_out) for slot in slots}
+        self._seed = seed
+
+    def loras(self) -> list[tuple[str, Lora]]:
+        rng = np.random.default_rng(self._seed)
+
+        def normal(rows: int, columns: int, std: float) -> NDArray[np.float32]:
+            numbers: NDArray[np.float32] = rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(std)
+            return numbers
+
+        return [
+            (name, Lora(normal(rank, d_in, d_in**-0.5), normal(d_out, rank, 0.02), 2.0))
+            for name, (rank, d_in, d_out) in self.shapes.items()
+        ]
+
+
+def latency(
+    bundle: Path, *, threads: Sequence[int], lengths: Sequence[int], batch_sizes: Sequence[int],
+    modules: int, rank: int, rounds: int,
+) -> Report:  # fmt: skip
+    """Every setting is measured once in each round, so that a slow spell of the machine falls on all."""
+    generation: list[Row] = []
+    candidates: list[Row] = []
+    for count in threads:
+        wide = load(bundle, threads=count)
+        narrow = load(bundle, threads=count, workers=_POPULATION)
+        slots = wide.manifest.slots
+        sources = [RandomLora(slots, seed, rank) for seed in range(modules)]
+        stacks = {composition: make_stack(sources, slots, composition) for composition in COMPOSITIONS}
+        settings = [(length, batch) for length in lengths for batch in batch_sizes]
+        answers = [_Answers(wide, length, batch) for length, batch in settings]
+        learning = {
+            (composition, *setting): _Candidates(narrow, stack, modules, *setting)
+            for composition, stack in stacks.items()
+            for setting in settings
+        }
+        for _ in range(rounds):
+            for answer in answers:
+                answer.measure()
+            for candidate in learning.values():
+                candidate.measure()
+        for (length, batch), found in zip(settings, answers, strict=True):
+            generation.append(
+                {"threads": count, "length": length, "batch": batch}
+                | percentiles(found.first, "first token")
+                | percentiles(found.token, "token")
+                | {"tokens/s": round(batch / float(np.median(found.token)), 1)}
+            )
+        for (composition, length, batch), timed in learning.items():
+            candidates.append(
+                {"threads": count, "composition": composition, "length": length, "examples": batch}
+                | percentiles(timed.whole, "candidate")
+                | {
+                    "compose, ms": median_ms(timed.compose),
+                    "encode, ms": median_ms(timed.encode),
+                    "decode, ms": median_ms(timed.decode),
+                    "search, ms": median_ms(timed.search),
+                }
+            )
+    facts = {
+        "bundle": bundle.name,
+        "precision": load(bundle, threads=1).manifest.precision,
+        "modules": f"{modules} of rank {rank}",
+        "rounds": rounds,
+        **environment(max(threads), "nevergrad"),
+    }
+    tables = {"generation": generation, "a candidate": candidates}
+    return Report(facts, tables, {"generation": "token p50, ms", "a candidate": "candidate p50, ms"})
+
+
+class _Answers:
+    """Greedy decoding of random texts, to a fixed number of tokens."""
+
+    def __init__(self, model: Model, length: int, batch: int) -> None:
+        self._runner = Runner(model, plain_inputs(model.manifest.slots))
+        vocabulary = model.manifest.model.vocab_size
+        self._ids = np.random.default_rng(0).integers(3, vocabulary, (batch, length))
+        self._start = np.full((batch, 1), model.manifest.model.decoder_start_token_id, np.int64)
+        self.first: list[float] = []
+        self.token: list[float] = []
+        if not np.isfinite(self._decode()).all():
+            raise EdgeLorahubError(f"{model.folder}: its logits are not finite; export the bundle again")
+
+    def measure(self) -> None:
+        self._decode(self.first, self.token)
+
+    def _decode(self, first: list[float] | None = None, token: list[float] | None = None) -> NDArray[np.float32]:
+        start = time.perf_counter()
+        encoded = Encoded(self._runner, self._ids, np.ones_like(self._ids))
+        encoded.run()
+        decoding = Decoding(self._runner, encoded)
+        logits = decoding.step(self._start)
+        if first is not None:
+            first.append(time.perf_counter() - start)
+        for _ in range(_NEW_TOKENS):
+            start = time.perf_counter()
+            logits = decoding.step(logits.argmax(axis=1)[:, None].astype(np.int64))
+            if token is not None:
+                token.append(time.perf_counter() - start)
+        return logits
+
+
+class _Candidates:
+    """Generations of candidates on random texts, as `adapt` evaluates them, and the parts one at a time."""
+
+    def __init__(self, model: Model, stack: Stack, modules: int, length: int, batch: int) -> None:
+        rng = np.random.default_rng(0)
+        self._model, self._stack = model, stack
+        tokens = model.tokens
+
+        def text(count: int) -> str:
+            # twice the tokens, and then cut: some have no text of their own
+            return tokens.decode([rng.integers(3, model.manifest.model.vocab_size, 2 * count)])[0]
+
+        examples = [Example(text(length), text(_ANSWER_TOKENS)) for _ in range(batch)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", EdgeLorahubWarning)  # that they are cut
+            self._evaluate = Evaluator(
+                model, stack, examples, strength=0.0, reduce=lambda losses: float(losses.means().mean()),
+                max_input_tokens=length, max_output_tokens=_ANSWER_TOKENS,
+            )  # fmt: skip
+            self._batches = Batches(tokens, examples, length, _ANSWER_TOKENS)
+        self._runner = Runner(model, stack.inputs())
+        self._scorer = Scorer(self._runner, self._batches)
+        self._dimension = modules
+        self._population = rng.uniform(-0.1, 0.1, (_POPULATION, self._dimension))
+        self.whole: list[float] = []
+        self.compose: list[float] = []
+        self.encode: list[float] = []
+        self.decode: list[float] = []
+        self.search: list[float] = []
+        self._check()
+
+    def _check(self) -> None:
+        """w = 0 is the plain model."""
+        plain = Scorer(Runner(self._model, plain_inputs(self._stack.slots)), self._batches).losses()
+        zero = self._evaluate(np.zeros((1, self._dimension)))[0]
+        if not np.isclose(zero, plain.means().mean(), rtol=1e-5):
+            raise EdgeLorahubError(f"{self._model.folder}: w = 0 is not the plain model; export the bundle again")
+
+    def measure(self) -> None:
+        count = len(self._population)
+        start = time.perf_counter()
+        self._evaluate(self._population)
+        self.whole.append((time.perf_counter() - start) / count)
+        self.compose.append(self._timed(lambda: self._evaluate.compose(self._population)) / count)
+        self._runner.inputs.compose(self._population[0])
+        self.encode.append(sum(self._timed(scoring.encode) for scoring in self._scorer.scorings))
+        self.decode.append(sum(self._timed(scoring.decode) for scoring in self._scorer.scorings))
+        self.search.append(_search_seconds(self._dimension))
+
+    @staticmethod
+    def _timed(work: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+
+def _search_seconds(dimension: int) -> float:
+    """What the optimiser itself takes for a candidate, from generation to generation."""
+    gaps: list[float] = []
+    left = 0.0
+
+    def evaluate(population: Float64) -> Float64:
+        nonlocal left
+        if left and len(population) == _POPULATION:
+            gaps.append(time.perf_counter() - left)
+        losses: Float64 = np.square(population).sum(axis=1)
+        left = time.perf_counter()
+        return losses
+
+    search(evaluate, dimension, SearchSettings(budget=1 + 4 * _POPULATION))
+    # the first one is the optimiser's making
+    return float(np.median(gaps[1:])) / _POPULATION if len(gaps) > 1 else 0.0

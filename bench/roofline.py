@@ -1,0 +1,164 @@
+"""What the machine can do: matrix products through ONNX Runtime, and memory bandwidth; and what of it is reached.
+
+The products are those of one candidate: all linear layers of the encoder over the texts' tokens, those of the
+decoder over the answers' tokens (its cross keys and values over the texts'), and the head. They run alone, on as
+many sessions of one thread as there are workers, as candidates do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from threadpoolctl import ThreadpoolController
+
+from .random_models import SIZES, linear_layers
+from .report import Report, environment
+
+# larger than any cache that these processors have
+_ARRAY_BYTES = 1 << 28
+
+
+@dataclass(frozen=True)
+class Product:
+    """A matrix product (m, k) x (k, n)."""
+
+    m: int
+    k: int
+    n: int
+
+    @property
+    def operations(self) -> int:
+        return 2 * self.m * self.k * self.n
+
+
+def products(size: str, texts: int, answers: int) -> Counter[Product]:
+    """The products of one candidate, with how often each comes; texts and answers in tokens, all examples'."""
+    found: Counter[Product] = Counter()
+    for name, d_in, d_out in linear_layers(size):
+        of_texts = name.startswith("encoder") or name.endswith(("EncDecAttention.k", "EncDecAttention.v"))
+        found[Product(texts if of_texts else answers, d_in, d_out)] += 1
+    found[Product(answers, SIZES[size]["d_model"], SIZES[size]["vocab_size"])] += 1
+    return found
+
+
+def operations(size: str, texts: int, answers: int) -> int:
+    """Additions and multiplications of a candidate's products."""
+    return sum(product.operations * count for product, count in products(size, texts, answers).items())
+
+
+class Products:
+    """All products of a candidate, each with a matrix of its own, as the exported graphs do them."""
+
+    def __init__(self, size: str, precision: str, texts: int, answers: int) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        rng = np.random.default_rng(0)
+        self._runs: list[tuple[ort.InferenceSession, dict[str, NDArray[np.float32]], int]] = []
+        for product, count in products(size, texts, answers).items():
+            model = _graph(product, precision, rng)
+            session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            x = rng.standard_normal((product.m, product.k), dtype=np.float32)
+            self._runs.append((session, {"x": x}, count))
+
+    def run(self) -> None:
+        for session, feed, count in self._runs:
+            for _ in range(count):
+                session.run(None, feed)
+
+
+def _graph(product: Product, precision: str, rng: np.random.Generator) -> bytes:
+    weight = rng.standard_normal((product.k, product.n), dtype=np.float32)
+    if precision == "fp32":
+        nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+        weights = [onnx.numpy_helper.from_array(weight, "w")]
+    else:
+        nodes = [
+            helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+            helper.make_node(
+                "MatMulIntegerToFloat", ["q", "w", "s", "ws", "z"], ["y"], domain="com.microsoft"
+            ),
+        ]  # fmt: skip
+        scale = np.abs(weight).max(axis=0) / 127
+        weights = [
+            onnx.numpy_helper.from_array(np.rint(weight / scale).astype(np.int8), "w"),
+            onnx.numpy_helper.from_array(scale.astype(np.float32), "ws"),
+        ]
+    graph = helper.make_graph(
+        nodes, "product",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (product.m, product.k))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (product.m, product.n))],
+        weights,
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    data: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+    return data
+
+
+class Machine:
+    """The rates of this machine on a number of threads, each measured as its best of some rounds."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._array = np.ones(_ARRAY_BYTES // 4, np.float32)
+        self._parts = np.array_split(self._array, threads)
+
+    def product_seconds(self, size: str, precision: str, texts: int, answers: int, rounds: int = 3) -> float:
+        """Seconds for the products of one candidate, when as many candidates as threads run at once."""
+        shared = Products(size, precision, texts, answers)
+        return self._best([shared.run] * self._threads, rounds) / self._threads
+
+    def read_bandwidth(self, rounds: int = 5) -> float:
+        """Bytes a second that all threads together read: the better of NumPy's maximum and BLAS's dot product."""
+        reads: list[Callable[[NDArray[np.float32]], Any]] = [np.max, lambda part: np.dot(part, part)]
+        with ThreadpoolController().limit(limits=1, user_api="blas"):
+            seconds = [
+                self._best([partial(read, part) for part in self._parts], rounds)
+                for read in reads
+            ]  # fmt: skip
+        return self._array.nbytes / min(seconds)
+
+    def _best(self, work: Sequence[Callable[[], Any]], rounds: int) -> float:
+        seconds = []
+        with ThreadPoolExecutor(len(work)) as pool:
+            list(pool.map(lambda each: each(), work))
+            for _ in range(rounds):
+                start = time.perf_counter()
+                list(pool.map(lambda each: each(), work))
+                seconds.append(time.perf_counter() - start)
+        return min(seconds)
+
+
+def roofline(size: str, threads: int, examples: int = 5, length: int = 70, answer: int = 4) -> Report:
+    """The machine's rates at a size's shapes, for both precisions."""
+    machine = Machine(threads)
+    work = operations(size, examples * length, examples * answer)
+    rows = []
+    for precision in ("fp32", "int8"):
+        seconds = machine.product_seconds(size, precision, examples * length, examples * answer)
+        rows.append(
+            {
+                "precision": precision,
+                "products of a candidate, ms": round(seconds * 1e3, 2),
+                "giga-operations/s": round(work / seconds / 1e9, 1),
+            }
+        )
+    facts = {
+        "size": size,
+        "examples": f"{examples} of {length} tokens, answers of {answer}",
+        "operations of a candidate": f"{work / 1e9:.1f} billion",
+        "memory read, GB/s": round(machine.read_bandwidth() / 1e9, 1),
+        **environment(threads),
+    }
+    return Report(facts, {"products": rows}, {"products": "giga-operations/s"})
