@@ -27,7 +27,7 @@ def test_it_measures_what_it_says(run: Callable[..., Result], tmp_path: Path) ->
     for name in ("export, s", "whole adapt, s", "a candidate, s", "adapt peak, MB", "export peak, MB"):
         assert facts[name] > 0
     assert 0 < facts["share of products in its runs"] < 1
-    assert 0.5 < sum(row["share of the runs"] for row in report["tables"]["operators"]) < 1
+    assert 0 < sum(row["share of the runs"] for row in report["tables"]["operators"]) < 1
     assert facts["instruction sets"]
 
 
