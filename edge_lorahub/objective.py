@@ -192,8 +192,10 @@ class Evaluator:
 
     def _finish(self, losses: Iterator[float], population: Float64) -> Float64:
         result = np.empty(len(population))
-        for index, penalty in enumerate(regularisation(population, self._strength)):
-            result[index] = _finite(next(losses) + penalty)
+        penalties = regularisation(population, self._strength)
+        # strict: to the losses' end, where the threads are let go
+        for index, (loss, penalty) in enumerate(zip(losses, penalties, strict=True)):
+            result[index] = _finite(loss + penalty)
             self._on_loss(float(result[index]))
         return result
 
