@@ -57,8 +57,7 @@ class Load:
 
 def measure(load: Load, work: Path | None, threads: int | None) -> Report:
     """Exports, checks the answers and measures. A checkpoint that `work` has is used again."""
-    if sys.platform == "win32":
-        raise SettingsError("bench adapt measures memory as Unix counts it, and does not run on Windows")
+    check_platform()
     with ExitStack() as stack:
         if work is None:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-lorahub-bench-")))
@@ -107,6 +106,11 @@ def measure(load: Load, work: Path | None, threads: int | None) -> Report:
         }
         rows = [{"operator": kind, "share of the runs": round(share, 4)} for kind, share in shares.items()]
         return Report(facts, {"operators": rows[:_MOST_OPERATORS]}, {"operators": "share of the runs"})
+
+
+def check_platform() -> None:
+    if sys.platform == "win32":
+        raise SettingsError("memory is measured as Unix counts it: this benchmark does not run on Windows")
 
 
 def _run(arguments: list[str]) -> tuple[float, float, str]:

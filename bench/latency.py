@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lorahub import Example, Model, load
-from edge_lorahub.contract import Slot
+from edge_lorahub.contract import Slot, read_manifest
 from edge_lorahub.errors import EdgeLorahubError, EdgeLorahubWarning
 from edge_lorahub.objective import Evaluator
 from edge_lorahub.peft_files import Lora
-from edge_lorahub.scoring import Batches, Scorer
+from edge_lorahub.scoring import Batches, Losses, Scorer
 from edge_lorahub.search import SearchSettings, search
 from edge_lorahub.session import Decoding, Encoded, Runner
 from edge_lorahub.stack import COMPOSITIONS, Stack, make_stack, plain_inputs
@@ -94,7 +94,7 @@ def latency(
             )
     facts = {
         "bundle": bundle.name,
-        "precision": load(bundle, threads=1).manifest.precision,
+        "precision": read_manifest(bundle).precision,
         "modules": f"{modules} of rank {rank}",
         "rounds": rounds,
         **environment(max(threads), "nevergrad"),
@@ -151,7 +151,7 @@ class _Candidates:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", EdgeLorahubWarning)  # that they are cut
             self._evaluate = Evaluator(
-                model, stack, examples, strength=0.0, reduce=lambda losses: float(losses.means().mean()),
+                model, stack, examples, strength=0.0, reduce=_mean,
                 max_input_tokens=length, max_output_tokens=_ANSWER_TOKENS,
             )  # fmt: skip
             self._batches = Batches(tokens, examples, length, _ANSWER_TOKENS)
@@ -170,7 +170,7 @@ class _Candidates:
         """w = 0 is the plain model."""
         plain = Scorer(Runner(self._model, plain_inputs(self._stack.slots)), self._batches).losses()
         zero = self._evaluate(np.zeros((1, self._dimension)))[0]
-        if not np.isclose(zero, plain.means().mean(), rtol=1e-5):
+        if not np.isclose(zero, _mean(plain), rtol=1e-5):
             raise EdgeLorahubError(f"{self._model.folder}: w = 0 is not the plain model; export the bundle again")
 
     def measure(self) -> None:
@@ -189,6 +189,10 @@ class _Candidates:
         start = time.perf_counter()
         work()
         return time.perf_counter() - start
+
+
+def _mean(losses: Losses) -> float:
+    return float(losses.means().mean())
 
 
 def _search_seconds(dimension: int) -> float:

@@ -27,7 +27,7 @@ from edge_lorahub.objective import Evaluator
 from edge_lorahub.search import POPULATION
 from edge_lorahub.stack import make_stack
 
-from .adaptation import Load, run_measured, write_examples
+from .adaptation import Load, check_platform, run_measured, write_examples
 from .random_models import write_checkpoint, write_module
 from .report import Report, Row, environment, median_ms
 
@@ -72,6 +72,7 @@ class Inputs:
 
 def peers(load: Load, work: Path, threads: int, rounds: int, whole_rounds: int) -> Report:
     """Three tables: a candidate, a whole adaptation in a process of its own, and generation."""
+    check_platform()
     check_packages()
     os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
     import torch

@@ -15,6 +15,7 @@ import numpy as np
 
 from edge_lorahub import __version__
 from edge_lorahub.errors import SettingsError
+from edge_lorahub.files import check_output_file, output_file
 
 Row = dict[str, Any]
 # What the products' speed depends on, as Linux names it.
@@ -98,8 +99,6 @@ def median_ms(seconds: Sequence[float]) -> float:
 
 def check_chart(path: Path) -> None:
     """Refuses, before anything is measured, a chart that could not be written in the end."""
-    from edge_lorahub.files import check_output_file
-
     if path.suffix not in (".svg", ".png", ".pdf"):
         raise SettingsError(f"{path}: a chart is .svg, .png or .pdf")
     check_output_file(path)
@@ -128,9 +127,5 @@ def write_chart(report: Report, path: Path) -> None:
         axis.set_title(f"{title}: {column}", fontsize=9)
     figure.text(0.01, 0.005, f"{report.facts['processor']}, {report.facts['threads']} threads", fontsize=7)
     figure.tight_layout()
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        figure.savefig(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with output_file(path) as work:
+        figure.savefig(work, format=path.suffix.removeprefix("."))

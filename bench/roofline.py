@@ -1,8 +1,8 @@
 """What the machine can do: matrix products through ONNX Runtime, and memory bandwidth; and what of it is reached.
 
 The products are those of one candidate: all linear layers of the encoder over the texts' tokens, those of the
-decoder over the answers' tokens (its cross keys and values over the texts'), and the head. They run alone, on as
-many sessions of one thread as there are workers, as candidates do.
+decoder over the answers' tokens (its cross keys and values over the texts'), and the head. They run alone, in
+sessions of one thread that as many threads of ours use at once, as candidates do.
 """
 
 from __future__ import annotations
@@ -58,7 +58,10 @@ def operations(size: str, texts: int, answers: int) -> int:
 
 
 class Products:
-    """All products of a candidate, each with a matrix of its own, as the exported graphs do them."""
+    """All products of a candidate, in the operators that the exported graphs use, one matrix for each shape.
+
+    Layers of one shape have the matrix in common, which then stays in the cache: if anything, too fast.
+    """
 
     def __init__(self, size: str, precision: str, texts: int, answers: int) -> None:
         options = ort.SessionOptions()

@@ -79,8 +79,8 @@ def adapt(
 
     objective replaces the loss: it gets the mean token cross-entropy by example, float64 (E,), and the
     examples. text_objective gets the predicted texts instead, each of at most as many tokens as the longest
-    output. on_candidate is called with each candidate's loss. Raises ModuleMismatchError, ExamplesError or
-    SettingsError.
+    output. on_candidate is called with each candidate's loss, inf for one that was stopped. Raises
+    ModuleMismatchError, ExamplesError or SettingsError.
     """
     settings = settings or Settings()
     if not examples:

@@ -136,13 +136,20 @@ def output_folder(out: Path, *, force: bool, names: Sequence[str]) -> Iterator[P
         shutil.rmtree(work, ignore_errors=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
+@contextmanager
+def output_file(path: Path) -> Iterator[Path]:
+    """A new file to write, which becomes `path` when the block ends without an error."""
     check_output_file(path)
     path.absolute().parent.mkdir(parents=True, exist_ok=True)
     work = _beside(path, "new")
     try:
-        work.write_text(text, encoding="utf-8")
+        yield work
         os.replace(work, path)
     finally:
         work.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all."""
+    with output_file(path) as work:
+        work.write_text(text, encoding="utf-8")

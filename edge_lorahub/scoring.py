@@ -81,11 +81,6 @@ class Scorer:
         return Losses(sums, self._batches.tokens)
 
 
-def score(runner: Runner, examples: Sequence[Example], max_input_tokens: int, max_output_tokens: int) -> Losses:
-    """The losses of examples, once, with what the runner's LoRA inputs hold."""
-    return Scorer(runner, Batches(runner.model.tokens, examples, max_input_tokens, max_output_tokens)).losses()
-
-
 def cross_entropy(logits: Float32, labels: Ids) -> float:
     """-sum log softmax(logits)[labels] in nats; logits (S, V), labels (S,). Overwrites logits. Never negative."""
     rows = np.arange(len(labels))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import threading
@@ -87,7 +88,13 @@ class SearchSettings:
 
 def prepare() -> None:
     """Begins to import nevergrad on a thread of its own: it takes seconds, in which a model can be loaded."""
-    threading.Thread(target=importlib.import_module, args=("nevergrad",)).start()
+
+    def work() -> None:
+        # what fails here fails again where it is needed, and is reported there
+        with contextlib.suppress(Exception):
+            importlib.import_module("nevergrad")
+
+    threading.Thread(target=work).start()
 
 
 def search(evaluate: Evaluate, dimension: int, settings: SearchSettings, race: Race | None = None) -> Found:

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
+from scores import score
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 
 from edge_lorahub import Example, Model
 from edge_lorahub.bench.random_models import linear_layers
-from edge_lorahub.scoring import score
 from edge_lorahub.session import Runner, Scoring
 from edge_lorahub.stack import LoraInputs
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scores import score
 
 from edge_lorahub import Adaptation, Example, Model, Modules, Settings, adapt, generate, load, load_adapter
 from edge_lorahub.adaptation import reference_loss
@@ -17,7 +18,7 @@ from edge_lorahub.adapter import SIDECAR
 from edge_lorahub.bench.random_models import write_module
 from edge_lorahub.errors import EdgeLorahubWarning, ExamplesError, ModuleMismatchError, SettingsError
 from edge_lorahub.objective import WORST_LOSS
-from edge_lorahub.scoring import Losses, score
+from edge_lorahub.scoring import Losses
 from edge_lorahub.session import Runner
 from edge_lorahub.stack import COMPOSITIONS, plain_inputs
 

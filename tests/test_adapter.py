@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from scores import score
 
 from edge_lorahub import Example, Model, Modules, Settings, adapt, bake, load, load_adapter
 from edge_lorahub.adapter import Adapter
 from edge_lorahub.contract import read_manifest
 from edge_lorahub.errors import BundleError, ModuleMismatchError, OutputExistsError, SettingsError
 from edge_lorahub.files import sha256
-from edge_lorahub.scoring import score
 from edge_lorahub.session import Runner
 from edge_lorahub.stack import COMPOSITIONS, LoraInputs, plain_inputs
 

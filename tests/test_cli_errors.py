@@ -255,7 +255,6 @@ def test_an_interrupted_adaptation_leaves_nothing(
     run: Callable[..., Result], bundle: Path, examples_file: Path, module_folders: list[Path], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-
     from edge_lorahub.scoring import Scorer
 
     def interrupted(self: Scorer, index: int) -> None:

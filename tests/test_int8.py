@@ -14,6 +14,7 @@ from click.testing import Result
 from onnx import numpy_helper
 from safetensors.numpy import load_file
 from scipy.stats import spearmanr
+from scores import score
 
 from edge_lorahub import Example, Model, Modules, evaluate, generate, load, load_adapter
 from edge_lorahub.bench import random_models
@@ -22,7 +23,6 @@ from edge_lorahub.errors import BundleError, SettingsError
 from edge_lorahub.export import export
 from edge_lorahub.export.agreement import Agreement, candidates_for, compare
 from edge_lorahub.export.products import quantise_rows
-from edge_lorahub.scoring import score
 from edge_lorahub.session import Runner
 from edge_lorahub.stack import make_stack
 from edge_lorahub.tinyhub import DEV_TASKS, ENTANGLED_MODULES

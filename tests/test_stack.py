@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from scores import score
 
 from edge_lorahub import EdgeLorahubError, EdgeLorahubWarning, Example, Model, Modules, load_adapter
 from edge_lorahub.adapter import Adapter
 from edge_lorahub.bench.random_models import write_module
 from edge_lorahub.contract import Slot, lora_a_name, lora_b_name, lora_scale_name
 from edge_lorahub.peft_files import Lora
-from edge_lorahub.scoring import score
 from edge_lorahub.session import Runner
 from edge_lorahub.stack import COMPOSITIONS, LoraInputs, make_stack, plain_inputs
 
