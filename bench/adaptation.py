@@ -102,7 +102,7 @@ def measure(load: Load, work: Path | None, threads: int | None) -> Report:
             "its products at this machine's rate, s": round(work_alone, 4),
             "share of that rate reached": round(work_alone / seconds_each, 3),
             "share of products in its runs": round(product_share(shares), 3),
-            **environment(threads, "nevergrad"),
+            **environment(threads),
         }
         rows = [{"operator": kind, "share of the runs": round(share, 4)} for kind, share in shares.items()]
         return Report(facts, {"operators": rows[:_MOST_OPERATORS]}, {"operators": "share of the runs"})

@@ -97,7 +97,7 @@ def latency(
         "precision": read_manifest(bundle).precision,
         "modules": f"{modules} of rank {rank}",
         "rounds": rounds,
-        **environment(max(threads), "nevergrad"),
+        **environment(max(threads)),
     }
     tables = {"generation": generation, "a candidate": candidates}
     return Report(facts, tables, {"generation": "token p50, ms", "a candidate": "candidate p50, ms"})

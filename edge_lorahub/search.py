@@ -1,19 +1,16 @@
-"""Gradient-free search for the weights: ask and tell over nevergrad. Knows no model and no files."""
+"""Gradient-free search for the weights, by ask and tell. Knows no model and no files."""
 
 from __future__ import annotations
 
-import contextlib
-import difflib
-import importlib
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .cma_es import CmaEs
 from .errors import SettingsError
+from .nevergrad_search import NevergradOptimizer, begin_import
 
 Float64 = NDArray[np.float64]
 # population (C, N) -> losses (C,)
@@ -28,8 +25,6 @@ NEVERGRAD = "nevergrad:"
 # generation. Chosen by measurement, see docs/design.md.
 STEP_SIZE = 0.075
 POPULATION = 6
-# What CMA-ES is told of a candidate that was stopped: that others were better. It asks no more.
-_STOPPED_LOSS = 1e20
 
 
 @dataclass(frozen=True)
@@ -81,20 +76,16 @@ class SearchSettings:
         if self.population < 2:
             raise SettingsError(f"population must be at least 2, got {self.population}")
 
-    def at_once(self, dimension: int) -> int:
+    @property
+    def at_once(self) -> int:
         """How many candidates the optimiser asks for before it is told a loss: the workers that are of use."""
-        return min(self.population, self.budget) if self.optimizer == CMA and dimension > 1 else 1
+        return min(self.population, self.budget) if self.optimizer == CMA else 1
 
 
-def prepare() -> None:
-    """Begins to import nevergrad on a thread of its own: it takes seconds, in which a model can be loaded."""
-
-    def work() -> None:
-        # what fails here fails again where it is needed, and is reported there
-        with contextlib.suppress(Exception):
-            importlib.import_module("nevergrad")
-
-    threading.Thread(target=work).start()
+def prepare(settings: SearchSettings) -> None:
+    """Begins with what takes long before a search, so that other things can be done meanwhile."""
+    if settings.optimizer != CMA:
+        begin_import()
 
 
 def search(evaluate: Evaluate, dimension: int, settings: SearchSettings, race: Race | None = None) -> Found:
@@ -116,65 +107,32 @@ def search(evaluate: Evaluate, dimension: int, settings: SearchSettings, race: R
     if settings.optimizer != REFERENCE:
         run(np.zeros((1, dimension)))
     optimizer, name = _optimizer(dimension, settings)
-    for size in _generations(settings.budget - len(trace), settings.at_once(dimension)):
-        try:
-            asked = [optimizer.ask() for _ in range(size)]
-        except (ImportError, RuntimeError) as error:  # some of nevergrad's need packages that it does not bring
-            raise SettingsError(f"{name} cannot be used here: {' '.join(str(error).split())}") from error
-        population = np.array([candidate.value for candidate in asked], np.float64)
-        losses = run(population, _parents(optimizer, last=len(trace) + size == settings.budget) if size > 1 else None)
-        for candidate, loss in zip(asked, losses, strict=True):
-            optimizer.tell(candidate, min(float(loss), _STOPPED_LOSS))
+    while (left := settings.budget - len(trace)) > 0:
+        candidates = optimizer.ask()[:left]
+        keep = None
+        if isinstance(optimizer, CmaEs):
+            # of the last generation only the best is of use
+            keep = 1 if len(candidates) == left else optimizer.parents
+        losses = run(candidates, keep)
+        if len(trace) < settings.budget or settings.optimizer == REFERENCE:
+            optimizer.tell(candidates, losses)
     if settings.optimizer == REFERENCE:
-        weights = np.array(optimizer.provide_recommendation().value, np.float64)
+        assert isinstance(optimizer, NevergradOptimizer)
+        weights = optimizer.recommendation()
     else:
         weights = min(trace, key=lambda candidate: candidate.loss).weights
     return Found(tuple(trace), weights, name)
 
 
-def _generations(budget: int, size: int) -> Iterator[int]:
-    while budget > 0:
-        yield min(size, budget)
-        budget -= size
-
-
-def _parents(optimizer: Any, *, last: bool) -> int:
-    """How many of a generation's candidates the search learns from; of the last one only the best is of use."""
-    return 1 if last else int(optimizer.es.sp.weights.mu)
-
-
-def _optimizer(dimension: int, settings: SearchSettings) -> tuple[Any, str]:
-    """The optimiser and its name."""
-    import nevergrad as ng  # slow to import, and needed by this function alone
-
-    def space() -> Any:
-        array = ng.p.Array(
-            init=[0.0] * dimension, lower=[-settings.bound] * dimension, upper=[settings.bound] * dimension
-        )
-        array.random_state.seed(settings.seed)
-        return array
-
+def _optimizer(dimension: int, settings: SearchSettings) -> tuple[CmaEs | NevergradOptimizer, str]:
+    """The optimiser and its name in full."""
+    if settings.optimizer == CMA:
+        population, step = settings.population, settings.step_size
+        cma = CmaEs(dimension, population=population, step_size=step, bound=settings.bound, seed=settings.seed)
+        return cma, f"CMA-ES (population {population}, step size {step})"
     if settings.optimizer == REFERENCE:
-        return ng.optimizers.NGOpt(space(), budget=settings.budget, num_workers=1), "NGOpt"
-    if settings.optimizer.startswith(NEVERGRAD):
-        name = settings.optimizer.removeprefix(NEVERGRAD)
-        if name not in ng.optimizers.registry:
-            near = difflib.get_close_matches(name, ng.optimizers.registry.keys(), 3)
-            hint = f"; near it: {', '.join(near)}" if near else ""
-            raise SettingsError(f"nevergrad has no optimizer {name!r}{hint}")
-        try:
-            return ng.optimizers.registry[name](space(), budget=max(1, settings.budget - 1)), name
-        except (ImportError, RuntimeError) as error:
-            raise SettingsError(f"nevergrad's {name} cannot be used here: {error}") from error
-    if dimension == 1:
-        # pycma has no one-dimensional CMA-ES; with one weight there is no covariance to adapt
-        return ng.optimizers.OnePlusOne(space(), budget=settings.budget), "OnePlusOne"
-    population = settings.population
-    # nevergrad multiplies the step by a factor of its own, which depends on the dimension and its version
-    unit = space().set_mutation(sigma=1.0)
-    factor = ng.optimizers.ParametrizedCMA(popsize=population)(unit).es.sigma0
-    scaled = space().set_mutation(sigma=settings.step_size / factor)
-    # without the active update, which learns from the worse half too, those need no exact losses
-    cma = ng.optimizers.ParametrizedCMA(popsize=population, inopts={"CMA_active": False})
-    optimizer = cma(scaled, budget=settings.budget)
-    return optimizer, f"CMA-ES (population {population}, step size {settings.step_size})"
+        name, budget = "NGOpt", settings.budget
+    else:
+        # w = 0 is evaluated before it begins
+        name, budget = settings.optimizer.removeprefix(NEVERGRAD), max(1, settings.budget - 1)
+    return NevergradOptimizer(name, dimension, budget=budget, bound=settings.bound, seed=settings.seed), name

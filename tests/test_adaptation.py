@@ -193,7 +193,7 @@ def test_a_loss_that_is_not_a_number_is_the_worst(model: Model, modules: Modules
 def test_one_example_and_one_module(model: Model, module_folders: list[Path], examples: list[Example]) -> None:
     result = adapt(model, Modules.load(module_folders[:1]), examples[:1], Settings(budget=10))
     assert result.loss_after <= result.loss_before
-    assert result.optimizer == "OnePlusOne"
+    assert result.optimizer == "CMA-ES (population 6, step size 0.075)"
 
 
 def test_the_sidecar_says_what_went_in(model: Model, modules: Modules, examples: list[Example], tmp_path: Path) -> None:

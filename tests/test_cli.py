@@ -76,6 +76,19 @@ def test_help_is_lighter() -> None:
     assert loaded(code) & {"numpy", "onnxruntime", "tokenizers", "rich", "nevergrad", "huggingface_hub"} == set()
 
 
+def test_adapting_by_cma_needs_no_nevergrad(
+    bundle: Path, examples_file: Path, module_folders: list[Path], tmp_path: Path
+) -> None:
+    arguments = ["adapt", bundle, examples_file, "--modules", module_folders[0].parent, "--out", tmp_path / "out"]
+    code = (
+        f"import sys; sys.argv = ['x', *{list(map(str, arguments))!r}, '--budget', '9', '--threads', '1']\n"
+        "from edge_lorahub.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code"
+    )
+    assert loaded(code) & {"nevergrad", "cma", "scipy", "pandas"} == set()
+
+
 def test_version() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "edge_lorahub", "--version"], capture_output=True, text=True, check=True
