@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lorahub import Example, Model, load
-from edge_lorahub.contract import Slot, read_manifest
+from edge_lorahub.contract import Slot, adapting_form, read_manifest
 from edge_lorahub.errors import EdgeLorahubError, EdgeLorahubWarning
 from edge_lorahub.objective import Evaluator
 from edge_lorahub.peft_files import Lora
@@ -58,14 +58,15 @@ def latency(
     candidates: list[Row] = []
     for count in threads:
         wide = load(bundle, threads=count)
-        narrow = load(bundle, threads=count, workers=_POPULATION)
         slots = wide.manifest.slots
         sources = [RandomLora(slots, seed, rank) for seed in range(modules)]
-        stacks = {composition: make_stack(sources, slots, composition) for composition in COMPOSITIONS}
+        forms = {composition: adapting_form(wide.manifest.precision, composition) for composition in COMPOSITIONS}
+        stacks = {c: make_stack(sources, slots, c, form) for c, form in forms.items()}
+        narrow = {form: load(bundle, threads=count, workers=_POPULATION, lora=form) for form in set(forms.values())}
         settings = [(length, batch) for length in lengths for batch in batch_sizes]
         answers = [_Answers(wide, length, batch) for length, batch in settings]
         learning = {
-            (composition, *setting): _Candidates(narrow, stack, modules, *setting)
+            (composition, *setting): _Candidates(narrow[stack.form], wide, stack, modules, *setting)
             for composition, stack in stacks.items()
             for setting in settings
         }
@@ -138,9 +139,10 @@ class _Answers:
 class _Candidates:
     """Generations of candidates on random texts, as `adapt` evaluates them, and the parts one at a time."""
 
-    def __init__(self, model: Model, stack: Stack, modules: int, length: int, batch: int) -> None:
+    def __init__(self, model: Model, plain: Model, stack: Stack, modules: int, length: int, batch: int) -> None:
+        """plain: the bundle, loaded for LoRA in float32."""
         rng = np.random.default_rng(0)
-        self._model, self._stack = model, stack
+        self._model, self._plain, self._stack = model, plain, stack
         tokens = model.tokens
 
         def text(count: int) -> str:
@@ -168,7 +170,7 @@ class _Candidates:
 
     def _check(self) -> None:
         """w = 0 is the plain model."""
-        plain = Scorer(Runner(self._model, plain_inputs(self._stack.slots)), self._batches).losses()
+        plain = Scorer(Runner(self._plain, plain_inputs(self._stack.slots)), self._batches).losses()
         zero = self._evaluate(np.zeros((1, self._dimension)))[0]
         if not np.isclose(zero, _mean(plain), rtol=1e-5):
             raise EdgeLorahubError(f"{self._model.folder}: w = 0 is not the plain model; export the bundle again")

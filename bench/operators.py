@@ -28,7 +28,7 @@ def operator_shares(bundle: Path, stack: Stack, batches: Batches, dimension: int
         options = ort.SessionOptions()
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
-        model = Model(bundle, threads=1, options=options)
+        model = Model(bundle, threads=1, lora=stack.form, options=options)
         runner = Runner(model, stack.inputs())
         runner.inputs.compose(np.full(dimension, 0.05))
         scorer = Scorer(runner, batches)

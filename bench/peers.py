@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 
 from edge_lorahub import Example, Modules, load, read_examples
 from edge_lorahub.adaptation import reference_loss
+from edge_lorahub.contract import adapting_form
 from edge_lorahub.errors import EdgeLorahubError, SettingsError
+from edge_lorahub.export.agreement import Agreement
 from edge_lorahub.objective import Evaluator
 from edge_lorahub.search import POPULATION
 from edge_lorahub.stack import make_stack
@@ -137,10 +139,11 @@ def _candidates(load_: Load, inputs: Inputs, threads: int, rounds: int) -> list[
     modules = Modules.load(inputs.modules)
     everyone: dict[tuple[str, str], Callable[[Float64], Float64]] = {(_REFERENCE, "paper"): reference}
     for precision, bundle in inputs.bundles.items():
-        model = load(bundle, threads=threads, workers=POPULATION)
         for composition in ("paper", "exact"):
+            form = adapting_form(precision, composition)
+            model = load(bundle, threads=threads, workers=POPULATION, lora=form)
             everyone[f"edge-lorahub {precision}", composition] = Evaluator(
-                model, make_stack(list(modules), model.manifest.slots, composition), task, strength=0.05,
+                model, make_stack(list(modules), model.manifest.slots, composition, form), task, strength=0.05,
                 max_input_tokens=2048, max_output_tokens=2048, reduce=reference_loss,
             )  # fmt: skip
     # as far from 0 as CMA-ES begins
@@ -154,13 +157,17 @@ def _candidates(load_: Load, inputs: Inputs, threads: int, rounds: int) -> list[
             if turn:  # the first is for warming up
                 seconds[name].append((time.perf_counter() - start) / POPULATION)
     truth = np.concatenate(losses[_REFERENCE, "paper"])
-    ours = np.concatenate(losses["edge-lorahub fp32", "paper"])
+    float32 = "edge-lorahub fp32"
+    ours = np.concatenate(losses[float32, "paper"])
     error = float(np.abs(ours / truth - 1).max())
     if error > _TOLERANCE:
         raise EdgeLorahubError(f"the losses differ from the reference's by {error:.1e}, so there is nothing to time")
     rows = []
     for (who, composition), found in seconds.items():
         off = np.abs(np.concatenate(losses[who, composition]) / truth - 1).max()
+        # random models' losses lie close together, so int8 keeps their order less well than a trained one's
+        both = [np.concatenate(losses[name, composition]) for name in (float32, who)]
+        order = 1.0 if who == _REFERENCE else Agreement(np.array(both)).rank_correlation
         ratio = np.median(np.array(seconds[_REFERENCE, "paper"]) / np.array(found))
         rows.append(
             {
@@ -170,6 +177,7 @@ def _candidates(load_: Load, inputs: Inputs, threads: int, rounds: int) -> list[
                 "least, ms": round(min(found) * 1e3, 3),
                 "reference / it": round(float(ratio), 2),
                 "loss off by": f"{off:.1e}" if composition == "paper" else "-",
+                "order as in fp32": round(order, 3),
             }
         )
     return rows

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import __version__
-from .adapter import Adapter, from_inputs
+from .adapter import Adapter, from_pairs
 from .contract import MANIFEST
 from .errors import ExamplesError, SettingsError
 from .examples import Example, fingerprint
@@ -20,7 +20,7 @@ from .objective import Evaluator, LossObjective, TextObjective, mean_loss, regul
 from .scoring import Losses
 from .search import REFERENCE, Candidate, SearchSettings, search
 from .session import Model
-from .stack import COMPOSITIONS, make_stack
+from .stack import COMPOSITIONS, compose_pairs, make_stack
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def adapt(
     modules.check(model.manifest)
     start = time.perf_counter()
     assert settings.composition is not None
-    stack = make_stack(list(modules), model.manifest.slots, settings.composition)
+    stack = make_stack(list(modules), model.manifest.slots, settings.composition, model.lora)
     evaluator = Evaluator(
         model,
         stack,
@@ -128,9 +128,10 @@ def adapt(
             {"weights": c.weights.tolist(), "loss": c.loss if np.isfinite(c.loss) else None} for c in found.trace
         ],
     }
-    inputs = stack.inputs()
-    inputs.compose(found.weights)
-    adapter = from_inputs(inputs, model.manifest, "adapted", record)
+    # the workers' and the stack's memory is given back before the adapter takes its own
+    del evaluator, stack
+    pairs = compose_pairs(list(modules), found.weights, settings.composition)
+    adapter = from_pairs(pairs, model.manifest, "adapted", record)
     return Adaptation(adapter, weights, plain, after, found.trace, found.optimizer, seconds)
 
 
@@ -160,6 +161,7 @@ def _record(model: Model, modules: Modules, examples: Sequence[Example], setting
         "base_model": model.manifest.model.base_model,
         "bundle_sha256": sha256(model.folder / MANIFEST),
         "precision": model.manifest.precision,
+        "lora": model.lora,
         "threads": model.threads,
         "settings": asdict(settings),
         "modules": [{"name": m.name, "folder": str(m.folder), "sha256": m.sha256} for m in modules],

@@ -88,11 +88,10 @@ def load_adapter(source: str | Path, manifest: Manifest | None = None) -> Adapte
     return Adapter(module.name, module.config.base_model, dict(module.loras()), record)
 
 
-def from_inputs(inputs: LoraInputs, manifest: Manifest, name: str, record: Mapping[str, Any]) -> Adapter:
-    """The adapter of the candidate that was composed last."""
-    pairs = {slot.name: lora for slot in manifest.slots if (lora := inputs.lora(slot)).a.size}
+def from_pairs(pairs: Mapping[str, Lora], manifest: Manifest, name: str, record: Mapping[str, Any]) -> Adapter:
+    """An adapter for a bundle, of composed pairs; of none where every weight is 0."""
     if not pairs:
-        # w = 0: peft has no adapter of rank 0, so one of zeros stands for it
+        # peft has no adapter of rank 0, so one of zeros stands for it
         first = manifest.slots[0]
         pairs = {first.name: Lora(np.zeros((1, first.d_in), np.float32), np.zeros((first.d_out, 1), np.float32), 1.0)}
     return Adapter(name, manifest.model.base_model, pairs, record)

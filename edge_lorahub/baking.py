@@ -14,7 +14,6 @@ from .adapter import Adapter
 from .compose import merge_dense
 from .contract import (
     BUNDLE_FILES,
-    FILES,
     MANIFEST,
     WEIGHTS,
     Manifest,
@@ -47,7 +46,7 @@ def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool =
     check_digests(source, manifest.sha256)
     inputs = adapter.inputs(manifest)
     with output_folder(Path(out), force=force, names=BUNDLE_FILES) as work:
-        for name in FILES:
+        for name in manifest.files:
             shutil.copyfile(source / name, work / name)
         for slot in manifest.slots:
             _merge(work / WEIGHTS, slot, inputs.arrays)

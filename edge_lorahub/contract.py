@@ -1,8 +1,9 @@
 """The bundle's contract: what the exporter writes and the runtime reads.
 
 A bundle is a folder of `manifest.json`, `encoder.onnx`, `decoder.onnx`, `weights.bin` (external data that
-both graphs share) and `tokenizer.json`. This file holds the manifest and the names of the graphs' inputs
-and outputs, and nothing that needs more than the standard library.
+all graphs share) and `tokenizer.json`; one in int8 has both graphs a second time, with LoRA inputs in int8. This
+file holds the manifest and the names of the graphs' inputs and outputs, and nothing that needs more than the
+standard library.
 """
 
 from __future__ import annotations
@@ -21,13 +22,32 @@ ENCODER = "encoder.onnx"
 DECODER = "decoder.onnx"
 WEIGHTS = "weights.bin"
 TOKENIZER = "tokenizer.json"
-FILES = (ENCODER, DECODER, WEIGHTS, TOKENIZER)
-BUNDLE_FILES = (MANIFEST, *FILES)
+# The forms of a slot's A and B, and the graphs that take them.
+GRAPHS = {"float32": (ENCODER, DECODER), "int8": ("encoder.int8_lora.onnx", "decoder.int8_lora.onnx")}
 # the linear layers that can be slots, over all families
 SLOT_KINDS = ("q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo")
 
 # How the base's matrices are held: float32, or int8 with a scale for each output column.
 PRECISIONS = ("fp32", "int8")
+
+
+def lora_forms(precision: str) -> tuple[str, ...]:
+    """The forms of LoRA inputs that a bundle of a precision has graphs for."""
+    return tuple(GRAPHS) if precision == "int8" else ("float32",)
+
+
+def adapting_form(precision: str, composition: str) -> str:
+    """The form in which to load a bundle for `adapt`: in exact composition int8 was the faster one at every rank."""
+    return "int8" if precision == "int8" and composition == "exact" else "float32"
+
+
+def bundle_files(precision: str) -> tuple[str, ...]:
+    """All files of a bundle but its manifest."""
+    graphs = [name for form in lora_forms(precision) for name in GRAPHS[form]]
+    return (*graphs, WEIGHTS, TOKENIZER)
+
+
+BUNDLE_FILES = (MANIFEST, *bundle_files("int8"))
 
 # Graph inputs and outputs. B is the batch, S the new tokens, T the source tokens, P the past tokens,
 # H the heads, K the size of a head, V the vocabulary, r a slot's rank (dynamic; 0 is the plain model).
@@ -52,17 +72,17 @@ def present_name(layer: int, part: str) -> str:
 
 
 def lora_a_name(slot: str) -> str:
-    """A of a slot, float32 (d_in, r)."""
+    """A of a slot, float32 or int8 (d_in, r)."""
     return f"{slot}.lora_A"
 
 
 def lora_scale_name(slot: str) -> str:
-    """The middle of a slot, float32 (r,): y = x W + ((x A) * scale) B."""
+    """The middle of a slot, float32 (r,): y = x W + ((x A) * scale) B. int8 A's and B's have their scales in it."""
     return f"{slot}.lora_scale"
 
 
 def lora_b_name(slot: str) -> str:
-    """B of a slot, float32 (r, d_out)."""
+    """B of a slot, float32 or int8 (r, d_out)."""
     return f"{slot}.lora_B"
 
 
@@ -131,6 +151,11 @@ class Manifest:
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1) + "\n"
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files of the bundle but the manifest."""
+        return bundle_files(self.precision)
+
     def slot_kinds(self) -> list[str]:
         """The kinds of slots in the bundle, sorted: what `--slots` was."""
         return sorted({slot.kind for slot in self.slots})
@@ -167,7 +192,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path}: precision {manifest.precision!r} is unknown, this program reads {' and '.join(PRECISIONS)}; "
             "export the bundle again"
         )
-    for name in FILES:
+    for name in bundle_files(manifest.precision):
         if name not in manifest.sha256 or not (folder / name).is_file():
             raise BundleError(f"{folder}: {name} is missing; export the bundle again")
     return manifest

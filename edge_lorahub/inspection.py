@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .adapter import SIDECAR
-from .contract import FILES, MANIFEST, read_manifest
+from .contract import MANIFEST, read_manifest
 from .errors import CheckpointError, MissingPathError, ModuleFileError
 from .files import check_digests, read_json
 from .hub import module_folder
@@ -53,7 +53,7 @@ def _bundle(folder: Path, check: bool) -> dict[str, Any]:
         "heads": f"{model.heads} of {model.head_size}",
         "vocabulary": model.vocab_size,
         "slots": f"{len(manifest.slots)} ({','.join(manifest.slot_kinds())})",
-        "size": _size(folder / name for name in FILES),
+        "size": _size(folder / name for name in manifest.files),
         "made by": f"edge-lorahub {manifest.tool_version}",
         **({"checked": "all files match their digests"} if check else {}),
     }

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from .contract import (
     ATTENTION_MASK,
-    DECODER,
-    ENCODER,
+    GRAPHS,
     INPUT_IDS,
     LOGITS,
     TOKENIZER,
@@ -27,6 +26,7 @@ from .contract import (
     cross_name,
     lora_a_name,
     lora_b_name,
+    lora_forms,
     lora_scale_name,
     past_name,
     present_name,
@@ -61,6 +61,7 @@ class Model:
         *,
         threads: int | None = None,
         workers: int = 1,
+        lora: str = "float32",
         options: ort.SessionOptions | None = None,
     ) -> None:
         """options: those of ONNX Runtime to start from; threads and logging are set here."""
@@ -72,6 +73,10 @@ class Model:
             raise SettingsError(f"workers must be at least 1, got {workers}")
         self.workers = min(workers, self.threads)
         self.manifest: Manifest = read_manifest(self.folder)
+        self.lora = lora
+        forms = lora_forms(self.manifest.precision)
+        if lora not in forms:
+            raise SettingsError(f"{self.folder}: LoRA in {lora!r}, but its graphs take {' or '.join(forms)}")
         self.tokens = Tokens(self.folder / TOKENIZER, self.manifest.model)
         options = ort.SessionOptions() if options is None else options
         options.intra_op_num_threads = self.threads // self.workers
@@ -80,8 +85,7 @@ class Model:
         # threads that go on spinning after a run of one session take the processors from the next one's
         options.add_session_config_entry("session.force_spinning_stop", "1")
         self._options = options
-        self.encoder = self._session(ENCODER)
-        self.decoder = self._session(DECODER)
+        self.encoder, self.decoder = map(self._session, GRAPHS[lora])
         self._check_graphs()
 
     def _session(self, name: str) -> ort.InferenceSession:
@@ -109,14 +113,16 @@ class Model:
             )
 
 
-def load(bundle: str | Path, *, threads: int | None = None, workers: int = 1) -> Model:
+def load(bundle: str | Path, *, threads: int | None = None, workers: int = 1, lora: str = "float32") -> Model:
     """Loads a bundle for use on `threads` threads (None: all processors).
 
     With several workers `adapt` evaluates as many candidates at once, which is faster than one after the other
     on all threads; other uses are slower then, since each gets threads // workers. Never more workers than
-    threads. Raises MissingPathError, BundleError or SettingsError.
+    threads. lora "int8", for a bundle in int8, is for `adapt` in exact composition alone: the modules' matrices
+    are stacked in eight bits, which takes less time and memory; the adapter that it gives is made of the modules
+    themselves. Raises MissingPathError, BundleError or SettingsError.
     """
-    return Model(bundle, threads=threads, workers=workers)
+    return Model(bundle, threads=threads, workers=workers, lora=lora)
 
 
 def _value(array: NDArray[Any]) -> ort.OrtValue:
@@ -222,6 +228,12 @@ class Runner:
     """A model with one set of LoRA inputs. For one thread; what it makes is bound to those inputs' memory."""
 
     def __init__(self, model: Model, inputs: LoraInputs) -> None:
+        if inputs.form != model.lora:
+            raise SettingsError(
+                f"the model was loaded for LoRA in {model.lora}, which is for adapting; load it without lora="
+                if model.lora != "float32"
+                else f"LoRA in {inputs.form} needs a model that was loaded with lora={inputs.form!r}"
+            )
         self.model = model
         self.inputs = inputs
         self._lora = {name: _value(array) for name, array in inputs.arrays.items()}

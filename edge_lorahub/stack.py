@@ -3,21 +3,24 @@
 A stack is shared and never changes. It composes candidates into rows; `LoraInputs` are where one worker puts
 such a row: a buffer of its own, and for every slot the three arrays that the graphs read, which are views of the
 buffer and the stack.
+
+The matrices are float32 or, in exact composition, where they stay as they are, int8.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .compose import compose_exact, compose_paper
 from .contract import Slot, lora_a_name, lora_b_name, lora_scale_name
-from .errors import EdgeLorahubWarning, ModuleFileError
+from .errors import EdgeLorahubWarning, ModuleFileError, SettingsError
 from .peft_files import Lora
+from .quantisation import quantise_rows
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -41,12 +44,15 @@ class LoraSource(Protocol):
 class LoraInputs:
     """The graphs' LoRA inputs, and the buffer (Q,) of what a candidate changes in them.
 
-    arrays maps input names to float32 arrays whose memory stays where it is. Not for two threads at once: ask
-    the stack for one a thread.
+    arrays maps input names to arrays whose memory stays where it is; form is that of A and B, "float32" or "int8".
+    Not for two threads at once: ask the stack for one a thread.
     """
 
-    def __init__(self, stack: Stack, arrays: Mapping[str, Float32], buffer: Float32) -> None:
+    def __init__(
+        self, stack: Stack, arrays: Mapping[str, NDArray[Any]], buffer: Float32, form: str = "float32"
+    ) -> None:
         self.arrays = arrays
+        self.form = form
         self._stack = stack
         self._buffer = buffer
 
@@ -58,19 +64,17 @@ class LoraInputs:
         """Composes one candidate, weights (N,), in place."""
         self._stack.compose(weights[None], self._buffer[None])
 
-    def lora(self, slot: Slot) -> Lora:
-        """What a slot holds now, as a PEFT pair; columns whose weight is zero are left out."""
-        a, b = self.arrays[lora_a_name(slot.name)], self.arrays[lora_b_name(slot.name)]
-        scale = self.arrays[lora_scale_name(slot.name)]
-        used = np.flatnonzero(scale)
-        return Lora(a[:, used].T.copy(), (scale[used, None] * b[used]).T.copy(), 1.0)
-
 
 class Stack(Protocol):
     """What `PaperStack` and `ExactStack` have in common."""
 
     @property
     def slots(self) -> tuple[Slot, ...]: ...
+
+    @property
+    def form(self) -> str:
+        """That of its matrices, of `contract.GRAPHS`."""
+        ...
 
     @property
     def width(self) -> int:
@@ -89,6 +93,8 @@ class PaperStack:
 
     Modules of a smaller rank are padded with zeros, and so is a slot that a module lacks.
     """
+
+    form = "float32"
 
     def __init__(self, sources: Sequence[LoraSource], slots: Sequence[Slot]) -> None:
         self.slots = tuple(slots)
@@ -129,27 +135,42 @@ class PaperStack:
 class ExactStack:
     """For each slot the A's of all modules side by side, (d_in, R), and the B's stacked, (R, d_out).
 
-    R is the sum of the ranks of the modules that have the slot.
+    R is the sum of the ranks of the modules that have the slot. In int8 every column of A and every row of B has a
+    scale, and the scales' product is a factor of what multiplies between them.
     """
 
-    def __init__(self, sources: Sequence[LoraSource], slots: Sequence[Slot]) -> None:
+    def __init__(self, sources: Sequence[LoraSource], slots: Sequence[Slot], form: str = "float32") -> None:
         self.slots = tuple(slots)
-        owners: list[NDArray[np.intp]] = [
-            np.repeat(np.arange(len(sources)), [_rank(source, slot) for source in sources]) for slot in slots
-        ]
+        self.form = form
+        owners: list[NDArray[np.intp]] = []
+        for slot in slots:
+            ranks = [_rank(source, slot) for source in sources]
+            # ONNX Runtime quantises no empty tensor: a slot that no module has gets a column of zeros
+            idle = 1 if form == "int8" and not sum(ranks) else 0
+            owners.append(np.append(np.repeat(np.arange(len(sources)), ranks), np.zeros(idle, np.intp)))
         self._starts = np.concatenate([[0], np.cumsum([len(o) for o in owners])]).astype(int)
         self._owners: NDArray[np.intp] = np.concatenate([np.empty(0, np.intp), *owners])
-        self._a: list[Float32] = [np.empty((s.d_in, len(o)), np.float32) for s, o in zip(slots, owners, strict=True)]
-        self._b: list[Float32] = [np.empty((len(o), s.d_out), np.float32) for s, o in zip(slots, owners, strict=True)]
+        self._factors: Float32 = np.ones(len(self._owners), np.float32)
+        self._a: list[NDArray[Any]] = [np.zeros((s.d_in, len(o)), form) for s, o in zip(slots, owners, strict=True)]
+        self._b: list[NDArray[Any]] = [np.zeros((len(o), s.d_out), form) for s, o in zip(slots, owners, strict=True)]
         where = {slot.name: index for index, slot in enumerate(slots)}
         filled = [0] * len(slots)
         for source in sources:
             for layer, lora in _checked(source):
                 index = where[layer]
                 columns = slice(filled[index], filled[index] + len(lora.a))
-                self._a[index][:, columns] = lora.a.T
-                np.multiply(lora.b.T, np.float32(lora.scale), out=self._b[index][columns])
+                self._put(index, columns, lora.a, lora.b.T * np.float32(lora.scale))
                 filled[index] = columns.stop
+
+    def _put(self, index: int, columns: slice, a: Float32, b: Float32) -> None:
+        """a (r, d_in) and b (r, d_out) of one module."""
+        if self.form == "float32":
+            self._a[index][:, columns], self._b[index][columns] = a.T, b
+            return
+        (a_values, a_scales), (b_values, b_scales) = quantise_rows(a), quantise_rows(b)
+        self._a[index][:, columns], self._b[index][columns] = a_values.T, b_values
+        start = self._starts[index]
+        self._factors[start + columns.start : start + columns.stop] = a_scales * b_scales
 
     @property
     def width(self) -> int:
@@ -157,19 +178,59 @@ class ExactStack:
 
     def compose(self, population: Float64, out: Float32, part: slice = slice(None)) -> None:
         compose_exact(population.astype(np.float32), self._owners[part], out[:, part])
+        out[:, part] *= self._factors[part]
 
     def inputs(self) -> LoraInputs:
         buffer: Float32 = np.zeros(len(self._owners), np.float32)
-        arrays: dict[str, Float32] = {}
+        arrays: dict[str, NDArray[Any]] = {}
         for index, slot in enumerate(self.slots):
             arrays[lora_a_name(slot.name)], arrays[lora_b_name(slot.name)] = self._a[index], self._b[index]
             arrays[lora_scale_name(slot.name)] = buffer[self._starts[index] : self._starts[index + 1]]
-        return LoraInputs(self, arrays, buffer)
+        return LoraInputs(self, arrays, buffer, self.form)
 
 
-def make_stack(sources: Sequence[LoraSource], slots: Sequence[Slot], composition: str) -> Stack:
-    """A stack for a composition of COMPOSITIONS."""
-    return (ExactStack if composition == "exact" else PaperStack)(sources, slots)
+def make_stack(sources: Sequence[LoraSource], slots: Sequence[Slot], composition: str, form: str = "float32") -> Stack:
+    """A stack for a composition of COMPOSITIONS, its matrices in a form of `contract.GRAPHS`.
+
+    Raises SettingsError for paper composition in int8: its matrices are sums that change with every candidate.
+    """
+    if composition == "exact":
+        return ExactStack(sources, slots, form)
+    if form != "float32":
+        raise SettingsError(f"{composition} composition is in float32; load the model without lora={form!r}")
+    return PaperStack(sources, slots)
+
+
+def compose_pairs(sources: Sequence[LoraSource], weights: Float64, composition: str) -> dict[str, Lora]:
+    """One LoRA pair for each slot that a module with a weight has: what the composition of the sources is.
+
+    Of the sources' own matrices, whatever form they are stacked in.
+    """
+    parts: dict[str, list[tuple[Float32, Float32]]] = {}
+    for source, weight in zip(sources, weights.astype(np.float32), strict=True):
+        if weight:
+            for layer, lora in source.loras():
+                a = lora.a if composition == "exact" else weight * lora.a
+                parts.setdefault(layer, []).append((a, weight * (np.float32(lora.scale) * lora.b)))
+    join = _side_by_side if composition == "exact" else _sum
+    return {
+        layer: Lora(join([a for a, _ in pairs], 0), join([b for _, b in pairs], 1), 1.0)
+        for layer, pairs in parts.items()
+    }
+
+
+def _side_by_side(matrices: Sequence[Float32], axis: int) -> Float32:
+    return np.concatenate(matrices, axis=axis)
+
+
+def _sum(matrices: Sequence[Float32], axis: int) -> Float32:
+    """The sum of matrices whose ranks, their lengths along the axis, may differ: what is missing counts as zero."""
+    shape = list(matrices[0].shape)
+    shape[axis] = max(matrix.shape[axis] for matrix in matrices)
+    result: Float32 = np.zeros(shape, np.float32)
+    for matrix in matrices:
+        result[: matrix.shape[0], : matrix.shape[1]] += matrix
+    return result
 
 
 def plain_inputs(slots: Sequence[Slot]) -> LoraInputs:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lorahub.contract import WEIGHTS, Slot
+from edge_lorahub.contract import WEIGHTS, Slot, lora_forms, read_manifest
 from edge_lorahub.examples import Example
 from edge_lorahub.modules import Modules
 from edge_lorahub.peft_files import Lora
@@ -88,7 +88,7 @@ def check_export(
 
     Raises what `export` raises, and ModuleMismatchError if a module does not fit.
     """
-    quantised = load(bundle)
+    quantised = load(bundle, lora=lora_forms(read_manifest(bundle).precision)[-1])
     if modules is not None:
         modules.check(quantised.manifest)
     with tempfile.TemporaryDirectory(dir=bundle.absolute().parent, prefix=".edge-lorahub-fp32-") as folder:
@@ -106,7 +106,7 @@ def candidates_for(count: int) -> Float64:
 def _losses(
     model: Model, sources: Sequence[LoraSource], examples: Sequence[Example], candidates: Float64
 ) -> list[float]:
-    inputs = make_stack(sources, model.manifest.slots, "exact").inputs()
+    inputs = make_stack(sources, model.manifest.slots, "exact", model.lora).inputs()
     scorer = Scorer(Runner(model, inputs), Batches(model.tokens, examples, _MOST_TOKENS, _MOST_TOKENS))
     losses = []
     for weights in candidates:

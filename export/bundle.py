@@ -8,14 +8,15 @@ from pathlib import Path
 from edge_lorahub import __version__
 from edge_lorahub.contract import (
     BUNDLE_FILES,
-    DECODER,
-    ENCODER,
+    GRAPHS,
     MANIFEST,
     PRECISIONS,
     TOKENIZER,
     WEIGHTS,
     Manifest,
     ModelConfig,
+    bundle_files,
+    lora_forms,
 )
 from edge_lorahub.errors import SettingsError
 from edge_lorahub.files import check_output_folder, output_folder, sha256
@@ -43,9 +44,9 @@ def export(
 
     source is a local folder or a Hub id, slots the kinds of linear layers that take a LoRA (of q, k, v, o,
     wi, wi_0, wi_1, wo, as far as the family has them). precision "int8" holds the base's matrices in eight bits;
-    LoRA, norms and attention stay float32. Raises CheckpointError, SettingsError,
-    MissingPathError, MissingDependencyError, OutputExistsError or HubError; `out` appears only when it is
-    complete.
+    norms and attention stay float32, LoRA too unless a model is loaded with lora="int8".
+    Raises CheckpointError, SettingsError, MissingPathError, MissingDependencyError, OutputExistsError or HubError;
+    `out` appears only when it is complete.
     """
     out = Path(out)
     if precision not in PRECISIONS:
@@ -58,9 +59,11 @@ def export(
         write_tokenizer(folder, work / TOKENIZER, config)
         weights = WeightFile(work / WEIGHTS)
         try:
-            graphs = T5Graphs(config, checkpoint, weights, slots, precision)
-            graphs.encoder().save(work / ENCODER)
-            graphs.decoder().save(work / DECODER)
+            for form in lora_forms(precision):
+                encoder, decoder = GRAPHS[form]
+                graphs = T5Graphs(config, checkpoint, weights, slots, precision, form)
+                graphs.encoder().save(work / encoder)
+                graphs.decoder().save(work / decoder)
         finally:
             digest = weights.close()
         manifest = Manifest(
@@ -78,7 +81,7 @@ def export(
             precision=precision,
             slots=tuple(graphs.slots),
             tool_version=__version__,
-            sha256={WEIGHTS: digest} | {name: sha256(work / name) for name in (ENCODER, DECODER, TOKENIZER)},
+            sha256={name: digest if name == WEIGHTS else sha256(work / name) for name in bundle_files(precision)},
         )
         (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest

@@ -1,27 +1,33 @@
-"""How a bundle holds and applies the base's matrices: as they are, or in eight bits.
+"""How a bundle holds and applies the base's matrices, as they are or in eight bits, and a slot's LoRA beside them.
 
-The LoRA path, the norms and the attention are float32 in either case.
+The norms and the attention are float32 in either case.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import TensorProto
 
+from edge_lorahub.quantisation import quantise_rows
 from edge_lorahub.tensors import Float32
 
 from .graph import MICROSOFT, Graph, WeightFile
 
 # name and shape of a tensor -> the tensor as float32
 Read = Callable[[str, tuple[int, ...]], Float32]
-# Rows quantised at a time: temporary arrays stay small beside the matrix itself.
-_ROWS = 1024
 # A row of zeros is divided by this.
 _TINY = 1e-30
+
+
+class Lora(NamedTuple):
+    """The graph inputs of a slot."""
+
+    a: str
+    scale: str
+    b: str
 
 
 class Products(Protocol):
@@ -31,8 +37,13 @@ class Products(Protocol):
         """Rows of E, float32 (B, S, d)."""
         ...
 
-    def linear(self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, uneven: bool = False) -> str:
-        """x W, with W (d_in, d_out); the checkpoint has its transpose. uneven: x's rows differ much in size."""
+    def linear(
+        self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None = None, uneven: bool = False
+    ) -> str:
+        """x W, with W (d_in, d_out), and + ((x A) * scale) B; the checkpoint has W's transpose.
+
+        uneven: x's rows differ much in size.
+        """
         ...
 
     def tied_head(self, g: Graph, x: str, name: str, shape: tuple[int, int]) -> str:
@@ -50,10 +61,12 @@ class FloatProducts:
     def embed(self, g: Graph, name: str, ids: str, shape: tuple[int, int]) -> str:
         return g.op("Gather", [self._embedding(g, name, shape), ids])
 
-    def linear(self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, uneven: bool = False) -> str:
+    def linear(
+        self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None = None, uneven: bool = False
+    ) -> str:
         if name not in self._weights:
             self._weights.add(name, self._read(name, (d_out, d_in)).T)
-        return g.op("MatMul", [x, g.weight(name)])
+        return _add_low_rank(g, x, g.op("MatMul", [x, g.weight(name)]), lora)
 
     def tied_head(self, g: Graph, x: str, name: str, shape: tuple[int, int]) -> str:
         # Reads the embedding as it lies: a transposed copy would make the bundle larger than the checkpoint.
@@ -69,12 +82,13 @@ class Int8Products:
     """int8 matrices with a scale for each output column; inputs are quantised to uint8 as they come.
 
     A tensor has one scale, or each of its rows where rows differ much. Layers that read the same values share
-    one `DynamicQuantizeLinear`.
+    one `DynamicQuantizeLinear`. A slot's A and B are float32, or with int8_lora int8.
     """
 
-    def __init__(self, read: Read, weights: WeightFile) -> None:
+    def __init__(self, read: Read, weights: WeightFile, *, int8_lora: bool) -> None:
         self._read = read
         self._weights = weights
+        self._int8_lora = int8_lora
         self._quantised: dict[tuple[str, str], list[str]] = {}  # (graph, float value) -> value, scale, zero point
 
     def embed(self, g: Graph, name: str, ids: str, shape: tuple[int, int]) -> str:
@@ -87,14 +101,27 @@ class Int8Products:
         scale = g.op("Gather", [g.weight(_scale(rows)), ids])
         return g.op("Mul", [whole, g.op("Unsqueeze", [scale, g.constant([-1])])])
 
-    def linear(self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, uneven: bool = False) -> str:
+    def linear(
+        self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None = None, uneven: bool = False
+    ) -> str:
+        inner = None if lora is None or not self._int8_lora else lora
         if not uneven:
-            return self._product(g, x, name, name, (d_out, d_in))
-        # with every row scaled to 1, the tensor's one scale is fine enough for each
-        largest = g.op("ReduceMax", [g.op("Abs", [x]), g.constant([-1])], keepdims=1)
-        largest = g.op("Max", [largest, g.constant(_TINY, np.float32)])
-        y = self._product(g, g.op("Div", [x, largest]), name, name, (d_out, d_in))
-        return g.op("Mul", [y, largest])
+            y = self._with_int8_lora(g, x, name, (d_out, d_in), inner)
+        else:
+            # with every row scaled to 1, the tensor's one scale is fine enough for each
+            largest = g.op("ReduceMax", [g.op("Abs", [x]), g.constant([-1])], keepdims=1)
+            largest = g.op("Max", [largest, g.constant(_TINY, np.float32)])
+            y = self._with_int8_lora(g, g.op("Div", [x, largest]), name, (d_out, d_in), inner)
+            y = g.op("Mul", [y, largest])
+        return y if inner else _add_low_rank(g, x, y, lora)
+
+    def _with_int8_lora(self, g: Graph, x: str, name: str, shape: tuple[int, int], lora: Lora | None) -> str:
+        """The LoRA's scale does the work of A's: what it multiplies is quantised again, for B, whose scale is 1."""
+        y = self._product(g, x, name, name, shape)
+        if lora is None:
+            return y
+        low = self._integer_product(g, x, lora.a, lora.scale)
+        return g.op("Add", [y, self._integer_product(g, low, lora.b, g.constant(1, np.float32))])
 
     def tied_head(self, g: Graph, x: str, name: str, shape: tuple[int, int]) -> str:
         # The int8 product reads columns only, so the head is a second, transposed copy of a quarter of the size.
@@ -105,32 +132,28 @@ class Int8Products:
             values, scales = quantise_rows(self._read(source, shape))
             self._weights.add(name, values.T)
             self._weights.add(_scale(name), scales)
+        return self._integer_product(g, x, g.weight(name), g.weight(_scale(name)))
+
+    def _integer_product(self, g: Graph, x: str, matrix: str, columns: str) -> str:
         key = g.name, x
         if key not in self._quantised:
             self._quantised[key] = g.ops("DynamicQuantizeLinear", [x], ["", "", ""])
         value, scale, zero = self._quantised[key]
-        inputs = [value, g.weight(name), scale, g.weight(_scale(name)), zero]
-        return g.op("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
+        return g.op("MatMulIntegerToFloat", [value, matrix, scale, columns, zero], domain=MICROSOFT)
 
 
-# by the names of `contract.PRECISIONS`
-PRODUCTS: dict[str, Callable[[Read, WeightFile], Products]] = {"fp32": FloatProducts, "int8": Int8Products}
+def make_products(precision: str, read: Read, weights: WeightFile, *, int8_lora: bool) -> Products:
+    """By the names of `contract.PRECISIONS`."""
+    if precision == "int8":
+        return Int8Products(read, weights, int8_lora=int8_lora)
+    return FloatProducts(read, weights)
 
 
-def quantise_rows(matrix: Float32) -> tuple[NDArray[np.int8], Float32]:
-    """(m, n) float32 -> int8 (m, n) and a scale a row, float32 (m,): matrix ~ values * scale[:, None].
-
-    Symmetric: the row's largest magnitude becomes 127, and -128 is not used. A row of zeros has scale 1.
-    """
-    values = np.empty(matrix.shape, np.int8)
-    scales = np.empty(len(matrix), np.float32)
-    for start in range(0, len(matrix), _ROWS):
-        block = matrix[start : start + _ROWS]
-        largest = np.abs(block).max(axis=1)
-        scale = np.where(largest > 0, largest / np.float32(127), np.float32(1))
-        values[start : start + _ROWS] = np.rint(block / scale[:, None])
-        scales[start : start + _ROWS] = scale
-    return values, scales
+def _add_low_rank(g: Graph, x: str, y: str, lora: Lora | None) -> str:
+    if lora is None:
+        return y
+    low = g.op("Mul", [g.op("MatMul", [x, lora.a]), lora.scale])
+    return g.op("Add", [y, g.op("MatMul", [low, lora.b])])
 
 
 def _scale(name: str) -> str:

@@ -30,7 +30,7 @@ from edge_lorahub.tensors import Float32
 
 from .checkpoint import Checkpoint
 from .graph import MICROSOFT, Graph, WeightFile
-from .products import PRODUCTS
+from .products import Lora, make_products
 from .t5_config import T5Config
 
 EMBEDDING = "shared.weight"
@@ -62,17 +62,24 @@ def relative_buckets(
 
 
 class T5Graphs:
-    """Writes the two graphs of one checkpoint; `slots` lists the slots met so far."""
+    """Writes the two graphs of one checkpoint, in one form of LoRA; `slots` lists the slots met so far."""
 
     def __init__(
-        self, config: T5Config, checkpoint: Checkpoint, weights: WeightFile, kinds: Iterable[str], precision: str
+        self,
+        config: T5Config,
+        checkpoint: Checkpoint,
+        weights: WeightFile,
+        kinds: Iterable[str],
+        precision: str,
+        lora: str,
     ) -> None:
         self.slots: list[Slot] = []
         self._config = config
         self._checkpoint = checkpoint
         self._weights = weights
         self._kinds = frozenset(kinds)
-        self._products = PRODUCTS[precision](checkpoint.read, weights)
+        self._int8_lora = lora == "int8"
+        self._products = make_products(precision, checkpoint.read, weights, int8_lora=self._int8_lora)
 
     def encoder(self) -> Graph:
         """input_ids, attention_mask -> the cross-attention keys and values of every decoder layer."""
@@ -175,15 +182,20 @@ class T5Graphs:
         d_in, d_out = self._dimensions(name)
         weight = f"{name}.weight"
         kind = name.rpartition(".")[2]
+        lora = None
+        if kind in self._kinds:
+            rank = f"r.{name}"
+            matrices = TensorProto.INT8 if self._int8_lora else TensorProto.FLOAT
+            lora = Lora(
+                g.input(lora_a_name(name), (d_in, rank), matrices),
+                g.input(lora_scale_name(name), (rank,)),
+                g.input(lora_b_name(name), (rank, d_out), matrices),
+            )
         # what the feed-forward's output layer reads has outliers in some tokens
-        y = self._products.linear(g, x, weight, d_in, d_out, uneven=kind == "wo")
-        if kind not in self._kinds:
-            return y
-        self.slots.append(Slot(name, d_in, d_out, g.name, self._weights.offset(weight)))
-        rank = f"r.{name}"
-        low = g.op("MatMul", [x, g.input(lora_a_name(name), (d_in, rank))])
-        low = g.op("Mul", [low, g.input(lora_scale_name(name), (rank,))])
-        return g.op("Add", [y, g.op("MatMul", [low, g.input(lora_b_name(name), (rank, d_out))])])
+        y = self._products.linear(g, x, weight, d_in, d_out, lora=lora, uneven=kind == "wo")
+        if lora:
+            self.slots.append(Slot(name, d_in, d_out, g.name, self._weights.offset(weight)))
+        return y
 
     def _dimensions(self, name: str) -> tuple[int, int]:
         config = self._config
@@ -219,12 +231,12 @@ class T5Graphs:
             buckets=config.relative_attention_num_buckets,
             max_distance=farthest,
         )
-        table: Float32 = self._checkpoint.read(source, (config.relative_attention_num_buckets, config.num_heads))[
-            bucket
-        ]
-        if not bidirectional:
-            table[-1] = MASKED  # the future
-        self._weights.add(name, table)
+        if name not in self._weights:
+            shape = config.relative_attention_num_buckets, config.num_heads
+            table: Float32 = self._checkpoint.read(source, shape)[bucket]
+            if not bidirectional:
+                table[-1] = MASKED  # the future
+            self._weights.add(name, table)
         zero, one = g.constant(0), g.constant(1)
         total = g.op("Add", [past, length])
         key = g.op("Range", [zero, total, one])

@@ -16,15 +16,15 @@ from safetensors.numpy import load_file
 from scipy.stats import spearmanr
 from scores import score
 
-from edge_lorahub import Example, Model, Modules, evaluate, generate, load, load_adapter
+from edge_lorahub import Example, Model, Modules, Settings, adapt, evaluate, generate, load, load_adapter
 from edge_lorahub.bench import random_models
 from edge_lorahub.contract import DECODER, ENCODER, MANIFEST, WEIGHTS, read_manifest
 from edge_lorahub.errors import BundleError, SettingsError
 from edge_lorahub.export import export
 from edge_lorahub.export.agreement import Agreement, candidates_for, compare
-from edge_lorahub.export.products import quantise_rows
+from edge_lorahub.quantisation import quantise_rows
 from edge_lorahub.session import Runner
-from edge_lorahub.stack import make_stack
+from edge_lorahub.stack import make_stack, plain_inputs
 from edge_lorahub.tinyhub import DEV_TASKS, ENTANGLED_MODULES
 from edge_lorahub.tinyhub import examples as draw
 from edge_lorahub.tinyhub.hub import BASE
@@ -37,7 +37,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
     folder = tmp_path_factory.mktemp("int8")
     for precision in ("fp32", "int8"):
         export(BASE, folder / precision, precision=precision)
-    return {precision: load(folder / precision, threads=1) for precision in ("fp32", "int8")}
+    models = {precision: load(folder / precision, threads=1) for precision in ("fp32", "int8")}
+    return models | {"int8 LoRA": load(folder / "int8", threads=1, lora="int8")}
 
 
 @pytest.fixture(scope="module")
@@ -89,17 +90,18 @@ def test_another_reader_finds_the_checkpoints_matrices(size: str, tmp_path: Path
 
 
 def test_it_is_about_a_quarter_of_the_size(hub: dict[str, Model]) -> None:
-    sizes = {precision: (model.folder / WEIGHTS).stat().st_size for precision, model in hub.items()}
+    sizes = {precision: (hub[precision].folder / WEIGHTS).stat().st_size for precision in ("fp32", "int8")}
     assert sizes["int8"] < 0.32 * sizes["fp32"]  # 0.25, and the tiny model's norms, scales and pages
     assert hub["int8"].manifest.precision == "int8"
 
 
 @pytest.mark.parametrize("kind", ["clean", "entangled"])
-def test_the_order_of_candidates_is_kept(hub: dict[str, Model], kind: str) -> None:
+@pytest.mark.parametrize("form", ["int8", "int8 LoRA"])
+def test_the_order_of_candidates_is_kept(hub: dict[str, Model], kind: str, form: str) -> None:
     modules = list(Modules.load(hub_modules(kind)))
     for unseen in DEV_TASKS[:3]:
         shots = [Example(*pair) for pair in draw(unseen.task, 5, 1)]
-        agreement = compare(hub["fp32"], hub["int8"], modules, shots)
+        agreement = compare(hub["fp32"], hub[form], modules, shots)
         assert agreement.losses.shape == (2, 1 + 3 * len(modules))
         assert agreement.rank_correlation > 0.99
         assert agreement.rank_correlation == pytest.approx(spearmanr(*agreement.losses).statistic)
@@ -125,6 +127,50 @@ def test_one_hot_is_that_module(int8_bundle: Path, module_folders: list[Path], e
         assert found == pytest.approx(expected, rel=2e-3)
 
 
+def test_lora_in_int8(
+    int8_bundle: Path, bundle: Path, module_folders: list[Path], examples: list[Example], tmp_path: Path
+) -> None:
+    modules = Modules.load(module_folders)
+    results = []
+    for workers in (1, 2):
+        model = load(int8_bundle, threads=workers, workers=workers, lora="int8")
+        results.append(adapt(model, modules, examples, Settings(budget=20)))
+    assert results[0].adapter.record["lora"] == "int8"
+    assert [c.loss for c in results[0].trace] == [c.loss for c in results[1].trace]
+    # the adapter is of the modules' own numbers, and does in float32 what the search saw
+    plain = load(int8_bundle, threads=1)
+    for adapter, loss in ((None, results[0].loss_before), (results[0].adapter, results[0].loss_after)):
+        inputs = adapter.inputs(plain.manifest) if adapter else plain_inputs(plain.manifest.slots)
+        assert score(Runner(plain, inputs), examples, 2048, 256).means().mean() == pytest.approx(loss, rel=5e-3)
+    with pytest.raises(SettingsError, match="paper composition is in float32; load the model without"):
+        adapt(model, modules, examples, Settings(composition="paper"))
+    with pytest.raises(SettingsError, match="loaded for LoRA in int8, which is for adapting; load it without lora="):
+        generate(model, ["w1 w2"])
+    with pytest.raises(SettingsError, match="LoRA in 'int8', but its graphs take float32"):
+        load(bundle, lora="int8")
+    with pytest.raises(SettingsError, match="LoRA in 'int4', but its graphs take float32 or int8"):
+        load(int8_bundle, lora="int4")
+
+
+def test_lora_in_int8_in_every_kind_of_slot(tmp_path: Path) -> None:
+    """The feed-forward's output layer among them, whose input is scaled by row."""
+    checkpoint = random_models.write_checkpoint(tmp_path / "tiny", "tiny")
+    kinds = ("q", "k", "v", "o", "wi_0", "wi_1", "wo")
+    export(checkpoint, tmp_path / "b", precision="int8", slots=kinds)
+    module = random_models.write_module(tmp_path / "m", "tiny", seed=3, rank=4, kinds=kinds, std=0.2)
+    task = [Example("w1 w2 w3 w4", "w5 w6")]
+    losses = []
+    for form in ("float32", "int8"):
+        model = load(tmp_path / "b", threads=1, lora=form)
+        inputs = make_stack(list(Modules.load([module])), model.manifest.slots, "exact", form).inputs()
+        for weight in (0.0, 1.0):
+            inputs.compose(np.array([weight]))
+            losses.append(score(Runner(model, inputs), task, 99, 99).sums[0])
+    assert losses[0] == losses[2], "w = 0 is the plain model"
+    assert abs(losses[1] - losses[0]) > 0.5, "the module does something"
+    assert losses[3] == pytest.approx(losses[1], rel=0.01)
+
+
 def test_the_whole_chain(
     run: Callable[..., Result], fails: Callable[..., str], checkpoint: Path, tmp_path: Path,
     module_folders: list[Path], examples_file: Path,
@@ -136,7 +182,11 @@ def test_the_whole_chain(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "examples.jsonl"], "the fp32 export is gone"
     modules = [part for folder in module_folders for part in ("--module", folder)]
     result = run("adapt", bundle, examples_file, *modules, "--budget", 9, "--out", adapter, "--json")
-    assert json.loads(result.stdout)["precision"] == "int8"
+    record = json.loads(result.stdout)
+    assert record["precision"] == record["lora"] == "int8"
+    result = run("adapt", bundle, examples_file, *modules, "--budget", 9, "--out", tmp_path / "p", "--json",
+                 "--composition", "paper")  # fmt: skip
+    assert json.loads(result.stdout)["lora"] == "float32"
     assert len(run("generate", bundle, "--adapter", adapter, "w10 w11", "--max-new-tokens", 4).stdout.splitlines()) == 1
     line = fails("bake", bundle, adapter, tmp_path / "baked")
     assert "int8 weights, into which no adapter can be merged; bake into a bundle exported with --precision" in line

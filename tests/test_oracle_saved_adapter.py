@@ -26,10 +26,10 @@ from oracle import (
 from peft import PeftModel
 
 from edge_lorahub import Adapter, Model, Modules, Settings, adapt, load, load_adapter
-from edge_lorahub.adapter import from_inputs
+from edge_lorahub.adapter import from_pairs
 from edge_lorahub.bench.random_models import write_checkpoint, write_module
 from edge_lorahub.export import export
-from edge_lorahub.stack import make_stack, plain_inputs
+from edge_lorahub.stack import compose_pairs, plain_inputs
 
 pytestmark = pytest.mark.oracle
 
@@ -56,10 +56,8 @@ class Case:
         self.batch: Batch = random_batch(128)
 
     def compose(self, composition: str, weights: np.ndarray) -> Adapter:
-        slots = self.ours.manifest.slots
-        inputs = make_stack(list(Modules.load(self.folders)), slots, composition).inputs()
-        inputs.compose(weights)
-        return from_inputs(inputs, self.ours.manifest, "composed", {})
+        pairs = compose_pairs(list(Modules.load(self.folders)), weights, composition)
+        return from_pairs(pairs, self.ours.manifest, "composed", {})
 
     def check(self, adapter: Adapter, out: Path, *, visible: bool = True) -> None:
         """Saves, loads with peft, and compares with our own model with that adapter."""

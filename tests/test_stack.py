@@ -14,9 +14,10 @@ from edge_lorahub import EdgeLorahubError, EdgeLorahubWarning, Example, Model, M
 from edge_lorahub.adapter import Adapter
 from edge_lorahub.bench.random_models import write_module
 from edge_lorahub.contract import Slot, lora_a_name, lora_b_name, lora_scale_name
+from edge_lorahub.errors import SettingsError
 from edge_lorahub.peft_files import Lora
 from edge_lorahub.session import Runner
-from edge_lorahub.stack import COMPOSITIONS, LoraInputs, make_stack, plain_inputs
+from edge_lorahub.stack import COMPOSITIONS, LoraInputs, compose_pairs, make_stack, plain_inputs
 
 WEIGHTS = np.array([0.7, -1.2, 0.3, 1.5])
 
@@ -95,6 +96,48 @@ def test_one_hot_is_that_module_and_zero_the_plain_model(
         assert not np.allclose(alone, plain, rtol=1e-3)
     inputs.compose(np.zeros(4))
     np.testing.assert_allclose(losses(model, inputs, examples), plain, rtol=1e-6)
+
+
+def test_int8_matrices_are_those_of_float32_to_a_percent(model: Model, modules: Modules) -> None:
+    slots = model.manifest.slots
+    stacks = [make_stack(list(modules), slots, "exact", form) for form in ("float32", "int8")]
+    exact, close = (stack.inputs() for stack in stacks)
+    assert [exact.form, close.form] == ["float32", "int8"]
+    for weights in (WEIGHTS, np.eye(4)[2], np.zeros(4)):
+        exact.compose(weights)
+        close.compose(weights)
+        for slot in slots:
+            assert close.arrays[lora_a_name(slot.name)].dtype == np.int8
+            assert close.arrays[lora_b_name(slot.name)].dtype == np.int8
+            expected, found = delta(exact, slot), delta(close, slot)
+            assert np.linalg.norm(found - expected) <= 0.01 * np.linalg.norm(expected)
+
+
+def test_a_slot_of_no_module_has_a_rank_of_zeros_in_int8(model: Model, tmp_path: Path) -> None:
+    only_q = write_module(tmp_path / "only-q", "tiny", seed=2, rank=3, kinds=("q",))
+    inputs = make_stack(list(Modules.load([only_q])), model.manifest.slots, "exact", "int8").inputs()
+    inputs.compose(np.ones(1))
+    for slot in model.manifest.slots:
+        assert inputs.arrays[lora_a_name(slot.name)].shape == (slot.d_in, 3 if slot.kind == "q" else 1)
+        assert delta(inputs, slot).any() == (slot.kind == "q")
+
+
+def test_paper_composition_is_in_float32(model: Model, modules: Modules) -> None:
+    with pytest.raises(SettingsError, match="paper composition is in float32; load the model without lora='int8'"):
+        make_stack(list(modules), model.manifest.slots, "paper", "int8")
+
+
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+def test_composed_pairs_are_what_the_inputs_hold(model: Model, modules: Modules, composition: str) -> None:
+    inputs = make_stack(list(modules), model.manifest.slots, composition).inputs()
+    for weights in (WEIGHTS, np.array([0.0, 0.5, 0.0, -1.0])):
+        inputs.compose(weights)
+        pairs = compose_pairs(list(modules), weights, composition)
+        for slot in model.manifest.slots:
+            lora = pairs[slot.name]
+            assert lora.scale == 1
+            np.testing.assert_allclose((lora.b.astype(float) @ lora.a).T, delta(inputs, slot), atol=1e-5)
+    assert compose_pairs(list(modules), np.zeros(4), composition) == {}
 
 
 def test_the_two_compositions_agree_on_one_module(model: Model, module_folders: list[Path]) -> None:

@@ -81,7 +81,7 @@ def command(
     """
     from ..adaptation import Settings
     from ..adapter import ADAPTER_FILES
-    from ..contract import read_manifest
+    from ..contract import adapting_form, read_manifest
     from ..examples import read_examples
     from ..files import check_output_folder
     from ..modules import Modules
@@ -96,10 +96,12 @@ def command(
     # everything that can be wrong is looked at before the slow part
     check_output_folder(out, force=force, names=ADAPTER_FILES)
     task = read_examples(examples, limit=limit, shuffle_seed=shuffle_seed)
-    read_manifest(bundle)
+    manifest = read_manifest(bundle)
     modules = Modules.load([*sources, *(folder for parent in parents for folder in _modules_in(parent))])
     prepare(settings)
-    model = load(bundle, threads=threads, workers=settings.at_once)
+    assert settings.composition is not None
+    form = adapting_form(manifest.precision, settings.composition)
+    model = load(bundle, threads=threads, workers=settings.at_once, lora=form)
     result = run_with_progress(model, modules, task, settings)
     _warn(result, settings)
     adapter, error = (result.adapter, None) if rank is None else result.adapter.truncated(rank)
