@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -151,12 +152,13 @@ def write_peft(folder: Path, base_model: str, loras: Mapping[str, Lora]) -> None
 
     The scale of each pair goes into its B, so that lora_alpha = r everywhere.
     """
-    from safetensors.numpy import save
+    from safetensors.numpy import save_file
 
     tensors: dict[str, Float32] = {}
     for layer, lora in loras.items():
         tensors[f"base_model.model.{layer}.lora_A.weight"] = np.ascontiguousarray(lora.a)
-        tensors[f"base_model.model.{layer}.lora_B.weight"] = np.ascontiguousarray(lora.b * np.float32(lora.scale))
+        scaled = lora.b if lora.scale == 1 else lora.b * np.float32(lora.scale)
+        tensors[f"base_model.model.{layer}.lora_B.weight"] = np.ascontiguousarray(scaled)
     ranks = {layer: lora.a.shape[0] for layer, lora in loras.items()}
     rank = max(ranks.values())
     # escaped, because peft matches these as regular expressions at the end of a layer's name
@@ -179,5 +181,7 @@ def write_peft(folder: Path, base_model: str, loras: Mapping[str, Lora]) -> None
         "use_rslora": False,
         "use_dora": False,
     }
-    (folder / SAFETENSORS).write_bytes(save(tensors, metadata={"format": "pt"}))
     (folder / CONFIG).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    save_file(tensors, folder / SAFETENSORS, metadata={"format": "pt"})
+    # safetensors makes files that only their owner may read
+    shutil.copymode(folder / CONFIG, folder / SAFETENSORS)

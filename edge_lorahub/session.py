@@ -8,7 +8,7 @@ import os
 # does not. Read when the library is loaded, so it comes before the import; a user's own setting goes first.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -204,13 +204,14 @@ class Decoding:
         self._binding = runner.bind(self._session, {ATTENTION_MASK: encoded.mask, **encoded.cross})
         empty = _value(np.empty((encoded.batch, config.heads, 0, config.head_size), np.float32))
         self._past = [empty] * (config.decoder_layers * len(_PARTS))
+        self._inputs = self._names(past_name)
         self._outputs = [LOGITS, *self._names(present_name)]
 
     def step(self, ids: Ids) -> Float32:
         """One token a sequence, ids (B, 1) -> logits float32 (B, V)."""
         held = _value(ids)
         self._binding.bind_ortvalue_input(INPUT_IDS, held)
-        for name, value in zip(self._names(past_name), self._past, strict=True):
+        for name, value in zip(self._inputs, self._past, strict=True):
             self._binding.bind_ortvalue_input(name, value)
         self._binding.clear_binding_outputs()
         for name in self._outputs:
@@ -220,8 +221,8 @@ class Decoding:
         result: Float32 = logits.numpy()[:, -1]
         return result
 
-    def _names(self, name: Any) -> Iterable[str]:
-        return (name(layer, part) for layer in range(self._config.decoder_layers) for part in _PARTS)
+    def _names(self, name: Callable[[int, str], str]) -> list[str]:
+        return [name(layer, part) for layer in range(self._config.decoder_layers) for part in _PARTS]
 
 
 class Runner:

@@ -213,10 +213,11 @@ def compose_pairs(sources: Sequence[LoraSource], weights: Float64, composition: 
                 a = lora.a if composition == "exact" else weight * lora.a
                 parts.setdefault(layer, []).append((a, weight * (np.float32(lora.scale) * lora.b)))
     join = _side_by_side if composition == "exact" else _sum
-    return {
-        layer: Lora(join([a for a, _ in pairs], 0), join([b for _, b in pairs], 1), 1.0)
-        for layer, pairs in parts.items()
-    }
+    result = {}
+    for layer in list(parts):
+        pairs = parts.pop(layer)  # what is joined is let go, layer by layer
+        result[layer] = Lora(join([a for a, _ in pairs], 0), join([b for _, b in pairs], 1), 1.0)
+    return result
 
 
 def _side_by_side(matrices: Sequence[Float32], axis: int) -> Float32:

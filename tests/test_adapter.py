@@ -27,6 +27,12 @@ def sums(model: Model, inputs: LoraInputs, examples: list[Example]) -> np.ndarra
     return score(Runner(model, inputs), examples, 2048, 256).sums
 
 
+def test_its_files_may_be_read_by_whom_others_may(module_folders: list[Path], tmp_path: Path) -> None:
+    load_adapter(module_folders[0]).save(tmp_path / "out")
+    (tmp_path / "other").touch()
+    assert {file.stat().st_mode for file in (tmp_path / "out").iterdir()} == {(tmp_path / "other").stat().st_mode}
+
+
 def test_saved_and_loaded_it_is_the_same(
     adapter: Adapter, model: Model, examples: list[Example], tmp_path: Path
 ) -> None:

@@ -103,6 +103,7 @@ def command(
     form = adapting_form(manifest.precision, settings.composition)
     model = load(bundle, threads=threads, workers=settings.at_once, lora=form)
     result = run_with_progress(model, modules, task, settings)
+    del model  # the adapter of many modules takes memory of its own to write
     _warn(result, settings)
     adapter, error = (result.adapter, None) if rank is None else result.adapter.truncated(rank)
     adapter.save(out, force=force)
