@@ -21,6 +21,7 @@ from .scoring import Losses
 from .search import REFERENCE, Candidate, SearchSettings, search
 from .session import Model
 from .stack import COMPOSITIONS, compose_pairs, make_stack
+from .tokens import BATCH_TOKENS
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Settings(SearchSettings):
     composition is "exact" (delta = sum w_i B_i A_i) or "paper" (delta = (sum w_i B_i)(sum w_i A_i));
     None: exact, and paper with the optimizer "reference". regularization times mean |w| is added to every
     loss. Texts of more tokens than the limits are cut. racing: CMA-ES stops a candidate that cannot be among the
-    best of its generation any more; the result is the same without it.
+    best of its generation any more; the result is the same without it. batch_tokens: the most tokens, with their
+    padding, that are evaluated at once; less takes less memory and more time.
     """
 
     composition: str | None = None
@@ -38,6 +40,7 @@ class Settings(SearchSettings):
     max_input_tokens: int = 2048
     max_output_tokens: int = 2048
     racing: bool = True
+    batch_tokens: int = BATCH_TOKENS
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,9 +50,9 @@ class Settings(SearchSettings):
             raise SettingsError(f"composition {self.composition!r} is unknown; choose {' or '.join(COMPOSITIONS)}")
         if not 0 <= self.regularization < np.inf:
             raise SettingsError(f"regularization must be at least 0, got {self.regularization}")
-        for name in ("max_input_tokens", "max_output_tokens"):
-            if getattr(self, name) < 2:
-                raise SettingsError(f"{name} must be at least 2, got {getattr(self, name)}")
+        for name, least in (("max_input_tokens", 2), ("max_output_tokens", 2), ("batch_tokens", 1)):
+            if getattr(self, name) < least:
+                raise SettingsError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ def adapt(
         strength=settings.regularization,
         max_input_tokens=settings.max_input_tokens,
         max_output_tokens=settings.max_output_tokens,
+        batch_tokens=settings.batch_tokens,
         reduce=None if text_objective else _reduce(objective, examples, settings),
         on_texts=text_objective,
         on_loss=on_candidate,

@@ -21,6 +21,7 @@ from .racing import Unit, race
 from .scoring import Batches, Losses, Scorer
 from .session import Float32, Model, Runner
 from .stack import Stack
+from .tokens import BATCH_TOKENS
 
 Float64 = NDArray[np.float64]
 _Result = TypeVar("_Result")
@@ -82,6 +83,7 @@ class Evaluator:
         strength: float,
         max_input_tokens: int,
         max_output_tokens: int,
+        batch_tokens: int = BATCH_TOKENS,
         reduce: Callable[[Losses], float] | None = None,
         on_texts: TextObjective | None = None,
         on_loss: Callable[[float], None] = lambda loss: None,
@@ -98,7 +100,7 @@ class Evaluator:
         self._max_input_tokens = max_input_tokens
         self._batches = None
         if reduce is not None:
-            self._batches = Batches(model.tokens, examples, max_input_tokens, max_output_tokens)
+            self._batches = Batches(model.tokens, examples, max_input_tokens, max_output_tokens, batch_tokens)
         else:
             # a prediction that goes on after the longest output is wrong already
             outputs = model.tokens.encode([e.output for e in examples], max_output_tokens)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .examples import Example
-from .session import Float32, Runner, Scoring
-from .tokens import Ids, Tokens, buckets
+from .session import Float32, Runner, Scoring, Space
+from .tokens import BATCH_TOKENS, Ids, Tokens, buckets
 
 Float64 = NDArray[np.float64]
 
@@ -41,13 +41,19 @@ class Batches:
     """Examples as token ids, in batches by length. Never changes, so that all workers share it."""
 
     def __init__(
-        self, tokens: Tokens, examples: Sequence[Example], max_input_tokens: int, max_output_tokens: int
+        self,
+        tokens: Tokens,
+        examples: Sequence[Example],
+        max_input_tokens: int,
+        max_output_tokens: int,
+        batch_tokens: int = BATCH_TOKENS,
     ) -> None:
         sources = tokens.encode([e.input for e in examples], max_input_tokens)
         targets = tokens.encode([e.output for e in examples], max_output_tokens)
         self.tokens: Float64 = np.array([len(target) for target in targets], np.float64)
         self.batches = []
-        for members in buckets([len(s) + len(t) for s, t in zip(sources, targets, strict=True)]):
+        lengths = [len(s) + len(t) for s, t in zip(sources, targets, strict=True)]
+        for members in buckets(lengths, batch_tokens=batch_tokens):
             ids, mask = tokens.pad([sources[i] for i in members])
             self.batches.append(Batch(members, ids, mask, [targets[i] for i in members]))
 
@@ -57,12 +63,15 @@ class Scorer:
 
     def __init__(self, runner: Runner, batches: Batches) -> None:
         self._batches = batches
-        # one batch's logits are done with before the next one's come: the largest batch's space serves all
-        positions = max(len(batch.labels) * max(map(len, batch.labels)) for batch in batches.batches)
-        buffer = np.empty(positions * runner.model.manifest.model.vocab_size, np.float32)
+        # a batch is done with before the next one comes: the largest one's space serves all
+        space = Space(
+            runner.model.manifest.model,
+            sources=max(batch.ids.size for batch in batches.batches),
+            labels=max(len(batch.labels) * max(map(len, batch.labels)) for batch in batches.batches),
+        )
         pad = runner.model.tokens.pad
         self.scorings = [
-            Scoring(runner, batch.ids, batch.mask, pad(batch.labels)[0], buffer) for batch in batches.batches
+            Scoring(runner, batch.ids, batch.mask, pad(batch.labels)[0], space) for batch in batches.batches
         ]
 
     def batch(self, index: int) -> list[float]:

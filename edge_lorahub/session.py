@@ -23,6 +23,7 @@ from .contract import (
     LOGITS,
     TOKENIZER,
     Manifest,
+    ModelConfig,
     cross_name,
     lora_a_name,
     lora_b_name,
@@ -82,6 +83,8 @@ class Model:
         options.intra_op_num_threads = self.threads // self.workers
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # patterns are kept for every shape of a batch: a fifth more memory where there are three, and no faster
+        options.enable_mem_pattern = False
         # threads that go on spinning after a run of one session take the processors from the next one's
         options.add_session_config_entry("session.force_spinning_stop", "1")
         self._options = options
@@ -130,22 +133,39 @@ def _value(array: NDArray[Any]) -> ort.OrtValue:
     return ort.OrtValue.ortvalue_from_numpy(array)
 
 
+class Space:
+    """Memory for the cross-attention's keys and values and the logits of batches that are run one after the other."""
+
+    def __init__(self, config: ModelConfig, *, sources: int, labels: int) -> None:
+        """sources and labels: the most tokens of a batch, with their padding."""
+        self.cross: Float32 = np.empty(cross_size(config, sources), np.float32)
+        self.logits: Float32 = np.empty(labels * config.vocab_size, np.float32)
+
+
+def cross_size(config: ModelConfig, tokens: int) -> int:
+    """How many numbers the cross-attention's keys and values of a batch's source tokens are, in all layers."""
+    return len(_PARTS) * config.decoder_layers * tokens * config.heads * config.head_size
+
+
 class Encoded:
     """A batch of source texts after the encoder: the cross-attention's keys and values, and the mask.
 
     Bound once; `run` encodes again with whatever the LoRA inputs hold by then.
     """
 
-    def __init__(self, runner: Runner, ids: Ids, mask: Ids) -> None:
+    def __init__(self, runner: Runner, ids: Ids, mask: Ids, space: Float32 | None = None) -> None:
+        """space: where the keys and values go, `cross_size` numbers or more; None: memory of their own."""
         config = runner.model.manifest.model
         batch, length = ids.shape
         self.batch = batch
         self.mask = _value(mask)
-        shape = (batch, config.heads, length, config.head_size)
+        size = cross_size(config, ids.size)
+        space = np.empty(size, np.float32) if space is None else space[:size]
+        arrays = space.reshape(config.decoder_layers, len(_PARTS), batch, config.heads, length, config.head_size)
         self.cross = {
-            cross_name(layer, part): _value(np.empty(shape, np.float32))
-            for layer in range(config.decoder_layers)
-            for part in _PARTS
+            cross_name(layer, part): _value(array)
+            for layer, pair in enumerate(arrays)
+            for part, array in zip(_PARTS, pair, strict=True)
         }
         self._session = runner.model.encoder
         self._ids = _value(ids)  # held: a binding does not keep what it is bound to
@@ -160,17 +180,17 @@ class Encoded:
 class Scoring:
     """Teacher forcing on a fixed batch: after `run`, `logits` float32 (B, S, V) are those of the label positions."""
 
-    def __init__(self, runner: Runner, ids: Ids, mask: Ids, labels: Ids, buffer: Float32 | None = None) -> None:
-        """buffer, float32 of at least B * S * V numbers, is where the logits go; None: an array of their own."""
+    def __init__(self, runner: Runner, ids: Ids, mask: Ids, labels: Ids, space: Space | None = None) -> None:
+        """space: for the largest batch of several; None: memory of its own."""
         config = runner.model.manifest.model
         batch, length = labels.shape
-        self._encoded = Encoded(runner, ids, mask)
+        space = space or Space(config, sources=ids.size, labels=labels.size)
+        self._encoded = Encoded(runner, ids, mask, space.cross)
         # the decoder reads the labels one step late
         shifted = np.full_like(labels, config.decoder_start_token_id)
         shifted[:, 1:] = labels[:, :-1]
-        size = batch * length * config.vocab_size
-        space = np.empty(size, np.float32) if buffer is None else buffer[:size]
-        self.logits: Float32 = space.reshape(batch, length, config.vocab_size)
+        logits = space.logits[: labels.size * config.vocab_size]
+        self.logits: Float32 = logits.reshape(batch, length, config.vocab_size)
         self._held = [_value(shifted), _value(self.logits)]
         empty = _value(np.empty((batch, config.heads, 0, config.head_size), np.float32))
         past = {past_name(layer, part): empty for layer in range(config.decoder_layers) for part in _PARTS}

@@ -201,6 +201,16 @@ def make_stack(sources: Sequence[LoraSource], slots: Sequence[Slot], composition
     return PaperStack(sources, slots)
 
 
+def stack_sizes(sources: Sequence[LoraSource], slots: Sequence[Slot], composition: str, form: str) -> tuple[int, int]:
+    """The bytes of a stack before it is made, and its width: how many numbers a candidate changes."""
+    ranks = [[_rank(source, slot) for source in sources] for slot in slots]
+    if composition == "exact":
+        numbers = sum(sum(r) * (slot.d_in + slot.d_out) for r, slot in zip(ranks, slots, strict=True))
+        return numbers * np.dtype(form).itemsize, sum(map(sum, ranks))
+    width = sum(max(r, default=0) * (slot.d_in + slot.d_out) for r, slot in zip(ranks, slots, strict=True))
+    return len(sources) * width * np.dtype(np.float32).itemsize, width
+
+
 def compose_pairs(sources: Sequence[LoraSource], weights: Float64, composition: str) -> dict[str, Lora]:
     """One LoRA pair for each slot that a module with a weight has: what the composition of the sources is.
 

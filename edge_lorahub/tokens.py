@@ -19,6 +19,9 @@ Ids = NDArray[np.int64]
 # attention's scores (heads x length^2 a text) stay small.
 _PADDING = 1.25
 _LARGEST_BATCH = 4096
+# The same where every token of a batch is scored at once: what a layer makes of more tokens leaves the caches.
+# Measured, see docs/design.md.
+BATCH_TOKENS = 768
 
 
 class Tokens:
@@ -67,17 +70,20 @@ class Tokens:
         return ids, mask
 
 
-def buckets(lengths: Sequence[int], *, largest: int | None = None) -> list[list[int]]:
+def buckets(
+    lengths: Sequence[int], *, largest: int | None = None, batch_tokens: int = _LARGEST_BATCH
+) -> list[list[int]]:
     """Groups texts by length, so that little of a batch is padding; each group has positions in `lengths`.
 
-    `largest` bounds the texts in a group.
+    `largest` bounds the texts in a group, batch_tokens its tokens with their padding: a text that is longer is
+    alone.
     """
     groups: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
         group = groups[-1] if groups else []
         padded = lengths[index] * (len(group) + 1)
         real = sum(lengths[i] for i in group) + lengths[index]
-        fits = group and padded <= _PADDING * real and padded <= _LARGEST_BATCH
+        fits = group and padded <= _PADDING * real and padded <= batch_tokens
         if fits and (largest is None or len(group) < largest):
             group.append(index)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Stop candidates that cannot matter any more; the result is the same.",
 )
+@click.option(
+    "--memory-limit",
+    type=options.MemorySize(),
+    help="Stay below this, by an estimate (800MB, 1.5GB): smaller batches, fewer candidates at once.",
+)
 @options.data
 @options.threads
 @options.force
@@ -72,7 +78,8 @@ def command(
     bundle: Path, examples: Path, sources: tuple[str, ...], parents: tuple[Path, ...], out: Path, budget: int,
     seed: int, composition: str | None, optimizer: str, step_size: float, population: int,
     regularization: float, rank: int | None, max_input_tokens: int, max_output_tokens: int,
-    racing: bool, limit: int | None, shuffle_seed: int | None, threads: int | None, force: bool, as_json: bool,
+    racing: bool, memory_limit: int | None, limit: int | None, shuffle_seed: int | None,
+    threads: int | None, force: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Learn a task: find weights for LoRA modules from a few examples.
 
@@ -84,9 +91,10 @@ def command(
     from ..contract import adapting_form, read_manifest
     from ..examples import read_examples
     from ..files import check_output_folder
+    from ..memory import plan
     from ..modules import Modules
     from ..search import prepare
-    from ..session import load
+    from ..session import default_threads, load
 
     settings = Settings(
         optimizer=optimizer, budget=budget, seed=seed, composition=composition, regularization=regularization,
@@ -101,7 +109,12 @@ def command(
     prepare(settings)
     assert settings.composition is not None
     form = adapting_form(manifest.precision, settings.composition)
-    model = load(bundle, threads=threads, workers=settings.at_once, lora=form)
+    workers = settings.at_once
+    if memory_limit is not None:
+        at_most = min(workers, threads or default_threads())
+        planned = plan(bundle, list(modules), task, settings, at_most, memory_limit)
+        settings, workers = replace(settings, batch_tokens=planned.batch_tokens), planned.workers
+    model = load(bundle, threads=threads, workers=workers, lora=form)
     result = run_with_progress(model, modules, task, settings)
     del model  # the adapter of many modules takes memory of its own to write
     _warn(result, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +16,21 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 BUNDLE = click.Path(path_type=Path)
+
+
+_BYTES = {"MB": 10**6, "GB": 10**9, "MIB": 2**20, "GIB": 2**30}
+
+
+class MemorySize(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.4
+    """A number of bytes: 800MB, 1.5GB, 1GiB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([MG]i?B)", str(value), re.IGNORECASE)
+        if match is None:
+            self.fail(f"{value!r} is not a size; write 800MB or 1.5GB", param, ctx)
+        return int(float(match[1]) * _BYTES[match[2].upper()])
 
 
 def threads(function: F) -> F:

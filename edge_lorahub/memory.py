@@ -1,0 +1,119 @@
+"""How much memory an adaptation takes, and how to stay below a limit: fewer workers, smaller batches."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from .adaptation import Settings
+from .contract import TOKENIZER, WEIGHTS, Manifest, Slot, adapting_form, read_manifest
+from .errors import EdgeLorahubWarning, SettingsError
+from .examples import Example
+from .search import CMA
+from .session import cross_size
+from .stack import LoraSource, stack_sizes
+from .tokens import Tokens, buckets
+
+_FLOAT = 4
+# Python, NumPy, ONNX Runtime, the tokenizer and the graphs, before anything is loaded.
+_PROCESS = 110_000_000
+_NEVERGRAD = 150_000_000
+# What ONNX Runtime holds of a token while it runs, in numbers of the model's width: the residual, its norm, the
+# queries, keys and values twice, and three of the feed-forward's layers, each at most 4 wide.
+_ACTIVATIONS = 20
+# Estimates without it were 0.93 to 1.07 of what was taken (docs/design.md).
+_MARGIN = 1.1
+# What smaller batches and fewer workers cost, by measurement (docs/design.md): a share of a candidate's time.
+_ANOTHER_BATCH = 0.08
+_FEWER_WORKERS = 0.2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Candidates at once, the most tokens of a batch, how many batches that makes, and the estimate in bytes."""
+
+    workers: int
+    batch_tokens: int
+    batches: int
+    bytes: int
+
+
+def plan(
+    bundle: Path,
+    modules: Sequence[LoraSource],
+    examples: Sequence[Example],
+    settings: Settings,
+    workers: int,
+    limit: int,
+) -> Plan:
+    """The fastest way to adapt in at most `limit` bytes, with at most so many workers.
+
+    An estimate, meant to be above what is taken. Raises SettingsError if nothing fits.
+    """
+    manifest = read_manifest(bundle)
+    tokens = Tokens(bundle / TOKENIZER, manifest.model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EdgeLorahubWarning)  # of texts that are cut; they come again
+        sources = tokens.encode([e.input for e in examples], settings.max_input_tokens)
+        labels = tokens.encode([e.output for e in examples], settings.max_output_tokens)
+    pairs = [(len(source), len(label)) for source, label in zip(sources, labels, strict=True)]
+    longest, whole = max(map(sum, pairs)), sum(map(sum, pairs))
+    caps = [settings.batch_tokens]
+    while caps[-1] > longest:
+        caps.append(max(longest, min(caps[-1], whole) * 2 // 3))
+    fixed = _PROCESS + (bundle / WEIGHTS).stat().st_size + (0 if settings.optimizer == CMA else _NEVERGRAD)
+    plans = []
+    for count, cap in product(range(workers, 0, -1), caps):
+        groups = [[pairs[i] for i in group] for group in buckets(list(map(sum, pairs)), batch_tokens=cap)]
+        size = int(_MARGIN * (fixed + _changing(manifest, modules, settings, groups, count)))
+        plans.append(Plan(count, cap, len(groups), size))
+    fewest = min(found.batches for found in plans)
+
+    def cost(found: Plan) -> float:
+        return (1 + _ANOTHER_BATCH * (found.batches - fewest)) * (1 + _FEWER_WORKERS * (found.workers < workers))
+
+    fitting = [found for found in plans if found.bytes <= limit]
+    if not fitting:
+        least = min(found.bytes for found in plans)
+        raise SettingsError(
+            f"a memory limit of {_megabytes(limit)} is too low: this adaptation takes about {_megabytes(least)} at "
+            "least; use a bundle in int8, fewer modules, or shorter inputs"
+        )
+    return min(fitting, key=cost)
+
+
+def _changing(
+    manifest: Manifest,
+    modules: Sequence[LoraSource],
+    settings: Settings,
+    groups: Sequence[Sequence[tuple[int, int]]],
+    workers: int,
+) -> int:
+    """The bytes that come after loading. groups: for each batch the (input, output) tokens of its examples."""
+    assert settings.composition is not None
+    model, slots = manifest.model, manifest.slots
+    form = adapting_form(manifest.precision, settings.composition)
+    stack, row = stack_sizes(modules, slots, settings.composition, form)
+    width = max(map(_model_width, slots))
+    kept = arena = 0
+    for group in groups:
+        source, label = (len(group) * max(lengths) for lengths in zip(*group, strict=True))
+        scores = 2 * model.heads * (source + label) * (source + label) // len(group)
+        kept = max(kept, cross_size(model, source) + label * model.vocab_size)
+        arena = max(arena, cross_size(model, label) + scores + _ACTIVATIONS * width * max(source, label))
+    search = stack + _FLOAT * (row * settings.at_once + workers * (kept + row))
+    # at the end the stack is gone, and the modules' own matrices are joined layer by layer
+    end = stack_sizes(modules, slots, "exact", "float32")[0] * 11 // 10 if settings.composition == "exact" else 0
+    # ONNX Runtime gives nothing back before the model goes
+    return max(search, end) + _FLOAT * workers * arena
+
+
+def _model_width(slot: Slot) -> int:
+    return slot.d_out if slot.kind in ("o", "wo") else slot.d_in
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.0f} MB"
