@@ -78,9 +78,10 @@ def plan(
     fitting = [found for found in plans if found.bytes <= limit]
     if not fitting:
         least = min(found.bytes for found in plans)
+        smaller = "" if manifest.precision == "int8" else "a bundle in int8, "
         raise SettingsError(
             f"a memory limit of {_megabytes(limit)} is too low: this adaptation takes about {_megabytes(least)} at "
-            "least; use a bundle in int8, fewer modules, or shorter inputs"
+            f"least; use {smaller}fewer modules, or shorter inputs"
         )
     return min(fitting, key=cost)
 

@@ -103,7 +103,8 @@ class Model:
 
     def _check_graphs(self) -> None:
         """Refuses graphs that are not those of the manifest, before a run fails on a name."""
-        found = {i.name for session in (self.encoder, self.decoder) for i in session.get_inputs()}
+        types = {i.name: i.type for session in (self.encoder, self.decoder) for i in session.get_inputs()}
+        found = set(types)
         layers = self.manifest.model.decoder_layers
         wanted = {past_name(layer, part) for layer in range(layers) for part in _PARTS}
         wanted |= {cross_name(layer, part) for layer in range(layers) for part in _PARTS}
@@ -114,6 +115,10 @@ class Model:
             raise BundleError(
                 f"{self.folder}: its graphs and its manifest differ ({min(strange)}); export the bundle again"
             )
+        matrices = "tensor(int8)" if self.lora == "int8" else "tensor(float)"
+        for slot in self.manifest.slots:
+            if types[lora_a_name(slot.name)] != matrices:
+                raise BundleError(f"{self.folder}: its graphs do not take LoRA in {self.lora}; export the bundle again")
 
 
 def load(bundle: str | Path, *, threads: int | None = None, workers: int = 1, lora: str = "float32") -> Model:

@@ -18,7 +18,7 @@ from scores import score
 
 from edge_lorahub import Example, Model, Modules, Settings, adapt, evaluate, generate, load, load_adapter
 from edge_lorahub.bench import random_models
-from edge_lorahub.contract import DECODER, ENCODER, MANIFEST, WEIGHTS, read_manifest
+from edge_lorahub.contract import DECODER, ENCODER, GRAPHS, MANIFEST, WEIGHTS, read_manifest
 from edge_lorahub.errors import BundleError, SettingsError
 from edge_lorahub.export import export
 from edge_lorahub.export.agreement import Agreement, candidates_for, compare
@@ -150,6 +150,15 @@ def test_lora_in_int8(
         load(bundle, lora="int8")
     with pytest.raises(SettingsError, match="LoRA in 'int4', but its graphs take float32 or int8"):
         load(int8_bundle, lora="int4")
+
+
+def test_graphs_of_the_wrong_form(int8_bundle: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(int8_bundle, copy)
+    for plain, quantised in zip(*GRAPHS.values(), strict=True):
+        shutil.copyfile(copy / plain, copy / quantised)
+    with pytest.raises(BundleError, match="its graphs do not take LoRA in int8; export the bundle again"):
+        load(copy, lora="int8")
 
 
 def test_lora_in_int8_in_every_kind_of_slot(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_lower_limit_takes_less_and_more_time(small: tuple[Path, list[Path]]) 
         except SettingsError:
             break
     least = min(found.bytes for found in seen)
-    with pytest.raises(SettingsError, match=f"about {least / 1e6:.0f} MB at least; use a bundle in int8"):
+    with pytest.raises(SettingsError, match=f"about {least / 1e6:.0f} MB at least; use fewer modules"):
         planned(small, least - 1)
     assert len(seen) > 2
     assert [found.bytes for found in seen] == sorted({found.bytes for found in seen}, reverse=True)
