@@ -14,6 +14,7 @@ from click.testing import Result
 
 import edge_lorahub
 from edge_lorahub import Example
+from edge_lorahub.cli import options
 from edge_lorahub.cli.main import COMMANDS, cli
 
 Run = Callable[..., Result]
@@ -185,3 +186,15 @@ def test_inspect_the_four_kinds(run: Run, checkpoint: Path, bundle: Path, module
 
 def test_inspect_something_else(fails: Callable[..., str], tmp_path: Path) -> None:
     assert "no bundle (manifest.json), adapter or module" in fails("inspect", tmp_path)
+
+
+def test_numbers_of_a_wide_table_are_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    options.print_table(["name", *(f"value {i}, ms" for i in range(20))], [["[x] ü", *(["12345.678"] * 20)]])
+    lines = capsys.readouterr().out.splitlines()
+    assert any("[x] ü" in line and line.count("12345.678") == 20 for line in lines)
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_a_table_without_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    options.print_table(["name", "value"], [])
+    assert "value" in capsys.readouterr().out

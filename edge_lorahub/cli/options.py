@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from ..adapter import Adapter
     from ..session import Model
 
+# Of a table's names, as much as is left together.
+_NAME_WIDTH = 20
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 BUNDLE = click.Path(path_type=Path)
@@ -93,9 +96,18 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, number
     from rich.table import Table
 
     table = Table()
+    needed = 1
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index and numbers else "left", overflow="fold")
+        right = bool(index and numbers)
+        # a heading goes over several lines; a number is not broken, and a long name only past _NAME_WIDTH
+        heading = column.replace(" ", "\n") if right else column
+        widest = max(map(len, [*heading.split("\n"), *(row[index] for row in rows)]))
+        needed += 3 + (widest if right else min(widest, _NAME_WIDTH))
+        table.add_column(heading, justify="right" if right else "left", overflow="fold", no_wrap=right)
     for row in rows:
         table.add_row(*row)
     # names may hold square brackets, which are no markup
-    Console(markup=False, highlight=False).print(table)
+    console = Console(markup=False, highlight=False)
+    # rather past the window's edge than numbers in pieces
+    console.width = max(console.width, needed)
+    console.print(table)
