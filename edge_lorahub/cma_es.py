@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 Float64 = NDArray[np.float64]
 # Of the largest eigenvalue: below it rounding would make the covariance's square root a guess.
 _LEAST_EIGENVALUE = 1e-14
+# The widest axis's standard deviation from which on there is nothing to learn but rounding.
+_LEAST_SPREAD = 1e-12
 
 
 class CmaEs:
@@ -31,6 +33,7 @@ class CmaEs:
         self._random = np.random.RandomState(seed)
         self._root: Float64 = np.eye(n)
         self._inverse_root: Float64 = np.eye(n)
+        self._spread = step_size
         self._generations = 0
         # equations 49 and 53
         raw = np.log((population + 1) / 2) - np.log(np.arange(1, population // 2 + 1))
@@ -56,7 +59,12 @@ class CmaEs:
         return _reflect(self.mean + self.step_size * normal @ self._root, self._bound)
 
     def tell(self, candidates: Float64, losses: Float64) -> None:
-        """Learns from a generation, (population, N), and its losses; inf for one not among the parents."""
+        """Learns from a generation, (population, N), and its losses; inf for one not among the parents.
+
+        Once all candidates are the same to the last digits it learns no more.
+        """
+        if self._spread < _LEAST_SPREAD:
+            return
         self._generations += 1
         best = np.argsort(losses, kind="stable")[: self.parents]
         steps = (candidates[best] - self.mean) / self.step_size
@@ -87,6 +95,7 @@ class CmaEs:
         """The covariance's symmetric square root and its inverse: unlike eigenvectors they are unique."""
         values, vectors = np.linalg.eigh(self.covariance)
         roots = np.sqrt(np.maximum(values, _LEAST_EIGENVALUE * values[-1]))
+        self._spread = self.step_size * float(roots[-1])
         self._root = vectors * roots @ vectors.T
         self._inverse_root = vectors / roots @ vectors.T
 

@@ -89,6 +89,16 @@ def test_what_is_outside_is_reflected() -> None:
     np.testing.assert_allclose(far[above], 0.2 - near[above], atol=1e-12)
 
 
+@pytest.mark.parametrize("dimension", [1, 5])
+def test_it_may_go_on_after_it_has_converged(dimension: int) -> None:
+    search = make(dimension)
+    for _ in range(12000):
+        candidates = search.ask()
+        search.tell(candidates, ellipsoid(candidates))
+    assert np.isfinite(candidates).all()
+    np.testing.assert_allclose(candidates, 0.3, atol=1e-6)
+
+
 def test_losses_that_are_all_the_same_do_no_harm() -> None:
     search = make(12)
     for _ in range(300):
