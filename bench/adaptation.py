@@ -183,14 +183,14 @@ def _check_one_hot(bundle: Path, module: Path, examples: Path, threads: int | No
 def _operators(load: Load, bundle: Path, modules: list[Path], examples: Path) -> tuple[dict[str, float], int, int]:
     """The operators' shares of a candidate, and the tokens of all texts and all answers, with their padding."""
     from edge_lorahub import Modules, read_examples
-    from edge_lorahub.contract import adapting_form, read_manifest
+    from edge_lorahub.contract import read_manifest
     from edge_lorahub.scoring import Batches
     from edge_lorahub.stack import make_stack
     from edge_lorahub.tokens import Tokens
 
     manifest = read_manifest(bundle)
     batches = Batches(Tokens(bundle / TOKENIZER, manifest.model), read_examples(examples), 2048, 2048)
-    form = adapting_form(manifest.precision, load.composition)
+    form = manifest.adapting_form(load.composition)
     stack = make_stack(list(Modules.load(modules)), manifest.slots, load.composition, form)
     texts = sum(batch.ids.size for batch in batches.batches)
     answers = sum(len(batch.labels) * max(map(len, batch.labels)) for batch in batches.batches)

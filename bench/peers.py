@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from edge_lorahub import Example, Modules, load, read_examples
 from edge_lorahub.adaptation import reference_loss
-from edge_lorahub.contract import adapting_form
+from edge_lorahub.contract import read_manifest
 from edge_lorahub.errors import EdgeLorahubError, SettingsError
 from edge_lorahub.export.agreement import Agreement
 from edge_lorahub.objective import Evaluator
@@ -140,7 +140,7 @@ def _candidates(load_: Load, inputs: Inputs, threads: int, rounds: int) -> list[
     everyone: dict[tuple[str, str], Callable[[Float64], Float64]] = {(_REFERENCE, "paper"): reference}
     for precision, bundle in inputs.bundles.items():
         for composition in ("paper", "exact"):
-            form = adapting_form(precision, composition)
+            form = read_manifest(bundle).adapting_form(composition)
             model = load(bundle, threads=threads, workers=POPULATION, lora=form)
             everyone[f"edge-lorahub {precision}", composition] = Evaluator(
                 model, make_stack(list(modules), model.manifest.slots, composition, form), task, strength=0.05,
@@ -266,8 +266,8 @@ def _generators(inputs: Inputs, threads: int, text: Example) -> dict[str, Callab
     from edge_lorahub.stack import plain_inputs
 
     runners = {
-        precision: Runner(model, plain_inputs(model.manifest.slots))
-        for precision, model in ((p, load(bundle, threads=threads)) for p, bundle in inputs.bundles.items())
+        precision: Runner(load(bundle, threads=threads, lora="none"), plain_inputs((), "none"))
+        for precision, bundle in inputs.bundles.items()
     }
     tokens = runners["fp32"].model.tokens
     ids, mask = tokens.pad(tokens.encode([text.input], 2048))

@@ -1,9 +1,8 @@
 """The bundle's contract: what the exporter writes and the runtime reads.
 
-A bundle is a folder of `manifest.json`, `encoder.onnx`, `decoder.onnx`, `weights.bin` (external data that
-all graphs share) and `tokenizer.json`; one in int8 has both graphs a second time, with LoRA inputs in int8. This
-file holds the manifest and the names of the graphs' inputs and outputs, and nothing that needs more than the
-standard library.
+A bundle is a folder of `manifest.json`, `weights.bin` (external data that all graphs share), `tokenizer.json`, and
+an encoder's and a decoder's graph in several forms of their LoRA inputs. This file holds the manifest and the names
+of the graphs' inputs and outputs, and nothing that needs more than the standard library.
 """
 
 from __future__ import annotations
@@ -22,8 +21,12 @@ ENCODER = "encoder.onnx"
 DECODER = "decoder.onnx"
 WEIGHTS = "weights.bin"
 TOKENIZER = "tokenizer.json"
-# The forms of a slot's A and B, and the graphs that take them.
-GRAPHS = {"float32": (ENCODER, DECODER), "int8": ("encoder.int8_lora.onnx", "decoder.int8_lora.onnx")}
+# The forms of the LoRA inputs, by the type of a slot's A and B, and their graphs. "none" is the plain model alone.
+GRAPHS = {
+    "float32": (ENCODER, DECODER),
+    "none": ("encoder.plain.onnx", "decoder.plain.onnx"),
+    "int8": ("encoder.int8_lora.onnx", "decoder.int8_lora.onnx"),
+}
 # the linear layers that can be slots, over all families
 SLOT_KINDS = ("q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo")
 
@@ -31,23 +34,8 @@ SLOT_KINDS = ("q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo")
 PRECISIONS = ("fp32", "int8")
 
 
-def lora_forms(precision: str) -> tuple[str, ...]:
-    """The forms of LoRA inputs that a bundle of a precision has graphs for."""
-    return tuple(GRAPHS) if precision == "int8" else ("float32",)
-
-
-def adapting_form(precision: str, composition: str) -> str:
-    """The form in which to load a bundle for `adapt`: in exact composition int8 was the faster one at every rank."""
-    return "int8" if precision == "int8" and composition == "exact" else "float32"
-
-
-def bundle_files(precision: str) -> tuple[str, ...]:
-    """All files of a bundle but its manifest."""
-    graphs = [name for form in lora_forms(precision) for name in GRAPHS[form]]
-    return (*graphs, WEIGHTS, TOKENIZER)
-
-
-BUNDLE_FILES = (MANIFEST, *bundle_files("int8"))
+_FILES = (*(name for graphs in GRAPHS.values() for name in graphs), WEIGHTS, TOKENIZER)
+BUNDLE_FILES = (MANIFEST, *_FILES)
 
 # Graph inputs and outputs. B is the batch, S the new tokens, T the source tokens, P the past tokens,
 # H the heads, K the size of a head, V the vocabulary, r a slot's rank (dynamic; 0 is the plain model).
@@ -154,7 +142,21 @@ class Manifest:
     @property
     def files(self) -> tuple[str, ...]:
         """All files of the bundle but the manifest."""
-        return bundle_files(self.precision)
+        return tuple(name for name in _FILES if name in self.sha256)
+
+    @property
+    def lora_forms(self) -> tuple[str, ...]:
+        """The forms of LoRA inputs that the bundle has graphs for: "float32", and what else its exporter knew."""
+        return tuple(form for form, graphs in GRAPHS.items() if set(graphs) <= set(self.sha256))
+
+    @property
+    def plain_form(self) -> str:
+        """The form in which to load the bundle for use without an adapter."""
+        return "none" if "none" in self.lora_forms else "float32"
+
+    def adapting_form(self, composition: str) -> str:
+        """The form in which to load the bundle for `adapt`. In exact composition int8 was faster at any rank."""
+        return "int8" if "int8" in self.lora_forms and composition == "exact" else "float32"
 
     def slot_kinds(self) -> list[str]:
         """The kinds of slots in the bundle, sorted: what `--slots` was."""
@@ -192,7 +194,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path}: precision {manifest.precision!r} is unknown, this program reads {' and '.join(PRECISIONS)}; "
             "export the bundle again"
         )
-    for name in bundle_files(manifest.precision):
+    for name in {ENCODER, DECODER, WEIGHTS, TOKENIZER, *manifest.files}:
         if name not in manifest.sha256 or not (folder / name).is_file():
             raise BundleError(f"{folder}: {name} is missing; export the bundle again")
     return manifest

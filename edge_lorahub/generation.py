@@ -27,8 +27,11 @@ def generate(
     batch_size: int = BATCH_SIZE,
 ) -> list[str]:
     """The model's answer to each text, by greedy decoding, with the adapter if there is one."""
-    slots = model.manifest.slots
-    runner = Runner(model, plain_inputs(slots) if adapter is None else adapter.inputs(model.manifest))
+    if adapter is None:
+        inputs = plain_inputs(model.manifest.slots, "none" if model.lora == "none" else "float32")
+    else:
+        inputs = adapter.inputs(model.manifest)
+    runner = Runner(model, inputs)
     return generate_with(
         runner, texts, max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens, batch_size=batch_size
     )

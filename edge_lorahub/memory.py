@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from .adaptation import Settings
-from .contract import TOKENIZER, WEIGHTS, Manifest, Slot, adapting_form, read_manifest
+from .contract import TOKENIZER, WEIGHTS, Manifest, Slot, read_manifest
 from .errors import EdgeLorahubWarning, SettingsError
 from .examples import Example
 from .search import CMA
@@ -96,7 +96,7 @@ def _changing(
     """The bytes that come after loading. groups: for each batch the (input, output) tokens of its examples."""
     assert settings.composition is not None
     model, slots = manifest.model, manifest.slots
-    form = adapting_form(manifest.precision, settings.composition)
+    form = manifest.adapting_form(settings.composition)
     stack, row = stack_sizes(modules, slots, settings.composition, form)
     width = max(map(_model_width, slots))
     kept = arena = 0

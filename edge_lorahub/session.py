@@ -27,7 +27,6 @@ from .contract import (
     cross_name,
     lora_a_name,
     lora_b_name,
-    lora_forms,
     lora_scale_name,
     past_name,
     present_name,
@@ -40,6 +39,12 @@ from .tokens import Ids, Tokens
 Float32 = NDArray[np.float32]
 _DEVICE = "cpu"
 _PARTS = ("key", "value")
+# What to do when a model has the graphs of one form, and the inputs are of another.
+_WRONG_FORM = {
+    "float32": "LoRA in {0} needs a model that was loaded with lora={0!r}",
+    "none": "the model was loaded without LoRA; load it without lora='none' to use an adapter",
+    "int8": "the model was loaded for LoRA in int8, which is for adapting; load it without lora='int8'",
+}
 # ONNX Runtime starts as many as it is told to, and a mistyped number takes the machine's memory.
 MOST_THREADS = 256
 
@@ -75,9 +80,9 @@ class Model:
         self.workers = min(workers, self.threads)
         self.manifest: Manifest = read_manifest(self.folder)
         self.lora = lora
-        forms = lora_forms(self.manifest.precision)
-        if lora not in forms:
-            raise SettingsError(f"{self.folder}: LoRA in {lora!r}, but its graphs take {' or '.join(forms)}")
+        if lora not in self.manifest.lora_forms:
+            forms = " or ".join(map(repr, self.manifest.lora_forms))
+            raise SettingsError(f"{self.folder}: lora must be {forms} for this bundle, got {lora!r}")
         self.tokens = Tokens(self.folder / TOKENIZER, self.manifest.model)
         options = ort.SessionOptions() if options is None else options
         options.intra_op_num_threads = self.threads // self.workers
@@ -109,14 +114,15 @@ class Model:
         wanted = {past_name(layer, part) for layer in range(layers) for part in _PARTS}
         wanted |= {cross_name(layer, part) for layer in range(layers) for part in _PARTS}
         wanted |= {INPUT_IDS, ATTENTION_MASK}
-        for slot in self.manifest.slots:
+        slots = () if self.lora == "none" else self.manifest.slots
+        for slot in slots:
             wanted |= {lora_a_name(slot.name), lora_scale_name(slot.name), lora_b_name(slot.name)}
         if strange := found ^ wanted:
             raise BundleError(
                 f"{self.folder}: its graphs and its manifest differ ({min(strange)}); export the bundle again"
             )
         matrices = "tensor(int8)" if self.lora == "int8" else "tensor(float)"
-        for slot in self.manifest.slots:
+        for slot in slots:
             if types[lora_a_name(slot.name)] != matrices:
                 raise BundleError(f"{self.folder}: its graphs do not take LoRA in {self.lora}; export the bundle again")
 
@@ -128,7 +134,8 @@ def load(bundle: str | Path, *, threads: int | None = None, workers: int = 1, lo
     on all threads; other uses are slower then, since each gets threads // workers. Never more workers than
     threads. lora "int8", for a bundle in int8, is for `adapt` in exact composition alone: the modules' matrices
     are stacked in eight bits, which takes less time and memory; the adapter that it gives is made of the modules
-    themselves. Raises MissingPathError, BundleError or SettingsError.
+    themselves. lora "none" is for `generate` and `evaluate` without an adapter, which are a little faster then.
+    Raises MissingPathError, BundleError or SettingsError.
     """
     return Model(bundle, threads=threads, workers=workers, lora=lora)
 
@@ -255,11 +262,7 @@ class Runner:
 
     def __init__(self, model: Model, inputs: LoraInputs) -> None:
         if inputs.form != model.lora:
-            raise SettingsError(
-                f"the model was loaded for LoRA in {model.lora}, which is for adapting; load it without lora="
-                if model.lora != "float32"
-                else f"LoRA in {inputs.form} needs a model that was loaded with lora={inputs.form!r}"
-            )
+            raise SettingsError(_WRONG_FORM[model.lora].format(inputs.form))
         self.model = model
         self.inputs = inputs
         self._lora = {name: _value(array) for name, array in inputs.arrays.items()}

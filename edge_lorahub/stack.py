@@ -44,7 +44,7 @@ class LoraSource(Protocol):
 class LoraInputs:
     """The graphs' LoRA inputs, and the buffer (Q,) of what a candidate changes in them.
 
-    arrays maps input names to arrays whose memory stays where it is; form is that of A and B, "float32" or "int8".
+    arrays maps input names to arrays whose memory stays where it is; form is one of `contract.GRAPHS`.
     Not for two threads at once: ask the stack for one a thread.
     """
 
@@ -192,8 +192,11 @@ class ExactStack:
 def make_stack(sources: Sequence[LoraSource], slots: Sequence[Slot], composition: str, form: str = "float32") -> Stack:
     """A stack for a composition of COMPOSITIONS, its matrices in a form of `contract.GRAPHS`.
 
-    Raises SettingsError for paper composition in int8: its matrices are sums that change with every candidate.
+    Raises SettingsError for the form "none", and for paper composition in int8: its matrices are sums that change
+    with every candidate.
     """
+    if form == "none":
+        raise SettingsError("the model was loaded without LoRA; load it without lora='none' to compose modules")
     if composition == "exact":
         return ExactStack(sources, slots, form)
     if form != "float32":
@@ -244,9 +247,9 @@ def _sum(matrices: Sequence[Float32], axis: int) -> Float32:
     return result
 
 
-def plain_inputs(slots: Sequence[Slot]) -> LoraInputs:
-    """The inputs of the plain model: every rank is 0."""
-    return ExactStack([], slots).inputs()
+def plain_inputs(slots: Sequence[Slot], form: str = "float32") -> LoraInputs:
+    """The inputs of the plain model: in float32 every rank is 0, and in the form "none" there are none."""
+    return ExactStack([], () if form == "none" else slots, form).inputs()
 
 
 def _rank(source: LoraSource, slot: Slot) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lorahub.contract import WEIGHTS, Slot, lora_forms, read_manifest
+from edge_lorahub.contract import WEIGHTS, Slot, read_manifest
 from edge_lorahub.examples import Example
 from edge_lorahub.modules import Modules
 from edge_lorahub.peft_files import Lora
@@ -88,7 +88,7 @@ def check_export(
 
     Raises what `export` raises, and ModuleMismatchError if a module does not fit.
     """
-    quantised = load(bundle, lora=lora_forms(read_manifest(bundle).precision)[-1])
+    quantised = load(bundle, lora=read_manifest(bundle).adapting_form("exact"))
     if modules is not None:
         modules.check(quantised.manifest)
     with tempfile.TemporaryDirectory(dir=bundle.absolute().parent, prefix=".edge-lorahub-fp32-") as folder:

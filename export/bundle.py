@@ -15,8 +15,7 @@ from edge_lorahub.contract import (
     WEIGHTS,
     Manifest,
     ModelConfig,
-    bundle_files,
-    lora_forms,
+    Slot,
 )
 from edge_lorahub.errors import SettingsError
 from edge_lorahub.files import check_output_folder, output_folder, sha256
@@ -59,11 +58,14 @@ def export(
         write_tokenizer(folder, work / TOKENIZER, config)
         weights = WeightFile(work / WEIGHTS)
         try:
-            for form in lora_forms(precision):
-                encoder, decoder = GRAPHS[form]
+            found: list[Slot] = []
+            for form, (encoder, decoder) in GRAPHS.items():
+                if form == "int8" and precision != "int8":
+                    continue  # no quantised input for the LoRA to share
                 graphs = T5Graphs(config, checkpoint, weights, slots, precision, form)
                 graphs.encoder().save(work / encoder)
                 graphs.decoder().save(work / decoder)
+                found = found or graphs.slots
         finally:
             digest = weights.close()
         manifest = Manifest(
@@ -79,9 +81,13 @@ def export(
                 pad_token_id=config.pad_token_id,
             ),
             precision=precision,
-            slots=tuple(graphs.slots),
+            slots=tuple(found),
             tool_version=__version__,
-            sha256={name: digest if name == WEIGHTS else sha256(work / name) for name in bundle_files(precision)},
+            sha256={
+                name: digest if name == WEIGHTS else sha256(work / name)
+                for name in BUNDLE_FILES
+                if (work / name).is_file()
+            },
         )
         (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest

@@ -77,7 +77,7 @@ class T5Graphs:
         self._config = config
         self._checkpoint = checkpoint
         self._weights = weights
-        self._kinds = frozenset(kinds)
+        self._kinds = frozenset(() if lora == "none" else kinds)
         self._int8_lora = lora == "int8"
         self._products = make_products(precision, checkpoint.read, weights, int8_lora=self._int8_lora)
 

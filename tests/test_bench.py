@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import Result
 
-from edge_lorahub.bench import adaptation
+from edge_lorahub.bench import adaptation, latency
 from edge_lorahub.bench.random_models import SIZES, linear_layers
 from edge_lorahub.bench.roofline import operations
 from edge_lorahub.errors import EdgeLorahubError
+from edge_lorahub.session import Decoding, Encoded, Runner
 
 ARGUMENTS = ("bench", "adapt", "--size", "tiny", "--modules", 3, "--rank", 2, "--length", 9, "--budget", 5, "--json")
 
@@ -61,6 +64,20 @@ def test_latency_has_a_row_for_every_setting(run: Callable[..., Result], bundle:
     for row in report["tables"]["a candidate"]:
         assert 0 < row["candidate p50, ms"] <= row["candidate p90, ms"] <= row["candidate p99, ms"]
         assert min(row[f"{part}, ms"] for part in ("compose", "encode", "decode", "search")) > 0
+
+
+def test_latency_of_wrong_tokens_is_not_timed(fails: Callable[..., str], bundle: Path, monkeypatch: Any) -> None:
+    """With a cache that forgets what came before, the check before the timing fails."""
+
+    class Forgetful:
+        def __init__(self, runner: Runner, encoded: Encoded) -> None:
+            self._of = runner, encoded
+
+        def step(self, ids: np.ndarray) -> np.ndarray:
+            return Decoding(*self._of).step(ids)
+
+    monkeypatch.setattr(latency, "Decoding", Forgetful)
+    assert "one by one and at once differ" in fails("bench", "latency", bundle, "--rounds", 1)
 
 
 def test_latency_refuses_what_cannot_be_drawn(fails: Callable[..., str], bundle: Path, tmp_path: Path) -> None:

@@ -187,7 +187,8 @@ def test_damaged_bundles(fails: Fails, bundle: Path, tmp_path: Path) -> None:
         ("text", "manifest.json", json.dumps(manifest | {"model": model | {"heads": "3"}}).encode(), "heads is '3'"),
         ("layers", "manifest.json", json.dumps(manifest | {"model": model | {"decoder_layers": 3}}).encode(),
          "its graphs and its manifest differ"),
-        ("encoder", "encoder.onnx", (bundle / "encoder.onnx").read_bytes()[:-900], "encoder.onnx: cannot be loaded"),
+        ("encoder", "encoder.plain.onnx", (bundle / "encoder.plain.onnx").read_bytes()[:-900],
+         "encoder.plain.onnx: cannot be loaded"),
         ("weights", "weights.bin", (bundle / "weights.bin").read_bytes()[:-900], "cannot be loaded"),
         ("tokenizer", "tokenizer.json", b"[]", "not a tokenizer file"),
     ):  # fmt: skip

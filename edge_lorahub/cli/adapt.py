@@ -88,7 +88,7 @@ def command(
     """
     from ..adaptation import Settings
     from ..adapter import ADAPTER_FILES
-    from ..contract import adapting_form, read_manifest
+    from ..contract import read_manifest
     from ..examples import read_examples
     from ..files import check_output_folder
     from ..memory import plan
@@ -108,7 +108,7 @@ def command(
     modules = Modules.load([*sources, *(folder for parent in parents for folder in _modules_in(parent))])
     prepare(settings)
     assert settings.composition is not None
-    form = adapting_form(manifest.precision, settings.composition)
+    form = manifest.adapting_form(settings.composition)
     workers = settings.at_once
     if memory_limit is not None:
         at_most = min(workers, threads or default_threads())

@@ -86,7 +86,10 @@ def load_model(bundle: Path, adapter: str | None, threads: int | None) -> tuple[
     from ..contract import read_manifest
     from ..session import load
 
-    loaded = None if adapter is None else load_adapter(adapter, read_manifest(bundle))
+    manifest = read_manifest(bundle)
+    if adapter is None:
+        return load(bundle, threads=threads, lora=manifest.plain_form), None
+    loaded = load_adapter(adapter, manifest)
     return load(bundle, threads=threads), loaded
 
 
