@@ -15,9 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_lorahub.tensors import Float32
 
-OPSET = 18
+OPSET = 23
 MICROSOFT = "com.microsoft"
-IR_VERSION = 9
+IR_VERSION = 11
 # ONNX Runtime maps external data by pages: a weight that starts on one is mapped as it lies.
 _ALIGNMENT = 4096
 
