@@ -14,7 +14,7 @@ from edge_lorahub.scoring import Batches, Scorer
 from edge_lorahub.session import Model, Runner
 from edge_lorahub.stack import Stack
 
-# In MultiHeadAttention there are products too, which are not counted.
+# In the attention operators there are products too, which are not counted.
 PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulInteger")
 _RUNS = 5
 
