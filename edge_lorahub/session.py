@@ -9,6 +9,7 @@ import os
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,9 @@ class Model:
         # threads that go on spinning after a run of one session take the processors from the next one's
         options.add_session_config_entry("session.force_spinning_stop", "1")
         self._options = options
-        self.encoder, self.decoder = map(self._session, GRAPHS[lora])
+        # packing a session's weights takes one thread
+        with ThreadPoolExecutor(min(self.threads, 2)) as pool:
+            self.encoder, self.decoder = pool.map(self._session, GRAPHS[lora])
         self._check_graphs()
 
     def _session(self, name: str) -> ort.InferenceSession:
