@@ -161,8 +161,8 @@ def _check(
 def _check_one_hot(bundle: Path, module: Path, examples: Path, threads: int | None) -> None:
     """Composing one module with w = 1 is the module merged into the weights."""
     from edge_lorahub import Modules, bake, load, load_adapter, read_examples
+    from edge_lorahub.runs import Runner
     from edge_lorahub.scoring import Batches, Scorer
-    from edge_lorahub.session import Runner
     from edge_lorahub.stack import make_stack, plain_inputs
 
     model = load(bundle, threads=threads)

@@ -15,9 +15,9 @@ from edge_lorahub.contract import Slot, read_manifest
 from edge_lorahub.errors import EdgeLorahubError, EdgeLorahubWarning
 from edge_lorahub.objective import Evaluator
 from edge_lorahub.peft_files import Lora
+from edge_lorahub.runs import Decoding, Encoded, Runner, Scoring
 from edge_lorahub.scoring import Batches, Losses, Scorer
 from edge_lorahub.search import SearchSettings, search
-from edge_lorahub.session import Decoding, Encoded, Runner, Scoring
 from edge_lorahub.stack import COMPOSITIONS, Stack, make_stack, plain_inputs
 
 from .report import Report, Row, environment, median_ms, percentiles

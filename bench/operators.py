@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from edge_lorahub.runs import Runner
 from edge_lorahub.scoring import Batches, Scorer
-from edge_lorahub.session import Model, Runner
+from edge_lorahub.session import Model
 from edge_lorahub.stack import Stack
 
 # In the attention operators there are products too, which are not counted.

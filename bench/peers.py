@@ -262,7 +262,7 @@ def _generators(inputs: Inputs, threads: int, text: Example) -> dict[str, Callab
     from optimum.onnxruntime import ORTModelForSeq2SeqLM
     from transformers import AutoModelForSeq2SeqLM
 
-    from edge_lorahub.session import Runner
+    from edge_lorahub.runs import Runner
     from edge_lorahub.stack import plain_inputs
 
     runners = {
@@ -318,7 +318,7 @@ def _generators(inputs: Inputs, threads: int, text: Example) -> dict[str, Callab
 
 def decode(runner: Any, ids: NDArray[np.int64], mask: NDArray[np.int64], count: int) -> Sequence[int]:
     """Greedy decoding of one text to a number of tokens, whatever they are but the end token."""
-    from edge_lorahub.session import Decoding, Encoded
+    from edge_lorahub.runs import Decoding, Encoded
 
     config = runner.model.manifest.model
     encoded = Encoded(runner, ids, mask)

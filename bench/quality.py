@@ -23,9 +23,9 @@ from edge_lorahub.examples import Example
 from edge_lorahub.generation import generate_with
 from edge_lorahub.objective import Evaluator
 from edge_lorahub.peft_files import Lora, write_peft
+from edge_lorahub.runs import Runner
 from edge_lorahub.scoring import Batches, Scorer
 from edge_lorahub.search import REFERENCE, search
-from edge_lorahub.session import Runner
 from edge_lorahub.stack import make_stack
 from edge_lorahub.tinyhub import DEV_TASKS, TEST_TASKS, UnseenTask, examples, relevant_modules
 from edge_lorahub.tinyhub.hub import module_folders

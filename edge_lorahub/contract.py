@@ -42,6 +42,7 @@ BUNDLE_FILES = (MANIFEST, *_FILES)
 INPUT_IDS = "input_ids"  # int64 (B, S)
 ATTENTION_MASK = "attention_mask"  # int64 (B, T): of the source, in both graphs; 1 real, 0 padding
 LOGITS = "logits"  # float32 (B, S, V)
+PARTS = ("key", "value")
 
 
 def cross_name(layer: int, part: str) -> str:

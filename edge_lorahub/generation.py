@@ -8,7 +8,8 @@ import numpy as np
 
 from .adapter import Adapter
 from .errors import SettingsError
-from .session import Decoding, Encoded, Model, Runner
+from .runs import Decoding, Encoded, Runner
+from .session import Model
 from .stack import plain_inputs
 from .tokens import Ids, buckets
 

@@ -9,11 +9,10 @@ from itertools import product
 from pathlib import Path
 
 from .adaptation import Settings
-from .contract import TOKENIZER, WEIGHTS, Manifest, Slot, read_manifest
+from .contract import PARTS, TOKENIZER, WEIGHTS, Manifest, ModelConfig, Slot, read_manifest
 from .errors import EdgeLorahubWarning, SettingsError
 from .examples import Example
 from .search import CMA
-from .session import cross_size
 from .stack import LoraSource, stack_sizes
 from .tokens import Tokens, buckets
 
@@ -103,13 +102,18 @@ def _changing(
     for group in groups:
         source, label = (len(group) * max(lengths) for lengths in zip(*group, strict=True))
         scores = 2 * model.heads * (source + label) * (source + label) // len(group)
-        kept = max(kept, cross_size(model, source) + label * model.vocab_size)
-        arena = max(arena, cross_size(model, label) + scores + _ACTIVATIONS * width * max(source, label))
+        kept = max(kept, _keys_and_values(model, source) + label * model.vocab_size)
+        arena = max(arena, _keys_and_values(model, label) + scores + _ACTIVATIONS * width * max(source, label))
     search = stack + _FLOAT * (row * settings.at_once + workers * (kept + row))
     # at the end the stack is gone, and the modules' own matrices are joined layer by layer
     end = stack_sizes(modules, slots, "exact", "float32")[0] * 11 // 10 if settings.composition == "exact" else 0
     # ONNX Runtime gives nothing back before the model goes
     return max(search, end) + _FLOAT * workers * arena
+
+
+def _keys_and_values(model: ModelConfig, tokens: int) -> int:
+    """How many numbers the keys and values of so many tokens are, in all layers of the decoder."""
+    return len(PARTS) * model.decoder_layers * tokens * model.heads * model.head_size
 
 
 def _model_width(slot: Slot) -> int:

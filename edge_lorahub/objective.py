@@ -18,8 +18,9 @@ from .errors import SettingsError
 from .examples import Example
 from .generation import generate_with
 from .racing import Unit, race
+from .runs import Float32, Runner
 from .scoring import Batches, Losses, Scorer
-from .session import Float32, Model, Runner
+from .session import Model
 from .stack import Stack
 from .tokens import BATCH_TOKENS
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .examples import Example
-from .session import Float32, Runner, Scoring, Space
+from .runs import Float32, Runner, Scoring, Space
 from .tokens import BATCH_TOKENS, Ids, Tokens, buckets
 
 Float64 = NDArray[np.float64]
@@ -65,7 +65,7 @@ class Scorer:
         self._batches = batches
         # a batch is done with before the next one comes: the largest one's space serves all
         space = Space(
-            runner.model.manifest.model,
+            runner.model,
             sources=max(batch.ids.size for batch in batches.batches),
             labels=max(len(batch.labels) * max(map(len, batch.labels)) for batch in batches.batches),
         )

@@ -14,8 +14,9 @@ from edge_lorahub.contract import WEIGHTS, Slot, read_manifest
 from edge_lorahub.examples import Example
 from edge_lorahub.modules import Modules
 from edge_lorahub.peft_files import Lora
+from edge_lorahub.runs import Runner
 from edge_lorahub.scoring import Batches, Scorer
-from edge_lorahub.session import Model, Runner, load
+from edge_lorahub.session import Model, load
 from edge_lorahub.stack import LoraSource, make_stack
 
 from .bundle import export

@@ -8,7 +8,8 @@ import numpy as np
 
 from edge_lorahub.errors import MissingDependencyError
 from edge_lorahub.hub import checkpoint_folder
-from edge_lorahub.session import Runner, Scoring, load
+from edge_lorahub.runs import Runner, Scoring
+from edge_lorahub.session import load
 from edge_lorahub.stack import plain_inputs
 
 _LENGTHS = (40, 25, 7)

@@ -18,8 +18,8 @@ from edge_lorahub.adapter import SIDECAR
 from edge_lorahub.bench.random_models import write_module
 from edge_lorahub.errors import EdgeLorahubWarning, ExamplesError, ModuleMismatchError, SettingsError
 from edge_lorahub.objective import WORST_LOSS
+from edge_lorahub.runs import Runner
 from edge_lorahub.scoring import Losses
-from edge_lorahub.session import Runner
 from edge_lorahub.stack import COMPOSITIONS, plain_inputs
 
 

@@ -21,7 +21,7 @@ from edge_lorahub.contract import GRAPHS, MANIFEST, TOKENIZER, WEIGHTS, read_man
 from edge_lorahub.errors import CheckpointError
 from edge_lorahub.export import export
 from edge_lorahub.files import sha256
-from edge_lorahub.session import Runner, Scoring
+from edge_lorahub.runs import Runner, Scoring
 from edge_lorahub.stack import plain_inputs
 
 

@@ -11,8 +11,8 @@ from scores import score
 from edge_lorahub import Example, Model, evaluate, generate, load_adapter
 from edge_lorahub.errors import ExamplesError, SettingsError
 from edge_lorahub.evaluation import normalise
+from edge_lorahub.runs import Runner, Scoring
 from edge_lorahub.scoring import cross_entropy
-from edge_lorahub.session import Runner, Scoring
 from edge_lorahub.stack import plain_inputs
 from edge_lorahub.tokens import buckets
 

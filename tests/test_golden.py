@@ -11,8 +11,8 @@ from edge_lorahub import load, load_adapter
 from edge_lorahub.bench.random_models import write_checkpoint, write_module
 from edge_lorahub.export import export
 from edge_lorahub.generation import greedy
+from edge_lorahub.runs import Runner, Scoring
 from edge_lorahub.scoring import cross_entropy
-from edge_lorahub.session import Runner, Scoring
 from edge_lorahub.stack import plain_inputs
 
 KINDS = ("q", "v", "wo")  # as in golden/make.py

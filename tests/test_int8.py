@@ -23,7 +23,7 @@ from edge_lorahub.errors import BundleError, SettingsError
 from edge_lorahub.export import export
 from edge_lorahub.export.agreement import Agreement, candidates_for, compare
 from edge_lorahub.quantisation import quantise_rows
-from edge_lorahub.session import Runner
+from edge_lorahub.runs import Runner
 from edge_lorahub.stack import make_stack, plain_inputs
 from edge_lorahub.tinyhub import DEV_TASKS, ENTANGLED_MODULES
 from edge_lorahub.tinyhub import examples as draw

@@ -16,7 +16,7 @@ from edge_lorahub import Example, Modules, adapt, bake, generate, load, load_ada
 from edge_lorahub.contract import GRAPHS, MANIFEST, read_manifest
 from edge_lorahub.errors import BundleError, SettingsError
 from edge_lorahub.export import export
-from edge_lorahub.session import Runner, Scoring
+from edge_lorahub.runs import Runner, Scoring
 from edge_lorahub.stack import plain_inputs
 
 PRECISIONS = ("fp32", "int8")

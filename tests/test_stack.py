@@ -16,7 +16,7 @@ from edge_lorahub.bench.random_models import write_module
 from edge_lorahub.contract import Slot, lora_a_name, lora_b_name, lora_scale_name
 from edge_lorahub.errors import SettingsError
 from edge_lorahub.peft_files import Lora
-from edge_lorahub.session import Runner
+from edge_lorahub.runs import Runner
 from edge_lorahub.stack import COMPOSITIONS, LoraInputs, compose_pairs, make_stack, plain_inputs
 
 WEIGHTS = np.array([0.7, -1.2, 0.3, 1.5])
