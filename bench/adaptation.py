@@ -20,7 +20,7 @@ from edge_lorahub.errors import EdgeLorahubError, SettingsError
 from .operators import operator_shares, product_share
 from .random_models import SIZES, write_checkpoint, write_module
 from .report import Report, environment
-from .roofline import Machine
+from .roofline import Machine, Work
 
 _ANSWER_TOKENS = 3
 _MOST_OPERATORS = 12
@@ -89,8 +89,8 @@ def measure(load: Load, work: Path | None, threads: int | None) -> Report:
         record = json.loads(output)
         threads = record["threads"]
         seconds_each = record["seconds"] / len(record["trace"])
-        shares, texts, answers = _operators(load, bundle, modules, examples)
-        work_alone = Machine(threads).product_seconds(load.size, load.precision, texts, answers)
+        shares, candidate = _operators(load, bundle, modules, examples)
+        work_alone = Machine(threads).product_seconds(candidate, load.precision)
         facts |= {
             "modules": f"{load.modules} of rank {load.rank}",
             "examples": f"{load.examples} of {load.length} tokens",
@@ -180,11 +180,11 @@ def _check_one_hot(bundle: Path, module: Path, examples: Path, threads: int | No
             raise EdgeLorahubError(f"{composition} composition of one module differs from the merged module")
 
 
-def _operators(load: Load, bundle: Path, modules: list[Path], examples: Path) -> tuple[dict[str, float], int, int]:
-    """The operators' shares of a candidate, and the tokens of all texts and all answers, with their padding."""
+def _operators(load: Load, bundle: Path, modules: list[Path], examples: Path) -> tuple[dict[str, float], Work]:
+    """The operators' shares of a candidate, and what work it is, padding included."""
     from edge_lorahub import Modules, read_examples
     from edge_lorahub.contract import read_manifest
-    from edge_lorahub.scoring import Batches
+    from edge_lorahub.scoring import Batches, absorbing_is_faster
     from edge_lorahub.stack import make_stack
     from edge_lorahub.tokens import Tokens
 
@@ -192,9 +192,11 @@ def _operators(load: Load, bundle: Path, modules: list[Path], examples: Path) ->
     batches = Batches(Tokens(bundle / TOKENIZER, manifest.model), read_examples(examples), 2048, 2048)
     form = manifest.adapting_form(load.composition)
     stack = make_stack(list(Modules.load(modules)), manifest.slots, load.composition, form)
-    texts = sum(batch.ids.size for batch in batches.batches)
-    answers = sum(len(batch.labels) * max(map(len, batch.labels)) for batch in batches.batches)
-    return operator_shares(bundle, stack, batches, len(modules)), texts, answers
+    sizes = [batch.size for batch in batches.batches]
+    absorbed = absorbing_is_faster(manifest, form, sizes)
+    answers = sum(len(batch.labels) * batch.size[1] for batch in batches.batches)
+    work = Work(load.size, sum(texts for texts, _ in sizes), answers, absorbed)
+    return operator_shares(bundle, stack, batches, len(modules), absorbed=absorbed), work
 
 
 def _megabytes(folder: Path) -> float:

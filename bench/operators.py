@@ -20,7 +20,9 @@ PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "MatMulIntegerToFloat", "DynamicQua
 _RUNS = 5
 
 
-def operator_shares(bundle: Path, stack: Stack, batches: Batches, dimension: int) -> dict[str, float]:
+def operator_shares(
+    bundle: Path, stack: Stack, batches: Batches, dimension: int, *, absorbed: bool = False
+) -> dict[str, float]:
     """The share of each kind of operator in the time of the runs that evaluate a candidate, on one thread.
 
     What is left to 1 is time between operators. Profiling makes small operators dearer than they are.
@@ -29,7 +31,7 @@ def operator_shares(bundle: Path, stack: Stack, batches: Batches, dimension: int
         options = ort.SessionOptions()
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
-        model = Model(bundle, threads=1, lora=stack.form, options=options)
+        model = Model(bundle, threads=1, lora=stack.form, absorbed=absorbed, options=options)
         runner = Runner(model, stack.inputs())
         runner.inputs.compose(np.full(dimension, 0.05))
         scorer = Scorer(runner, batches)

@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lorahub import Example, Modules, load, read_examples
+from edge_lorahub import Example, Modules, Settings, load, load_to_adapt, read_examples
 from edge_lorahub.adaptation import reference_loss
-from edge_lorahub.contract import read_manifest
 from edge_lorahub.errors import EdgeLorahubError, SettingsError
 from edge_lorahub.export.agreement import Agreement
 from edge_lorahub.objective import Evaluator
@@ -140,10 +139,9 @@ def _candidates(load_: Load, inputs: Inputs, threads: int, rounds: int) -> list[
     everyone: dict[tuple[str, str], Callable[[Float64], Float64]] = {(_REFERENCE, "paper"): reference}
     for precision, bundle in inputs.bundles.items():
         for composition in ("paper", "exact"):
-            form = read_manifest(bundle).adapting_form(composition)
-            model = load(bundle, threads=threads, workers=POPULATION, lora=form)
+            model = load_to_adapt(bundle, task, Settings(composition=composition), threads=threads)
             everyone[f"edge-lorahub {precision}", composition] = Evaluator(
-                model, make_stack(list(modules), model.manifest.slots, composition, form), task, strength=0.05,
+                model, make_stack(list(modules), model.manifest.slots, composition, model.lora), task, strength=0.05,
                 max_input_tokens=2048, max_output_tokens=2048, reduce=reference_loss,
             )  # fmt: skip
     # as far from 0 as CMA-ES begins

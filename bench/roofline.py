@@ -1,8 +1,8 @@
 """What the machine can do: matrix products through ONNX Runtime, and memory bandwidth; and what of it is reached.
 
 The products are those of one candidate: all linear layers of the encoder over the texts' tokens, those of the
-decoder over the answers' tokens (its cross keys and values over the texts'), and the head. They run alone, in
-sessions of one thread that as many threads of ours use at once, as candidates do.
+decoder over the answers' tokens (its cross keys and values over the texts', unless the graphs are absorbed), and the
+head. They run alone, in sessions of one thread that as many threads of ours use at once, as candidates do.
 """
 
 from __future__ import annotations
@@ -42,19 +42,32 @@ class Product:
         return 2 * self.m * self.k * self.n
 
 
-def products(size: str, texts: int, answers: int) -> Counter[Product]:
-    """The products of one candidate, with how often each comes; texts and answers in tokens, all examples'."""
+@dataclass(frozen=True)
+class Work:
+    """A candidate of a size: the tokens of all texts and of all answers, and whether the graphs are absorbed."""
+
+    size: str
+    texts: int
+    answers: int
+    absorbed: bool
+
+
+def products(work: Work) -> Counter[Product]:
+    """The products of one candidate, with how often each comes."""
+    size, texts, answers = work.size, work.texts, work.answers
     found: Counter[Product] = Counter()
     for name, d_in, d_out in linear_layers(size):
-        of_texts = name.startswith("encoder") or name.endswith(("EncDecAttention.k", "EncDecAttention.v"))
+        of_texts = name.startswith("encoder")
+        if name.endswith(("EncDecAttention.k", "EncDecAttention.v")):
+            of_texts = not work.absorbed
         found[Product(texts if of_texts else answers, d_in, d_out)] += 1
     found[Product(answers, SIZES[size]["d_model"], SIZES[size]["vocab_size"])] += 1
     return found
 
 
-def operations(size: str, texts: int, answers: int) -> int:
+def operations(work: Work) -> int:
     """Additions and multiplications of a candidate's products."""
-    return sum(product.operations * count for product, count in products(size, texts, answers).items())
+    return sum(product.operations * count for product, count in products(work).items())
 
 
 class Products:
@@ -63,13 +76,13 @@ class Products:
     Layers of one shape have the matrix in common, which then stays in the cache: if anything, too fast.
     """
 
-    def __init__(self, size: str, precision: str, texts: int, answers: int) -> None:
+    def __init__(self, work: Work, precision: str) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         rng = np.random.default_rng(0)
         self._runs: list[tuple[ort.InferenceSession, dict[str, NDArray[np.float32]], int]] = []
-        for product, count in products(size, texts, answers).items():
+        for product, count in products(work).items():
             model = _graph(product, precision, rng)
             session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
             x = rng.standard_normal((product.m, product.k), dtype=np.float32)
@@ -117,9 +130,9 @@ class Machine:
         self._array = np.ones(_ARRAY_BYTES // 4, np.float32)
         self._parts = np.array_split(self._array, threads)
 
-    def product_seconds(self, size: str, precision: str, texts: int, answers: int, rounds: int = 3) -> float:
+    def product_seconds(self, work: Work, precision: str, rounds: int = 3) -> float:
         """Seconds for the products of one candidate, when as many candidates as threads run at once."""
-        shared = Products(size, precision, texts, answers)
+        shared = Products(work, precision)
         return self._best([shared.run] * self._threads, rounds) / self._threads
 
     def read_bandwidth(self, rounds: int = 5) -> float:
@@ -144,23 +157,23 @@ class Machine:
 
 
 def roofline(size: str, threads: int, examples: int = 5, length: int = 70, answer: int = 4) -> Report:
-    """The machine's rates at a size's shapes, for both precisions."""
+    """The machine's rates at a size's shapes, for both precisions; the answers are short, so the graphs are absorbed."""
     machine = Machine(threads)
-    work = operations(size, examples * length, examples * answer)
+    work = Work(size, examples * length, examples * answer, absorbed=True)
     rows = []
     for precision in ("fp32", "int8"):
-        seconds = machine.product_seconds(size, precision, examples * length, examples * answer)
+        seconds = machine.product_seconds(work, precision)
         rows.append(
             {
                 "precision": precision,
                 "products of a candidate, ms": round(seconds * 1e3, 2),
-                "giga-operations/s": round(work / seconds / 1e9, 1),
+                "giga-operations/s": round(operations(work) / seconds / 1e9, 1),
             }
         )
     facts = {
         "size": size,
         "examples": f"{examples} of {length} tokens, answers of {answer}",
-        "operations of a candidate": f"{work / 1e9:.1f} billion",
+        "operations of a candidate": f"{operations(work) / 1e9:.1f} billion",
         "memory read, GB/s": round(machine.read_bandwidth() / 1e9, 1),
         **environment(threads),
     }

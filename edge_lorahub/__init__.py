@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .adaptation import Adaptation as Adaptation
     from .adaptation import Settings as Settings
     from .adaptation import adapt as adapt
+    from .adaptation import load_to_adapt as load_to_adapt
     from .adapter import Adapter as Adapter
     from .adapter import load_adapter as load_adapter
     from .baking import bake as bake
@@ -43,6 +44,7 @@ _HOMES = {
     "generate": "generation",
     "load": "session",
     "load_adapter": "adapter",
+    "load_to_adapt": "adaptation",
     "read_examples": "examples",
 }
 __all__ = ["__version__", *_HOMES]

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import __version__
 from .adapter import Adapter, from_pairs
-from .contract import MANIFEST
-from .errors import ExamplesError, SettingsError
+from .contract import MANIFEST, TOKENIZER, read_manifest
+from .errors import EdgeLorahubWarning, ExamplesError, SettingsError
 from .examples import Example, fingerprint
 from .files import sha256
 from .modules import Modules
 from .objective import Evaluator, LossObjective, TextObjective, mean_loss, regularisation
-from .scoring import Losses
+from .scoring import Batches, Losses, absorbing_is_faster
 from .search import REFERENCE, Candidate, SearchSettings, search
 from .session import Model
 from .stack import COMPOSITIONS, compose_pairs, make_stack
-from .tokens import BATCH_TOKENS
+from .tokens import BATCH_TOKENS, Tokens
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,53 @@ class Adaptation:
     seconds: float
 
 
+def load_to_adapt(
+    bundle: str | Path,
+    examples: Sequence[Example],
+    settings: Settings | None = None,
+    *,
+    threads: int | None = None,
+    workers: int | None = None,
+) -> Model:
+    """The bundle, loaded for `adapt` on these examples with these settings: the fastest that fits them.
+
+    Chooses what `load` leaves to its caller: int8 for the modules where the bundle is in int8 and composition exact,
+    absorbed graphs where the outputs are short, and as many workers as the optimiser has use for (or so many). Not
+    for `generate`, nor for a text_objective, which generates. Raises MissingPathError, BundleError, ExamplesError or
+    SettingsError.
+    """
+    folder = Path(bundle)
+    settings = settings or Settings()
+    check_examples(examples)
+    manifest = read_manifest(folder)
+    tokens = Tokens(folder / TOKENIZER, manifest.model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EdgeLorahubWarning)  # of texts that are cut; they come again
+        batches = make_batches(tokens, examples, settings).batches
+    assert settings.composition is not None
+    form = manifest.adapting_form(settings.composition)
+    return Model(
+        folder,
+        threads=threads,
+        workers=settings.at_once if workers is None else workers,
+        lora=form,
+        absorbed=absorbing_is_faster(manifest, form, [batch.size for batch in batches]),
+        tokens=tokens,
+    )
+
+
+def check_examples(examples: Sequence[Example]) -> None:
+    if not examples:
+        raise ExamplesError("no examples; adapting takes at least one, five are usual")
+
+
+def make_batches(tokens: Tokens, examples: Sequence[Example], settings: Settings) -> Batches:
+    """The examples as an adaptation with these settings evaluates them."""
+    return Batches(
+        tokens, examples, settings.max_input_tokens, settings.max_output_tokens, settings.batch_tokens
+    )  # fmt: skip
+
+
 def adapt(
     model: Model,
     modules: Modules,
@@ -86,8 +135,7 @@ def adapt(
     ModuleMismatchError, ExamplesError or SettingsError.
     """
     settings = settings or Settings()
-    if not examples:
-        raise ExamplesError("no examples; adapting takes at least one, five are usual")
+    check_examples(examples)
     if objective is not None and text_objective is not None:
         raise SettingsError("an objective and a text_objective; give one of them")
     modules.check(model.manifest)
@@ -166,6 +214,7 @@ def _record(model: Model, modules: Modules, examples: Sequence[Example], setting
         "bundle_sha256": sha256(model.folder / MANIFEST),
         "precision": model.manifest.precision,
         "lora": model.lora,
+        "absorbed": model.absorbed,
         "threads": model.threads,
         "settings": asdict(settings),
         "modules": [{"name": m.name, "folder": str(m.folder), "sha256": m.sha256} for m in modules],

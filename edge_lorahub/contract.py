@@ -27,6 +27,12 @@ GRAPHS = {
     "none": ("encoder.plain.onnx", "decoder.plain.onnx"),
     "int8": ("encoder.int8_lora.onnx", "decoder.int8_lora.onnx"),
 }
+# The same for the loss of short answers: the cross-attention's key and value layers are absorbed by the decoder, which
+# reads the encoder's states and has no past.
+ABSORBED_GRAPHS = {
+    "float32": ("encoder.absorbed.onnx", "decoder.absorbed.onnx"),
+    "int8": ("encoder.int8_lora.absorbed.onnx", "decoder.int8_lora.absorbed.onnx"),
+}
 # the linear layers that can be slots, over all families
 SLOT_KINDS = ("q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo")
 
@@ -34,7 +40,11 @@ SLOT_KINDS = ("q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo")
 PRECISIONS = ("fp32", "int8")
 
 
-_FILES = (*(name for graphs in GRAPHS.values() for name in graphs), WEIGHTS, TOKENIZER)
+_FILES = (
+    *(name for kind in (GRAPHS, ABSORBED_GRAPHS) for graphs in kind.values() for name in graphs),
+    WEIGHTS,
+    TOKENIZER,
+)
 BUNDLE_FILES = (MANIFEST, *_FILES)
 
 # Graph inputs and outputs. B is the batch, S the new tokens, T the source tokens, P the past tokens,
@@ -42,6 +52,7 @@ BUNDLE_FILES = (MANIFEST, *_FILES)
 INPUT_IDS = "input_ids"  # int64 (B, S)
 ATTENTION_MASK = "attention_mask"  # int64 (B, T): of the source, in both graphs; 1 real, 0 padding
 LOGITS = "logits"  # float32 (B, S, V)
+ENCODER_STATES = "encoder_states"  # float32 (B, T, d): absorbed encoder's output, absorbed decoder's input
 PARTS = ("key", "value")
 
 
@@ -149,6 +160,11 @@ class Manifest:
     def lora_forms(self) -> tuple[str, ...]:
         """The forms of LoRA inputs that the bundle has graphs for: "float32", and what else its exporter knew."""
         return tuple(form for form, graphs in GRAPHS.items() if set(graphs) <= set(self.sha256))
+
+    @property
+    def absorbed_forms(self) -> tuple[str, ...]:
+        """The forms of LoRA inputs that the bundle has absorbed graphs for."""
+        return tuple(form for form, graphs in ABSORBED_GRAPHS.items() if set(graphs) <= set(self.sha256))
 
     @property
     def plain_form(self) -> str:

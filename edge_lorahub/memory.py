@@ -12,6 +12,7 @@ from .adaptation import Settings
 from .contract import PARTS, TOKENIZER, WEIGHTS, Manifest, ModelConfig, Slot, read_manifest
 from .errors import EdgeLorahubWarning, SettingsError
 from .examples import Example
+from .scoring import absorbing_is_faster
 from .search import CMA
 from .stack import LoraSource, stack_sizes
 from .tokens import Tokens, buckets
@@ -98,11 +99,15 @@ def _changing(
     form = manifest.adapting_form(settings.composition)
     stack, row = stack_sizes(modules, slots, settings.composition, form)
     width = max(map(_model_width, slots))
+    longest = [tuple(map(max, zip(*group, strict=True))) for group in groups]
+    sizes = [(len(group) * source, label) for group, (source, label) in zip(groups, longest, strict=True)]
+    absorbed = absorbing_is_faster(manifest, form, sizes)
     kept = arena = 0
     for group in groups:
         source, label = (len(group) * max(lengths) for lengths in zip(*group, strict=True))
+        encoded = source * width if absorbed else _keys_and_values(model, source)
         scores = 2 * model.heads * (source + label) * (source + label) // len(group)
-        kept = max(kept, _keys_and_values(model, source) + label * model.vocab_size)
+        kept = max(kept, encoded + label * model.vocab_size)
         arena = max(arena, _keys_and_values(model, label) + scores + _ACTIVATIONS * width * max(source, label))
     search = stack + _FLOAT * (row * settings.at_once + workers * (kept + row))
     # at the end the stack is gone, and the modules' own matrices are joined layer by layer

@@ -92,7 +92,8 @@ class Scoring:
         self.logits: Float32 = logits.reshape(batch, length, config.vocab_size)
         self._held = [_value(shifted), _value(self.logits)]
         empty = _value(np.empty((batch, config.heads, 0, config.head_size), np.float32))
-        past = {past_name(layer, part): empty for layer in range(config.decoder_layers) for part in PARTS}
+        layers = range(0 if runner.model.absorbed else config.decoder_layers)
+        past = {past_name(layer, part): empty for layer in layers for part in PARTS}
         self._session = runner.model.decoder
         self._binding = runner.bind(
             self._session,
@@ -116,6 +117,8 @@ class Decoding:
     """Step-by-step decoding of an encoded batch, with the keys and values of the past kept by ONNX Runtime."""
 
     def __init__(self, runner: Runner, encoded: Encoded) -> None:
+        if runner.model.absorbed:
+            raise SettingsError("the model was loaded to score short answers; load it without absorbed to generate")
         config = runner.model.manifest.model
         self._config = config
         self._session = runner.model.decoder

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .contract import Manifest
 from .examples import Example
 from .runs import Float32, Runner, Scoring, Space
 from .tokens import BATCH_TOKENS, Ids, Tokens, buckets
@@ -27,6 +28,24 @@ class Losses:
         return self.sums / self.tokens
 
 
+# The most label tokens of an example, with their padding, for which absorbed graphs were never slower, as a share of a
+# head's size; by measurement (docs/design.md).
+_SHORT = {"fp32": 1 / 4, "int8": 1 / 8}
+
+
+def absorbing_is_faster(manifest: Manifest, form: str, batches: Iterable[tuple[int, int]]) -> bool:
+    """Whether to load the absorbed graphs for these batches, and the bundle has them in that form of LoRA.
+
+    batches: for each its source tokens, and the label tokens of an example, both with padding. Without keys and
+    values the work for a source token is that of attending to the states, heads x labels x d, instead of a product
+    of d x heads x head size; so what matters is the labels by a head's size.
+    """
+    sizes = list(batches)
+    mean = sum(source * label for source, label in sizes) / max(1, sum(source for source, _ in sizes))
+    short = mean <= _SHORT[manifest.precision] * manifest.model.head_size
+    return short and form in manifest.absorbed_forms
+
+
 @dataclass(frozen=True)
 class Batch:
     """Examples of similar length: their places among all, padded sources (B, L), and the labels of each."""
@@ -35,6 +54,11 @@ class Batch:
     ids: Ids
     mask: Ids
     labels: list[Ids]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Its source tokens, and the label tokens of an example, both with padding."""
+        return self.ids.size, max(map(len, self.labels))
 
 
 class Batches:
@@ -66,8 +90,8 @@ class Scorer:
         # a batch is done with before the next one comes: the largest one's space serves all
         space = Space(
             runner.model,
-            sources=max(batch.ids.size for batch in batches.batches),
-            labels=max(len(batch.labels) * max(map(len, batch.labels)) for batch in batches.batches),
+            sources=max(batch.size[0] for batch in batches.batches),
+            labels=max(len(batch.labels) * batch.size[1] for batch in batches.batches),
         )
         pad = runner.model.tokens.pad
         self.scorings = [

@@ -14,7 +14,9 @@ from pathlib import Path
 import onnxruntime as ort
 
 from .contract import (
+    ABSORBED_GRAPHS,
     ATTENTION_MASK,
+    ENCODER_STATES,
     GRAPHS,
     INPUT_IDS,
     PARTS,
@@ -53,9 +55,14 @@ class Model:
         threads: int | None = None,
         workers: int = 1,
         lora: str = "float32",
+        absorbed: bool = False,
+        tokens: Tokens | None = None,
         options: ort.SessionOptions | None = None,
     ) -> None:
-        """options: those of ONNX Runtime to start from; threads and logging are set here."""
+        """tokens: the bundle's tokenizer, where it is loaded already.
+
+        options: those of ONNX Runtime to start from; threads and logging are set here.
+        """
         self.folder = Path(folder)
         self.threads = default_threads() if threads is None else threads
         if not 1 <= self.threads <= MOST_THREADS:
@@ -65,10 +72,16 @@ class Model:
         self.workers = min(workers, self.threads)
         self.manifest: Manifest = read_manifest(self.folder)
         self.lora = lora
-        if lora not in self.manifest.lora_forms:
-            forms = " or ".join(map(repr, self.manifest.lora_forms))
+        self.absorbed = absorbed
+        known = self.manifest.absorbed_forms if absorbed else self.manifest.lora_forms
+        if lora not in known:
+            if absorbed and not known:
+                raise SettingsError(
+                    f"{self.folder}: has no absorbed graphs; load it without absorbed, or export it again"
+                )
+            forms = " or ".join(map(repr, known))
             raise SettingsError(f"{self.folder}: lora must be {forms} for this bundle, got {lora!r}")
-        self.tokens = Tokens(self.folder / TOKENIZER, self.manifest.model)
+        self.tokens = tokens or Tokens(self.folder / TOKENIZER, self.manifest.model)
         options = ort.SessionOptions() if options is None else options
         options.intra_op_num_threads = self.threads // self.workers
         options.inter_op_num_threads = 1
@@ -80,7 +93,7 @@ class Model:
         self._options = options
         # packing a session's weights takes one thread
         with ThreadPoolExecutor(min(self.threads, 2)) as pool:
-            self.encoder, self.decoder = pool.map(self._session, GRAPHS[lora])
+            self.encoder, self.decoder = pool.map(self._session, (ABSORBED_GRAPHS if absorbed else GRAPHS)[lora])
         self._check_graphs()
 
     def _session(self, name: str) -> ort.InferenceSession:
@@ -97,10 +110,12 @@ class Model:
         """Refuses graphs that are not those of the manifest, before a run fails on a name."""
         types = {i.name: i.type for session in (self.encoder, self.decoder) for i in session.get_inputs()}
         found = set(types)
-        layers = self.manifest.model.decoder_layers
-        wanted = {past_name(layer, part) for layer in range(layers) for part in PARTS}
-        wanted |= {cross_name(layer, part) for layer in range(layers) for part in PARTS}
-        wanted |= {INPUT_IDS, ATTENTION_MASK}
+        wanted = {INPUT_IDS, ATTENTION_MASK}
+        if self.absorbed:
+            wanted.add(ENCODER_STATES)
+        else:
+            layers = range(self.manifest.model.decoder_layers)
+            wanted |= {name(layer, part) for layer in layers for part in PARTS for name in (past_name, cross_name)}
         slots = () if self.lora == "none" else self.manifest.slots
         for slot in slots:
             wanted |= {lora_a_name(slot.name), lora_scale_name(slot.name), lora_b_name(slot.name)}
@@ -114,14 +129,22 @@ class Model:
                 raise BundleError(f"{self.folder}: its graphs do not take LoRA in {self.lora}; export the bundle again")
 
 
-def load(bundle: str | Path, *, threads: int | None = None, workers: int = 1, lora: str = "float32") -> Model:
+def load(
+    bundle: str | Path,
+    *,
+    threads: int | None = None,
+    workers: int = 1,
+    lora: str = "float32",
+    absorbed: bool = False,
+) -> Model:
     """Loads a bundle for use on `threads` threads (None: all processors).
 
-    With several workers `adapt` evaluates as many candidates at once, which is faster than one after the other
-    on all threads; other uses are slower then, since each gets threads // workers. Never more workers than
-    threads. lora "int8", for a bundle in int8, is for `adapt` in exact composition alone: the modules' matrices
-    are stacked in eight bits, which takes less time and memory; the adapter that it gives is made of the modules
-    themselves. lora "none" is for `generate` and `evaluate` without an adapter, which are a little faster then.
-    Raises MissingPathError, BundleError or SettingsError.
+    For `adapt` there is `load_to_adapt`, which chooses what follows. With several workers `adapt` evaluates as many
+    candidates at once, which is faster than one after the other on all threads; other uses are slower then, since
+    each gets threads // workers. Never more workers than threads. lora "int8", for a bundle in int8, is for `adapt`
+    in exact composition alone: the modules' matrices are stacked in eight bits, which takes less time and memory; the
+    adapter that it gives is made of the modules themselves. absorbed is for `adapt` alone too, on short answers: the
+    cross-attention then makes no keys and values of the inputs. lora "none" is for `generate` and `evaluate` without
+    an adapter, which are a little faster then. Raises MissingPathError, BundleError or SettingsError.
     """
-    return Model(bundle, threads=threads, workers=workers, lora=lora)
+    return Model(bundle, threads=threads, workers=workers, lora=lora, absorbed=absorbed)

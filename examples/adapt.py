@@ -12,16 +12,17 @@ import edge_lorahub as el
 
 
 def main(bundle: str, examples: str, out: str, *sources: str) -> None:
-    model = el.load(bundle)
     modules = el.Modules.load(sources)
     task = el.read_examples(examples)
 
-    result = el.adapt(model, modules, task[:5], el.Settings(budget=200, seed=1))
+    settings = el.Settings(budget=200, seed=1)
+    result = el.adapt(el.load_to_adapt(bundle, task[:5], settings), modules, task[:5], settings)
     for name, weight in sorted(result.weights.items(), key=lambda item: -abs(item[1])):
         print(f"{weight:+.2f}  {name}")
     print(f"loss {result.loss_before:.3f} before, {result.loss_after:.3f} after")
 
     result.adapter.save(out, force=True)  # a folder that peft.PeftModel.from_pretrained loads as well
+    model = el.load(bundle)
     print(el.generate(model, [task[0].input], adapter=result.adapter)[0])
     if held_out := task[5:]:
         accuracy = el.evaluate(model, held_out, adapter=result.adapter).accuracy

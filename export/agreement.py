@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lorahub.contract import WEIGHTS, Slot, read_manifest
+from edge_lorahub.adaptation import load_to_adapt
+from edge_lorahub.contract import TOKENIZER, WEIGHTS, Slot, read_manifest
 from edge_lorahub.examples import Example
 from edge_lorahub.modules import Modules
 from edge_lorahub.peft_files import Lora
@@ -18,6 +19,7 @@ from edge_lorahub.runs import Runner
 from edge_lorahub.scoring import Batches, Scorer
 from edge_lorahub.session import Model, load
 from edge_lorahub.stack import LoraSource, make_stack
+from edge_lorahub.tokens import Tokens
 
 from .bundle import export
 
@@ -72,7 +74,7 @@ def compare(
     does harm, while modules and examples of one's own say what it does to them.
     """
     sources = list(sources) or [_RandomModule(float32, seed) for seed in range(_MODULES)]
-    examples = examples or _random_examples(float32)
+    examples = examples or random_examples(float32.tokens, float32.manifest.model.vocab_size)
     candidates = candidates_for(len(sources))
     return Agreement(np.array([_losses(model, sources, examples, candidates) for model in (float32, other)]))
 
@@ -89,7 +91,10 @@ def check_export(
 
     Raises what `export` raises, and ModuleMismatchError if a module does not fit.
     """
-    quantised = load(bundle, lora=read_manifest(bundle).adapting_form("exact"))
+    model = read_manifest(bundle).model
+    examples = examples or random_examples(Tokens(bundle / TOKENIZER, model), model.vocab_size)
+    # as `adapt` does it: the other's order is that of the graphs that are used
+    quantised = load_to_adapt(bundle, examples)
     if modules is not None:
         modules.check(quantised.manifest)
     with tempfile.TemporaryDirectory(dir=bundle.absolute().parent, prefix=".edge-lorahub-fp32-") as folder:
@@ -116,13 +121,12 @@ def _losses(
     return losses
 
 
-def _random_examples(model: Model) -> list[Example]:
+def random_examples(tokens: Tokens, vocabulary: int) -> list[Example]:
     """Texts of random tokens, of several lengths."""
     rng = np.random.default_rng(0)
-    vocabulary = model.manifest.model.vocab_size
 
     def texts(lengths: Iterable[int]) -> list[str]:
-        return model.tokens.decode([rng.integers(3, vocabulary, length) for length in lengths])
+        return tokens.decode([rng.integers(3, vocabulary, length) for length in lengths])
 
     pairs = zip(texts(_LENGTHS), texts([_ANSWER] * len(_LENGTHS)), strict=True)
     return [Example(source, target) for source, target in pairs]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edge_lorahub import __version__
 from edge_lorahub.contract import (
+    ABSORBED_GRAPHS,
     BUNDLE_FILES,
     GRAPHS,
     MANIFEST,
@@ -59,13 +60,14 @@ def export(
         weights = WeightFile(work / WEIGHTS)
         try:
             found: list[Slot] = []
-            for form, (encoder, decoder) in GRAPHS.items():
-                if form == "int8" and precision != "int8":
-                    continue  # no quantised input for the LoRA to share
-                graphs = T5Graphs(config, checkpoint, weights, slots, precision, form)
-                graphs.encoder().save(work / encoder)
-                graphs.decoder().save(work / decoder)
-                found = found or graphs.slots
+            for absorbed, kind in ((False, GRAPHS), (True, ABSORBED_GRAPHS)):
+                for form, (encoder, decoder) in kind.items():
+                    if form == "int8" and precision != "int8":
+                        continue  # no quantised input for the LoRA to share
+                    graphs = T5Graphs(config, checkpoint, weights, slots, precision, form, absorbed=absorbed)
+                    graphs.encoder().save(work / encoder)
+                    graphs.decoder().save(work / decoder)
+                    found = found or graphs.slots
         finally:
             digest = weights.close()
         manifest = Manifest(

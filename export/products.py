@@ -46,6 +46,15 @@ class Products(Protocol):
         """
         ...
 
+    def by_head(
+        self, g: Graph, x: str, name: str, d_in: int, d_out: int, heads: int, *, transposed: bool, lora: Lora | None
+    ) -> str:
+        """x_h W_h for each head h: x (H, M, d_in), W_h its K columns of W (d_in, H K) -> (H, M, K).
+
+        transposed: x_h W_h^T, (H, M, K) -> (H, M, d_in). With a LoRA, W is W + A diag(scale) B.
+        """
+        ...
+
     def tied_head(self, g: Graph, x: str, name: str, shape: tuple[int, int]) -> str:
         """x E^T: the logits where the head is the embedding."""
         ...
@@ -64,13 +73,22 @@ class FloatProducts:
     def linear(
         self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None = None, uneven: bool = False
     ) -> str:
-        if name not in self._weights:
-            self._weights.add(name, self._read(name, (d_out, d_in)).T)
-        return _add_low_rank(g, x, g.op("MatMul", [x, g.weight(name)]), lora)
+        return _add_low_rank(g, x, g.op("MatMul", [x, self._matrix(g, name, d_in, d_out)]), lora)
+
+    def by_head(
+        self, g: Graph, x: str, name: str, d_in: int, d_out: int, heads: int, *, transposed: bool, lora: Lora | None
+    ) -> str:
+        parts = _heads(g, self._matrix(g, name, d_in, d_out), heads, d_out, transposed)
+        return _add_low_rank_by_head(g, x, g.op("MatMul", [x, parts]), lora, heads, d_out, transposed)
 
     def tied_head(self, g: Graph, x: str, name: str, shape: tuple[int, int]) -> str:
         # Reads the embedding as it lies: a transposed copy would make the bundle larger than the checkpoint.
         return g.op("FusedMatMul", [x, self._embedding(g, name, shape)], domain=MICROSOFT, transB=1)
+
+    def _matrix(self, g: Graph, name: str, d_in: int, d_out: int) -> str:
+        if name not in self._weights:
+            self._weights.add(name, self._read(name, (d_out, d_in)).T)
+        return g.weight(name)
 
     def _embedding(self, g: Graph, name: str, shape: tuple[int, int]) -> str:
         if name not in self._weights:
@@ -115,6 +133,24 @@ class Int8Products:
             y = g.op("Mul", [y, largest])
         return y if inner else _add_low_rank(g, x, y, lora)
 
+    def by_head(
+        self, g: Graph, x: str, name: str, d_in: int, d_out: int, heads: int, *, transposed: bool, lora: Lora | None
+    ) -> str:
+        matrix, columns = self._matrix(g, name, name, (d_out, d_in))
+        parts, one = _heads(g, matrix, heads, d_out, transposed), g.constant(1, np.float32)
+        # a head has columns of its own, so their scales are a factor of what a head reads, or of what it gives
+        columns = g.op("Reshape", [columns, g.constant([heads, 1, d_out // heads])])
+        if transposed:
+            y = self._integer_product(g, g.op("Mul", [x, columns]), parts, one)
+        else:
+            y = g.op("Mul", [self._integer_product(g, x, parts, one), columns])
+        if lora is None or not self._int8_lora:
+            return _add_low_rank_by_head(g, x, y, lora, heads, d_out, transposed)
+        b = _heads(g, lora.b, heads, d_out, transposed)
+        first, last = (b, g.op("Transpose", [lora.a], perm=[1, 0])) if transposed else (lora.a, b)
+        low = self._integer_product(g, x, first, lora.scale)
+        return g.op("Add", [y, self._integer_product(g, low, last, one)])
+
     def _with_int8_lora(self, g: Graph, x: str, name: str, shape: tuple[int, int], lora: Lora | None) -> str:
         """The LoRA's scale does the work of A's: what it multiplies is quantised again, for B, whose scale is 1."""
         y = self._product(g, x, name, name, shape)
@@ -128,11 +164,15 @@ class Int8Products:
         return self._product(g, x, f"{name}.head", name, shape)
 
     def _product(self, g: Graph, x: str, name: str, source: str, shape: tuple[int, int]) -> str:
+        return self._integer_product(g, x, *self._matrix(g, name, source, shape))
+
+    def _matrix(self, g: Graph, name: str, source: str, shape: tuple[int, int]) -> tuple[str, str]:
+        """The transposed matrix and the scales of its columns, from the source's tensor of that shape."""
         if name not in self._weights:
             values, scales = quantise_rows(self._read(source, shape))
             self._weights.add(name, values.T)
             self._weights.add(_scale(name), scales)
-        return self._integer_product(g, x, g.weight(name), g.weight(_scale(name)))
+        return g.weight(name), g.weight(_scale(name))
 
     def _integer_product(self, g: Graph, x: str, matrix: str, columns: str) -> str:
         key = g.name, x
@@ -154,6 +194,27 @@ def _add_low_rank(g: Graph, x: str, y: str, lora: Lora | None) -> str:
         return y
     low = g.op("Mul", [g.op("MatMul", [x, lora.a]), lora.scale])
     return g.op("Add", [y, g.op("MatMul", [low, lora.b])])
+
+
+def _heads(g: Graph, matrix: str, heads: int, d_out: int, transposed: bool) -> str:
+    """The columns of each head of a matrix (n, d_out): (H, n, K), or transposed (H, K, n).
+
+    Those of a weight are made once, when a session is loaded.
+    """
+    parts = g.op("Reshape", [matrix, g.constant([0, heads, d_out // heads])])
+    return g.op("Transpose", [parts], perm=[1, 2, 0] if transposed else [1, 0, 2])
+
+
+def _add_low_rank_by_head(
+    g: Graph, x: str, y: str, lora: Lora | None, heads: int, d_out: int, transposed: bool
+) -> str:  # fmt: skip
+    if lora is None:
+        return y
+    b = _heads(g, lora.b, heads, d_out, transposed)
+    low = g.op("Mul", [g.op("MatMul", [x, b if transposed else lora.a]), lora.scale])
+    if transposed:
+        return g.op("Add", [y, g.op("FusedMatMul", [low, lora.a], domain=MICROSOFT, transB=1)])
+    return g.op("Add", [y, g.op("MatMul", [low, b])])
 
 
 def _scale(name: str) -> str:

@@ -3,21 +3,23 @@
 What the graphs compute is transformers' T5ForConditionalGeneration: RMS norms before each layer, unscaled
 dot-product attention with a relative position bias shared by all layers of a stack, and a feed-forward that
 is gated or not. The cross-attention's keys and values belong to the encoder graph, where they are computed
-once a sequence and not once a token.
+once a sequence and not once a token; in the absorbed form there are none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import TensorProto
 
 from edge_lorahub.contract import (
     ATTENTION_MASK,
+    ENCODER_STATES,
     INPUT_IDS,
     LOGITS,
+    PARTS,
     Slot,
     cross_name,
     lora_a_name,
@@ -28,8 +30,10 @@ from edge_lorahub.contract import (
 )
 from edge_lorahub.tensors import Float32
 
+from .absorption import AbsorbedAttention
 from .checkpoint import Checkpoint
 from .graph import MICROSOFT, Graph, WeightFile
+from .positions import relative_buckets
 from .products import Lora, make_products
 from .t5_config import T5Config
 
@@ -38,31 +42,11 @@ EMBEDDING = "shared.weight"
 MASKED = float(np.finfo(np.float32).min)
 
 
-def relative_buckets(
-    distance: NDArray[np.int64], *, bidirectional: bool, buckets: int, max_distance: int
-) -> NDArray[np.int64]:
-    """The bucket of each distance `key position - query position`; of the same shape as distance.
-
-    Raffel et al., arXiv 1910.10683, section 2.1, in the arithmetic (float32) of the reference
-    implementation: half of the buckets are exact, the others grow logarithmically up to max_distance.
-    """
-    result = np.zeros_like(distance)
-    if bidirectional:
-        buckets //= 2
-        result += (distance > 0) * buckets
-        distance = np.abs(distance)
-    else:
-        distance = np.maximum(-distance, 0)
-    exact = buckets // 2
-    ratio = np.maximum(distance, 1).astype(np.float32) / np.float32(exact)
-    growth = np.log(ratio) / np.float32(np.log(max_distance / exact)) * np.float32(buckets - exact)
-    large = np.minimum(exact + growth.astype(np.int64), buckets - 1)
-    result += np.where(distance < exact, distance, large)
-    return result
-
-
 class T5Graphs:
-    """Writes the two graphs of one checkpoint, in one form of LoRA; `slots` lists the slots met so far."""
+    """Writes the two graphs of one checkpoint, in one form of LoRA, absorbed or not.
+
+    `slots` lists the slots met so far.
+    """
 
     def __init__(
         self,
@@ -72,6 +56,8 @@ class T5Graphs:
         kinds: Iterable[str],
         precision: str,
         lora: str,
+        *,
+        absorbed: bool = False,
     ) -> None:
         self.slots: list[Slot] = []
         self._config = config
@@ -79,10 +65,14 @@ class T5Graphs:
         self._weights = weights
         self._kinds = frozenset(() if lora == "none" else kinds)
         self._int8_lora = lora == "int8"
+        self._absorbed = absorbed
         self._products = make_products(precision, checkpoint.read, weights, int8_lora=self._int8_lora)
 
     def encoder(self) -> Graph:
-        """input_ids, attention_mask -> the cross-attention keys and values of every decoder layer."""
+        """input_ids, attention_mask -> the cross-attention keys and values of every decoder layer.
+
+        Absorbed: -> the encoder's states.
+        """
         config = self._config
         g = Graph("encoder", self._weights)
         ids = g.input(INPUT_IDS, ("B", "T"), TensorProto.INT64)
@@ -100,8 +90,11 @@ class T5Graphs:
             stream = g.op("Add", [stream, self._linear(g, y, f"{block}.0.SelfAttention.o")])
             stream = self._feed_forward(g, stream, f"{block}.1")
         x = self._norm(g, stream, "encoder.final_layer_norm.weight")
+        if self._absorbed:
+            g.output(x, ENCODER_STATES, ("B", "T", config.d_model))
+            return g
         for layer in range(config.num_decoder_layers):
-            for part, name in (("k", "key"), ("v", "value")):
+            for part, name in zip("kv", PARTS, strict=True):
                 y = self._linear(g, x, f"decoder.block.{layer}.layer.1.EncDecAttention.{part}")
                 y = g.op("Reshape", [y, g.constant([0, 0, config.num_heads, config.d_kv])])
                 y = g.op("Transpose", [y], perm=[0, 2, 1, 3])
@@ -109,38 +102,56 @@ class T5Graphs:
         return g
 
     def decoder(self) -> Graph:
-        """ids, past and cross keys and values -> logits, present keys and values."""
+        """ids, past and cross keys and values -> logits, present keys and values.
+
+        Absorbed: ids, the encoder's states -> logits.
+        """
         config = self._config
-        heads, size = config.num_heads, config.d_kv
         g = Graph("decoder", self._weights)
         ids = g.input(INPUT_IDS, ("B", "S"), TensorProto.INT64)
-        mask = g.op("Cast", [g.input(ATTENTION_MASK, ("B", "T"), TensorProto.INT64)], to=TensorProto.INT32)
-        for layer in range(config.num_decoder_layers):
-            for part in ("key", "value"):
-                g.input(past_name(layer, part), ("B", heads, "P", size))
-                g.input(cross_name(layer, part), ("B", heads, "T", size))
-        past = self._dimension(g, past_name(0, "key"), 2)
+        if self._absorbed:
+            absorbed = AbsorbedAttention(g, config, ids, MASKED)
+            past = g.constant(0)
+        else:
+            mask = self._declare_keys_and_values(g)
+            past = self._dimension(g, past_name(0, "key"), 2)
         bias = self._position_bias(g, "decoder", past, self._dimension(g, ids, 1))
         stream = self._embed(g, ids)
         for layer in range(config.num_decoder_layers):
             block = f"decoder.block.{layer}.layer"
             x = self._norm(g, stream, f"{block}.0.layer_norm.weight")
             q, k, v = (self._linear(g, x, f"{block}.0.SelfAttention.{part}") for part in "qkv")
-            pasts = [past_name(layer, part) for part in ("key", "value")]
-            presents = [present_name(layer, part) for part in ("key", "value")]
-            y = self._attention(g, [q, k, v, bias, *pasts], presents)[0]
+            if self._absorbed:
+                y = self._attention(g, [q, k, v, bias])[0]
+            else:
+                pasts, presents = ([name(layer, part) for part in PARTS] for name in (past_name, present_name))
+                y = self._attention(g, [q, k, v, bias, *pasts], presents)[0]
             stream = g.op("Add", [stream, self._linear(g, y, f"{block}.0.SelfAttention.o")])
             x = self._norm(g, stream, f"{block}.1.layer_norm.weight")
-            q = self._linear(g, x, f"{block}.1.EncDecAttention.q")
-            y = self._cross_attention(g, [q, cross_name(layer, "key"), cross_name(layer, "value"), "", mask])
-            stream = g.op("Add", [stream, self._linear(g, y, f"{block}.1.EncDecAttention.o")])
+            cross = f"{block}.1.EncDecAttention"
+            q = self._linear(g, x, f"{cross}.q")
+            if self._absorbed:
+                y = absorbed(q, partial(self._by_head, g, cross))
+            else:
+                y = self._cross_attention(g, [q, *(cross_name(layer, part) for part in PARTS), "", mask])
+            stream = g.op("Add", [stream, self._linear(g, y, f"{cross}.o")])
             stream = self._feed_forward(g, stream, f"{block}.2")
         x = self._norm(g, stream, "decoder.final_layer_norm.weight")
         g.output(self._head(g, x), LOGITS, ("B", "S", config.vocab_size))
-        for layer in range(config.num_decoder_layers):
-            for part in ("key", "value"):
-                g.declare_output(present_name(layer, part), ("B", heads, "P + S", size))
+        for layer in range(0 if self._absorbed else config.num_decoder_layers):
+            for part in PARTS:
+                g.declare_output(present_name(layer, part), ("B", config.num_heads, "P + S", config.d_kv))
         return g
+
+    def _declare_keys_and_values(self, g: Graph) -> str:
+        """Makes the past's and the source's keys and values inputs; the source's mask, int32 (B, T)."""
+        heads, size = self._config.num_heads, self._config.d_kv
+        mask = g.op("Cast", [g.input(ATTENTION_MASK, ("B", "T"), TensorProto.INT64)], to=TensorProto.INT32)
+        for layer in range(self._config.num_decoder_layers):
+            for part in PARTS:
+                g.input(past_name(layer, part), ("B", heads, "P", size))
+                g.input(cross_name(layer, part), ("B", heads, "T", size))
+        return mask
 
     def _embed(self, g: Graph, ids: str) -> str:
         return self._products.embed(g, EMBEDDING, ids, (self._config.vocab_size, self._config.d_model))
@@ -196,22 +207,36 @@ class T5Graphs:
     def _linear(self, g: Graph, x: str, name: str) -> str:
         """y = x W, and + ((x A) * scale) B where the layer is a slot."""
         d_in, d_out = self._dimensions(name)
-        weight = f"{name}.weight"
-        kind = name.rpartition(".")[2]
-        lora = None
-        if kind in self._kinds:
-            rank = f"r.{name}"
-            matrices = TensorProto.INT8 if self._int8_lora else TensorProto.FLOAT
-            lora = Lora(
-                g.input(lora_a_name(name), (d_in, rank), matrices),
-                g.input(lora_scale_name(name), (rank,)),
-                g.input(lora_b_name(name), (rank, d_out), matrices),
-            )
         # what the feed-forward's output layer reads has outliers in some tokens
-        y = self._products.linear(g, x, weight, d_in, d_out, lora=lora, uneven=kind == "wo")
-        if lora:
-            self.slots.append(Slot(name, d_in, d_out, g.name, self._weights.offset(weight)))
+        uneven = name.endswith(".wo")
+        y = self._products.linear(g, x, f"{name}.weight", d_in, d_out, lora=self._lora(g, name), uneven=uneven)
+        self._note_slot(g, name)
         return y
+
+    def _by_head(self, g: Graph, block: str, kind: str, x: str, transposed: bool) -> str:
+        """For each head x W_h, or x W_h^T, of the layer of that kind in a block, and the LoRA with it."""
+        name = f"{block}.{kind}"
+        heads, lora = self._config.num_heads, self._lora(g, name)
+        dimensions = self._dimensions(name)
+        y = self._products.by_head(g, x, f"{name}.weight", *dimensions, heads, transposed=transposed, lora=lora)
+        self._note_slot(g, name)
+        return y
+
+    def _lora(self, g: Graph, name: str) -> Lora | None:
+        """The LoRA inputs of a linear layer that is a slot."""
+        if name.rpartition(".")[2] not in self._kinds:
+            return None
+        (d_in, d_out), rank = self._dimensions(name), f"r.{name}"
+        matrices = TensorProto.INT8 if self._int8_lora else TensorProto.FLOAT
+        return Lora(
+            g.input(lora_a_name(name), (d_in, rank), matrices),
+            g.input(lora_scale_name(name), (rank,)),
+            g.input(lora_b_name(name), (rank, d_out), matrices),
+        )
+
+    def _note_slot(self, g: Graph, name: str) -> None:
+        if name.rpartition(".")[2] in self._kinds:
+            self.slots.append(Slot(name, *self._dimensions(name), g.name, self._weights.offset(f"{name}.weight")))
 
     def _dimensions(self, name: str) -> tuple[int, int]:
         config = self._config
@@ -235,22 +260,20 @@ class T5Graphs:
         distances, made here, replaces the bucket arithmetic at run time.
         """
         config = self._config
-        bidirectional = stack == "encoder"
         farthest = config.relative_attention_max_distance
+        ahead = farthest if stack == "encoder" else 1
         name = f"{stack}.position_bias"
-        source = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-        ahead = farthest if bidirectional else 1
-        distance = np.arange(-farthest, ahead + 1)
-        bucket = relative_buckets(
-            distance,
-            bidirectional=bidirectional,
-            buckets=config.relative_attention_num_buckets,
-            max_distance=farthest,
-        )
         if name not in self._weights:
             shape = config.relative_attention_num_buckets, config.num_heads
-            table: Float32 = self._checkpoint.read(source, shape)[bucket]
-            if not bidirectional:
+            weight = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+            bucket = relative_buckets(
+                np.arange(-farthest, ahead + 1),
+                bidirectional=stack == "encoder",
+                buckets=config.relative_attention_num_buckets,
+                max_distance=farthest,
+            )
+            table: Float32 = self._checkpoint.read(weight, shape)[bucket]
+            if stack == "decoder":
                 table[-1] = MASKED  # the future
             self._weights.add(name, table)
         zero, one = g.constant(0), g.constant(1)

@@ -28,13 +28,13 @@ def check_verifiable() -> None:
 def verify_bundle(source: str | Path, bundle: Path, revision: str | None = None) -> float:
     """The largest difference of the logits, relative to the largest logit, on random ids in a padded batch.
 
-    Of the graphs with LoRA inputs and of those without.
+    Of the graphs with LoRA inputs, of those without, and of the absorbed ones.
     """
     check_verifiable()
     import torch
     from transformers import AutoModelForSeq2SeqLM
 
-    models = [load(bundle, lora=form) for form in ("float32", "none")]
+    models = [load(bundle), load(bundle, lora="none"), load(bundle, absorbed=True)]
     model = models[0]
     config = model.manifest.model
     rng = np.random.default_rng(0)

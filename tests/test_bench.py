@@ -13,7 +13,7 @@ from click.testing import Result
 
 from edge_lorahub.bench import adaptation, latency
 from edge_lorahub.bench.random_models import SIZES, linear_layers
-from edge_lorahub.bench.roofline import operations
+from edge_lorahub.bench.roofline import Work, operations
 from edge_lorahub.errors import EdgeLorahubError
 from edge_lorahub.runs import Decoding, Encoded, Runner
 
@@ -86,13 +86,13 @@ def test_latency_refuses_what_cannot_be_drawn(fails: Callable[..., str], bundle:
 
 
 def test_roofline_counts_the_products_of_a_candidate(run: Callable[..., Result]) -> None:
-    """Twice the weights' numbers for every token: of the encoder and the cross keys and values the texts'."""
+    """Twice the weights' numbers for every token; the cross keys and values are the texts', or absorbed the answers'."""
     report = json.loads(run("bench", "roofline", "--size", "tiny", "--threads", 1, "--json").stdout)
     encoder = 2 * (4 * 32 * 24 + 3 * 32 * 48)
     cross = 2 * 2 * 32 * 24
     decoder = 2 * (6 * 32 * 24 + 3 * 32 * 48)
-    expected = 2 * (350 * (encoder + cross) + 20 * (decoder + 128 * 32))
-    assert operations("tiny", 350, 20) == expected
+    for absorbed, texts, answers in ((False, encoder + cross, decoder), (True, encoder, decoder + cross)):
+        assert operations(Work("tiny", 350, 20, absorbed)) == 2 * (350 * texts + 20 * (answers + 128 * 32))
     assert [row["precision"] for row in report["tables"]["products"]] == ["fp32", "int8"]
     assert report["facts"]["memory read, GB/s"] > 0
 

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 
 from edge_lorahub import load
 from edge_lorahub.bench import random_models
-from edge_lorahub.contract import GRAPHS, MANIFEST, TOKENIZER, WEIGHTS, read_manifest
+from edge_lorahub.contract import ABSORBED_GRAPHS, GRAPHS, MANIFEST, TOKENIZER, WEIGHTS, read_manifest
 from edge_lorahub.errors import CheckpointError
 from edge_lorahub.export import export
 from edge_lorahub.files import sha256
@@ -39,7 +39,7 @@ def logits(bundle: Path) -> np.ndarray:
 
 def test_a_bundle_is_what_its_manifest_says(bundle: Path) -> None:
     manifest = read_manifest(bundle)
-    files = {*GRAPHS["float32"], *GRAPHS["none"], WEIGHTS, TOKENIZER}
+    files = {*GRAPHS["float32"], *GRAPHS["none"], *ABSORBED_GRAPHS["float32"], WEIGHTS, TOKENIZER}
     assert {p.name for p in bundle.iterdir()} == {*files, MANIFEST}
     assert manifest.sha256 == {name: sha256(bundle / name) for name in files}
     assert manifest.slot_kinds() == ["q", "v"]

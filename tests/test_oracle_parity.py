@@ -21,6 +21,7 @@ import torch
 from oracle import (
     EOS,
     Batch,
+    Result,
     all_kinds,
     assert_same,
     merged,
@@ -39,7 +40,7 @@ from edge_lorahub.bench.random_models import SIZES, write_checkpoint, write_modu
 from edge_lorahub.export import export
 from edge_lorahub.generation import greedy
 from edge_lorahub.runs import Runner
-from edge_lorahub.stack import make_stack, plain_inputs
+from edge_lorahub.stack import LoraInputs, make_stack, plain_inputs
 
 pytestmark = pytest.mark.oracle
 
@@ -60,9 +61,14 @@ class Pair:
     """One checkpoint on both sides, with the same modules."""
 
     ours: Model
+    absorbed: Model  # the same bundle, for scoring alone
     oracle: PeftModel
     folders: dict[int, list[Path]]  # by rank
     batch: Batch
+
+    def check(self, inputs: LoraInputs, truth: Result, other_than: Result | None = None) -> None:
+        for model in (self.ours, self.absorbed):
+            assert_same(our_result(model, inputs, self.batch), truth, other_than)
 
     def all_folders(self) -> list[Path]:
         return [folder for folders in self.folders.values() for folder in folders]
@@ -86,7 +92,8 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     }
     oracle = oracle_modules(checkpoint, [f for group in folders.values() for f in group])
     assert oracle.base_model.model.config.model_type == FAMILIES[size]
-    yield Pair(load(home / "bundle", threads=2), oracle, folders, random_batch(SIZES[size]["vocab_size"]))
+    models = [load(home / "bundle", threads=2, absorbed=absorbed) for absorbed in (False, True)]
+    yield Pair(*models, oracle, folders, random_batch(SIZES[size]["vocab_size"]))
     shutil.rmtree(home)  # flan-t5-base takes 2 GB of disk
 
 
@@ -101,7 +108,7 @@ def soften_embedding(checkpoint: Path) -> None:
 def test_plain_model(pair: Pair) -> None:
     with pair.oracle.disable_adapter():
         truth = oracle_result(pair.oracle, pair.batch)
-    assert_same(our_result(pair.ours, plain_inputs(pair.ours.manifest.slots), pair.batch), truth)
+    pair.check(plain_inputs(pair.ours.manifest.slots), truth)
 
 
 @pytest.mark.parametrize("rank", RANKS)
@@ -113,7 +120,7 @@ def test_one_module(pair: Pair, rank: int, which: int) -> None:
     pair.oracle.set_adapter(folder.name)
     truth = oracle_result(pair.oracle, pair.batch)
     inputs = load_adapter(folder, pair.ours.manifest).inputs(pair.ours.manifest)
-    assert_same(our_result(pair.ours, inputs, pair.batch), truth, other_than=plain)
+    pair.check(inputs, truth, other_than=plain)
 
 
 @pytest.mark.parametrize("rank", RANKS)
@@ -130,7 +137,7 @@ def test_paper_mode_is_the_composed_state_dict(pair: Pair, rank: int) -> None:
     set_peft_model_state_dict(pair.oracle, states[0], name)
     inputs = make_stack(list(Modules.load(folders)), pair.ours.manifest.slots, "paper").inputs()
     inputs.compose(np.array(WEIGHTS))
-    assert_same(our_result(pair.ours, inputs, pair.batch), truth, other_than=one)
+    pair.check(inputs, truth, other_than=one)
 
 
 def test_exact_mode_is_the_sum_of_merged_deltas(pair: Pair) -> None:
@@ -143,7 +150,7 @@ def test_exact_mode_is_the_sum_of_merged_deltas(pair: Pair) -> None:
         truth = oracle_result(pair.oracle, pair.batch)
     inputs = make_stack(list(Modules.load(folders)), pair.ours.manifest.slots, "exact").inputs()
     inputs.compose(weights)
-    assert_same(our_result(pair.ours, inputs, pair.batch), truth, other_than=plain)
+    pair.check(inputs, truth, other_than=plain)
 
 
 def test_greedy_tokens(pair: Pair) -> None:

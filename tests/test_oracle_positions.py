@@ -12,7 +12,7 @@ import torch
 from transformers.models.mt5.modeling_mt5 import MT5Attention
 from transformers.models.t5.modeling_t5 import T5Attention
 
-from edge_lorahub.export.t5_graphs import relative_buckets
+from edge_lorahub.export.positions import relative_buckets
 
 pytestmark = pytest.mark.oracle
 

@@ -13,7 +13,7 @@ import pytest
 from click.testing import Result
 
 from edge_lorahub import Example, Modules, adapt, bake, generate, load, load_adapter
-from edge_lorahub.contract import GRAPHS, MANIFEST, read_manifest
+from edge_lorahub.contract import ABSORBED_GRAPHS, GRAPHS, MANIFEST, read_manifest
 from edge_lorahub.errors import BundleError, SettingsError
 from edge_lorahub.export import export
 from edge_lorahub.runs import Runner, Scoring
@@ -99,11 +99,13 @@ def test_bundles_of_version_0_1_0(
         old = tmp_path / precision
         shutil.copytree(bundle, old)
         manifest = json.loads((old / MANIFEST).read_text())
-        for name in {name for form in ("none", "int8") for name in GRAPHS[form]} & set(manifest["sha256"]):
+        newer = [GRAPHS["none"], GRAPHS["int8"], *ABSORBED_GRAPHS.values()]
+        for name in {name for pair in newer for name in pair} & set(manifest["sha256"]):
             (old / name).unlink()
             del manifest["sha256"][name]
         (old / MANIFEST).write_text(json.dumps(manifest))
         assert read_manifest(old).lora_forms == ("float32",)
+        assert read_manifest(old).absorbed_forms == ()
         assert run("generate", old, TEXTS[0]).stdout == run("generate", bundle, TEXTS[0]).stdout
         out = tmp_path / f"{precision}.lora"
         done = run("adapt", old, examples_file, "--modules", module_folders[0].parent, "--out", out, "--budget", 7)
@@ -114,3 +116,5 @@ def test_bundles_of_version_0_1_0(
             assert run("generate", tmp_path / "baked", TEXTS[0]).exit_code == 0
         with pytest.raises(SettingsError, match="lora must be 'float32' for this bundle, got 'none'"):
             load(old, lora="none")
+        with pytest.raises(SettingsError, match="no absorbed graphs; load it without absorbed, or export it again"):
+            load(old, absorbed=True)

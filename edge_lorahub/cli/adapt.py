@@ -86,7 +86,7 @@ def command(
     EXAMPLES is JSONL with "input" and "output" (or "context" and "completion"), or BIG-Bench Hard's JSON.
     The adapter is a PEFT folder that generate, evaluate and peft read.
     """
-    from ..adaptation import Settings
+    from ..adaptation import Settings, load_to_adapt
     from ..adapter import ADAPTER_FILES
     from ..contract import read_manifest
     from ..examples import read_examples
@@ -94,7 +94,7 @@ def command(
     from ..memory import plan
     from ..modules import Modules
     from ..search import prepare
-    from ..session import default_threads, load
+    from ..session import default_threads
 
     settings = Settings(
         optimizer=optimizer, budget=budget, seed=seed, composition=composition, regularization=regularization,
@@ -104,17 +104,15 @@ def command(
     # everything that can be wrong is looked at before the slow part
     check_output_folder(out, force=force, names=ADAPTER_FILES)
     task = read_examples(examples, limit=limit, shuffle_seed=shuffle_seed)
-    manifest = read_manifest(bundle)
+    read_manifest(bundle)
     modules = Modules.load([*sources, *(folder for parent in parents for folder in _modules_in(parent))])
     prepare(settings)
-    assert settings.composition is not None
-    form = manifest.adapting_form(settings.composition)
     workers = settings.at_once
     if memory_limit is not None:
         at_most = min(workers, threads or default_threads())
         planned = plan(bundle, list(modules), task, settings, at_most, memory_limit)
         settings, workers = replace(settings, batch_tokens=planned.batch_tokens), planned.workers
-    model = load(bundle, threads=threads, workers=workers, lora=form)
+    model = load_to_adapt(bundle, task, settings, threads=threads, workers=workers)
     result = run_with_progress(model, modules, task, settings)
     del model  # the adapter of many modules takes memory of its own to write
     _warn(result, settings)

@@ -1,0 +1,168 @@
+"""Absorbed graphs: the loss of short answers without keys and values of the inputs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import Result
+
+from edge_lorahub import Example, Model, Modules, Settings, adapt, generate, load, load_to_adapt
+from edge_lorahub.bench.random_models import write_checkpoint, write_module
+from edge_lorahub.contract import ABSORBED_GRAPHS, GRAPHS, read_manifest
+from edge_lorahub.errors import BundleError, ExamplesError, SettingsError
+from edge_lorahub.export import export
+from edge_lorahub.runs import Runner, Scoring
+from edge_lorahub.scoring import absorbing_is_faster
+from edge_lorahub.stack import LoraInputs, make_stack, plain_inputs
+
+WEIGHTS = np.array([0.3, -0.5, 1.0])
+# heads times their size is not the model's width, as in flan-t5-small; and a tied head
+SIZES = ("tiny", "tiny-t5")
+
+
+@pytest.fixture(scope="module")
+def short(examples: list[Example]) -> list[Example]:
+    """With outputs of one word, and the end token."""
+    return [Example(e.input, e.output.split()[0]) for e in examples]
+
+
+def logits(model: Model, inputs: LoraInputs) -> np.ndarray:
+    """Of a padded batch of random ids, (B, S, V)."""
+    rng = np.random.default_rng(0)
+    ids, labels = rng.integers(3, 100, (3, 9)), rng.integers(3, 100, (3, 5))
+    mask = np.ones_like(ids)
+    mask[1, 4:] = 0
+    scoring = Scoring(Runner(model, inputs), ids, mask, labels)
+    scoring.run()
+    return scoring.logits
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kinds", [("q", "v"), ("k",), ("q", "k", "v", "o", "wo")], ids="-".join)
+def test_it_is_the_same_model(size: str, kinds: tuple[str, ...], tmp_path: Path) -> None:
+    """In float32 to the rounding, in int8 as close to float32 as the graphs with keys and values."""
+    checkpoint = write_checkpoint(tmp_path / size, size)
+    folders = [write_module(tmp_path / f"m{i}", size, seed=i, rank=4, kinds=kinds, std=0.1) for i in range(3)]
+    modules = list(Modules.load(folders))
+    found = {}
+    for precision, lora in (("fp32", "float32"), ("int8", "float32"), ("int8", "int8")):
+        bundle = tmp_path / precision
+        if not bundle.exists():
+            export(checkpoint, bundle, slots=kinds, precision=precision)
+        for absorbed in (False, True):
+            model = load(bundle, threads=1, lora=lora, absorbed=absorbed)
+            inputs = make_stack(modules, model.manifest.slots, "exact", lora).inputs()
+            inputs.compose(WEIGHTS)
+            found[precision, lora, absorbed] = logits(model, inputs)
+            plain = logits(model, plain_inputs(model.manifest.slots, lora))  # float32: of rank 0
+            assert np.abs(plain - found[precision, lora, absorbed]).max() > 0.05 * np.abs(plain).max()
+    truth = found["fp32", "float32", False]
+    np.testing.assert_allclose(found["fp32", "float32", True], truth, atol=1e-5 * np.abs(truth).max())
+
+    def error(of: np.ndarray) -> float:
+        return float(np.sqrt(np.square(of - truth).mean() / np.square(truth).mean()))
+
+    for lora in ("float32", "int8"):
+        assert error(found["int8", lora, True]) < 1.5 * error(found["int8", lora, False])
+
+
+def test_a_slot_that_no_module_has(bundle: Path, tmp_path: Path) -> None:
+    only_q = Modules.load([write_module(tmp_path / "q", "tiny", seed=1, rank=4, kinds=("q",), std=0.1)])
+    found = []
+    for absorbed in (False, True):
+        model = load(bundle, threads=1, absorbed=absorbed)
+        for composition in ("paper", "exact"):
+            inputs = make_stack(list(only_q), model.manifest.slots, composition).inputs()
+            inputs.compose(np.ones(1))
+            found.append(logits(model, inputs))
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], atol=1e-5 * np.abs(found[0]).max())
+
+
+def test_the_weights_are_there_once(bundle: Path) -> None:
+    for absorbed, whole in zip(ABSORBED_GRAPHS["float32"], GRAPHS["float32"], strict=True):
+        graphs = [onnx.load(bundle / name, load_external_data=False).graph for name in (absorbed, whole)]
+        assert not {i.name for graph in graphs[:1] for i in graph.input if i.name.startswith(("past.", "cross."))}
+    where = [
+        {
+            (tensor.name, *((entry.key, entry.value) for entry in tensor.external_data))
+            for name in pair
+            for tensor in onnx.load(bundle / name, load_external_data=False).graph.initializer
+            if tensor.external_data
+        }
+        for pair in (ABSORBED_GRAPHS["float32"], GRAPHS["float32"])
+    ]
+    assert where[0] == where[1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "fp32", "int8"), [([2], True, False), ([1], True, True), ([3], False, False), ([1, 2, 3], True, False)]
+)
+def test_short_is_measured_by_a_heads_size(
+    bundle: Path, checkpoint: Path, tmp_path: Path, labels: list[int], fp32: bool, int8: bool
+) -> None:
+    """The tiny model's heads are 8 wide, so 2 label tokens in float32 and 1 in int8 are the most."""
+    export(checkpoint, tmp_path / "int8", precision="int8")
+    batches = [(30, label) for label in labels]
+    for folder, short in ((bundle, fp32), (tmp_path / "int8", int8)):
+        manifest = read_manifest(folder)
+        assert manifest.model.head_size == 8
+        assert absorbing_is_faster(manifest, "float32", batches) is short
+        assert not absorbing_is_faster(manifest, "none", batches)
+
+
+def test_loading_to_adapt(bundle: Path, modules: Modules, short: list[Example]) -> None:
+    """The same weights as with the graphs for everything."""
+    settings = Settings(budget=20, composition="paper")
+    model = load_to_adapt(bundle, short, settings, threads=2)
+    assert (model.absorbed, model.lora, model.workers) == (True, "float32", 2)
+    found, expected = (adapt(m, modules, short, settings) for m in (model, load(bundle, threads=1)))
+    assert found.adapter.record["absorbed"] is True
+    assert expected.adapter.record["absorbed"] is False
+    assert found.weights == pytest.approx(expected.weights, abs=1e-4)
+    assert found.loss_after == pytest.approx(expected.loss_after, rel=1e-5)
+    with pytest.raises(SettingsError, match="loaded to score short answers; load it without absorbed to generate"):
+        generate(model, ["w1"])
+    with pytest.raises(SettingsError, match="loaded to score short answers; load it without absorbed to generate"):
+        adapt(model, modules, short, settings, text_objective=lambda texts, _: 0.0)
+
+
+def test_what_else_it_depends_on(bundle: Path, checkpoint: Path, examples: list[Example], tmp_path: Path) -> None:
+    assert not load_to_adapt(bundle, examples, threads=1).absorbed
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # `adapt` says that outputs are cut, once
+        assert load_to_adapt(bundle, examples, Settings(max_output_tokens=2), threads=1).absorbed
+    assert load_to_adapt(bundle, examples, Settings(optimizer="reference"), threads=2).workers == 1
+    assert load_to_adapt(bundle, examples, threads=2, workers=1).workers == 1
+    export(checkpoint, tmp_path / "int8", precision="int8")
+    assert load_to_adapt(tmp_path / "int8", examples, threads=1).lora == "int8"
+    assert load_to_adapt(tmp_path / "int8", examples, Settings(composition="paper"), threads=1).lora == "float32"
+    with pytest.raises(ExamplesError, match="no examples"):
+        load_to_adapt(bundle, [])
+
+
+def test_the_command_line_says_which(
+    run: Callable[..., Result], bundle: Path, module_folders: list[Path], short: list[Example], tmp_path: Path
+) -> None:
+    path = tmp_path / "short.jsonl"
+    path.write_text("".join(json.dumps({"input": e.input, "output": e.output}) + "\n" for e in short))
+    arguments = ("adapt", bundle, path, "--modules", module_folders[0].parent, "--budget", 7, "--json")
+    assert json.loads(run(*arguments, "--out", tmp_path / "a").stdout)["absorbed"] is True
+    limited = run(*arguments, "--out", tmp_path / "b", "--memory-limit", "1GB")
+    assert json.loads(limited.stdout)["absorbed"] is True
+
+
+def test_graphs_with_keys_and_values_in_their_place(bundle: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    for absorbed, whole in zip(ABSORBED_GRAPHS["float32"], GRAPHS["float32"], strict=True):
+        shutil.copyfile(copy / whole, copy / absorbed)
+    with pytest.raises(BundleError, match=r"its graphs and its manifest differ .*; export the bundle again"):
+        load(copy, absorbed=True)
