@@ -173,7 +173,7 @@ def _check_one_hot(bundle: Path, module: Path, examples: Path, threads: int | No
         bake(bundle, load_adapter(module, model.manifest), baked)
         expected = Scorer(Runner(load(baked, threads=threads), plain_inputs(slots)), batches).losses().sums
     for composition in ("exact", "paper"):
-        inputs = make_stack(list(Modules.load([module])), slots, composition).inputs()
+        inputs = make_stack(list(Modules.load([module])), model.manifest, composition).inputs()
         inputs.compose(np.ones(1))
         found = Scorer(Runner(model, inputs), batches).losses().sums
         if not np.allclose(found, expected, rtol=1e-4):
@@ -191,7 +191,7 @@ def _operators(load: Load, bundle: Path, modules: list[Path], examples: Path) ->
     manifest = read_manifest(bundle)
     batches = Batches(Tokens(bundle / TOKENIZER, manifest.model), read_examples(examples), 2048, 2048)
     form = manifest.adapting_form(load.composition)
-    stack = make_stack(list(Modules.load(modules)), manifest.slots, load.composition, form)
+    stack = make_stack(list(Modules.load(modules)), manifest, load.composition, form)
     sizes = [batch.size for batch in batches.batches]
     absorbed = absorbing_is_faster(manifest, form, sizes)
     answers = sum(len(batch.labels) * batch.size[1] for batch in batches.batches)

@@ -64,7 +64,7 @@ def latency(
         wide = load(bundle, threads=count, lora=manifest.plain_form)
         slots = manifest.slots
         sources = [RandomLora(slots, seed, rank) for seed in range(modules)]
-        stacks = {c: make_stack(sources, slots, c, manifest.adapting_form(c)) for c in COMPOSITIONS}
+        stacks = {c: make_stack(sources, manifest, c, manifest.adapting_form(c)) for c in COMPOSITIONS}
         # the answers are of one length, so absorbed or not it is for all settings
         absorbed = {
             stack.form: absorbing_is_faster(manifest, stack.form, [(1, _ANSWER_TOKENS)]) for stack in stacks.values()

@@ -141,7 +141,7 @@ def _candidates(load_: Load, inputs: Inputs, threads: int, rounds: int) -> list[
         for composition in ("paper", "exact"):
             model = load_to_adapt(bundle, task, Settings(composition=composition), threads=threads)
             everyone[f"edge-lorahub {precision}", composition] = Evaluator(
-                model, make_stack(list(modules), model.manifest.slots, composition, model.lora), task, strength=0.05,
+                model, make_stack(list(modules), model.manifest, composition, model.lora), task, strength=0.05,
                 max_input_tokens=2048, max_output_tokens=2048, reduce=reference_loss,
             )  # fmt: skip
     # as far from 0 as CMA-ES begins

@@ -133,9 +133,8 @@ class Trial:
 
     def __init__(self, model: Model, modules: Modules, held_out: Sequence[Example]) -> None:
         self._held_out = held_out
-        slots = model.manifest.slots
         self._runners = {
-            composition: Runner(model, make_stack(list(modules), slots, composition).inputs())
+            composition: Runner(model, make_stack(list(modules), model.manifest, composition).inputs())
             for composition in ("exact", "paper")
         }
 
@@ -151,7 +150,7 @@ class Trial:
 
 def best_single(model: Model, modules: Modules, shots: Sequence[Example]) -> Float64:
     """The one-hot weights of the module with the least loss on the examples."""
-    runner = Runner(model, make_stack(list(modules), model.manifest.slots, "exact").inputs())
+    runner = Runner(model, make_stack(list(modules), model.manifest, "exact").inputs())
     scorer = Scorer(runner, Batches(model.tokens, shots, 2048, 256))
     losses = []
     for one_hot in np.eye(len(modules)):
@@ -167,7 +166,7 @@ def best_not_negative(model: Model, modules: Modules, shots: Sequence[Example], 
     Its candidates' signs are dropped, so that its start at w = 0 can move along every axis in either direction.
     """
     evaluate = Evaluator(
-        model, make_stack(list(modules), model.manifest.slots, "exact"), shots,
+        model, make_stack(list(modules), model.manifest, "exact"), shots,
         strength=settings.regularization,
         max_input_tokens=settings.max_input_tokens,
         max_output_tokens=settings.max_output_tokens,

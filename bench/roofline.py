@@ -157,7 +157,7 @@ class Machine:
 
 
 def roofline(size: str, threads: int, examples: int = 5, length: int = 70, answer: int = 4) -> Report:
-    """The machine's rates at a size's shapes, for both precisions; the answers are short, so the graphs are absorbed."""
+    """The machine's rates at a size's shapes, for both precisions, of a candidate with absorbed graphs."""
     machine = Machine(threads)
     work = Work(size, examples * length, examples * answer, absorbed=True)
     rows = []

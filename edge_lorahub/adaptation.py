@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,17 @@ import numpy as np
 
 from . import __version__
 from .adapter import Adapter, from_pairs
-from .contract import MANIFEST, TOKENIZER, read_manifest
+from .contract import MANIFEST, TOKENIZER, Manifest, read_manifest
 from .errors import EdgeLorahubWarning, ExamplesError, SettingsError
 from .examples import Example, fingerprint
 from .files import sha256
 from .modules import Modules
 from .objective import Evaluator, LossObjective, TextObjective, mean_loss, regularisation
+from .pairs import compose_pairs
 from .scoring import Batches, Losses, absorbing_is_faster
 from .search import REFERENCE, Candidate, SearchSettings, search
 from .session import Model
-from .stack import COMPOSITIONS, compose_pairs, make_stack
+from .stack import COMPOSITIONS, make_stack
 from .tokens import BATCH_TOKENS, Tokens
 
 
@@ -55,6 +56,30 @@ class Settings(SearchSettings):
         for name, least in (("max_input_tokens", 2), ("max_output_tokens", 2), ("batch_tokens", 1)):
             if getattr(self, name) < least:
                 raise SettingsError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a search found. weights maps module names to w; the losses are without regularisation.
+
+    record is the adapter's sidecar. No adapter yet: its matrices can be larger than the model's, which may go first.
+    """
+
+    weights: dict[str, float]
+    loss_before: float
+    loss_after: float
+    trace: tuple[Candidate, ...]
+    optimizer: str
+    seconds: float
+    record: Mapping[str, Any]
+    composition: str
+    manifest: Manifest
+
+    def adapter(self, modules: Modules) -> Adapter:
+        """The composition of the modules that were learned with, at the weights found."""
+        weights = np.array([self.weights[module.name] for module in modules])
+        pairs = compose_pairs(list(modules), weights, self.composition)
+        return from_pairs(pairs, self.manifest, "adapted", self.record)
 
 
 @dataclass(frozen=True)
@@ -134,14 +159,39 @@ def adapt(
     output. on_candidate is called with each candidate's loss, inf for one that was stopped. Raises
     ModuleMismatchError, ExamplesError or SettingsError.
     """
-    settings = settings or Settings()
+    found = learn(
+        model,
+        modules,
+        examples,
+        settings or Settings(),
+        objective=objective,
+        text_objective=text_objective,
+        on_candidate=on_candidate,
+    )
+    adapter = found.adapter(modules)
+    return Adaptation(
+        adapter, found.weights, found.loss_before, found.loss_after, found.trace, found.optimizer, found.seconds
+    )
+
+
+def learn(
+    model: Model,
+    modules: Modules,
+    examples: Sequence[Example],
+    settings: Settings,
+    *,
+    objective: LossObjective | None = None,
+    text_objective: TextObjective | None = None,
+    on_candidate: Callable[[float], None] = lambda loss: None,
+) -> Learned:
+    """As `adapt`, up to the weights."""
     check_examples(examples)
     if objective is not None and text_objective is not None:
         raise SettingsError("an objective and a text_objective; give one of them")
     modules.check(model.manifest)
     start = time.perf_counter()
     assert settings.composition is not None
-    stack = make_stack(list(modules), model.manifest.slots, settings.composition, model.lora)
+    stack = make_stack(list(modules), model.manifest, settings.composition, model.lora)
     evaluator = Evaluator(
         model,
         stack,
@@ -180,11 +230,9 @@ def adapt(
             {"weights": c.weights.tolist(), "loss": c.loss if np.isfinite(c.loss) else None} for c in found.trace
         ],
     }
-    # the workers' and the stack's memory is given back before the adapter takes its own
-    del evaluator, stack
-    pairs = compose_pairs(list(modules), found.weights, settings.composition)
-    adapter = from_pairs(pairs, model.manifest, "adapted", record)
-    return Adaptation(adapter, weights, plain, after, found.trace, found.optimizer, seconds)
+    return Learned(
+        weights, plain, after, found.trace, found.optimizer, seconds, record, settings.composition, model.manifest
+    )
 
 
 def _reduce(

@@ -65,10 +65,13 @@ def plan(
     while caps[-1] > longest:
         caps.append(max(longest, min(caps[-1], whole) * 2 // 3))
     fixed = _PROCESS + (bundle / WEIGHTS).stat().st_size + (0 if settings.optimizer == CMA else _NEVERGRAD)
+    # the modules' own matrices are joined when the model is gone
+    adapter = stack_sizes(modules, manifest, "exact", "float32")[0] if settings.composition == "exact" else 0
     plans = []
     for count, cap in product(range(workers, 0, -1), caps):
         groups = [[pairs[i] for i in group] for group in buckets(list(map(sum, pairs)), batch_tokens=cap)]
-        size = int(_MARGIN * (fixed + _changing(manifest, modules, settings, groups, count)))
+        searching = fixed + _changing(manifest, modules, settings, groups, count)
+        size = int(_MARGIN * max(searching, _PROCESS + adapter))
         plans.append(Plan(count, cap, len(groups), size))
     fewest = min(found.batches for found in plans)
 
@@ -97,23 +100,18 @@ def _changing(
     assert settings.composition is not None
     model, slots = manifest.model, manifest.slots
     form = manifest.adapting_form(settings.composition)
-    stack, row = stack_sizes(modules, slots, settings.composition, form)
+    stack, row = stack_sizes(modules, manifest, settings.composition, form)
     width = max(map(_model_width, slots))
-    longest = [tuple(map(max, zip(*group, strict=True))) for group in groups]
-    sizes = [(len(group) * source, label) for group, (source, label) in zip(groups, longest, strict=True)]
-    absorbed = absorbing_is_faster(manifest, form, sizes)
+    shapes = [(len(group), *map(max, zip(*group, strict=True))) for group in groups]
+    absorbed = absorbing_is_faster(manifest, form, [(count * source, label) for count, source, label in shapes])
     kept = arena = 0
-    for group in groups:
-        source, label = (len(group) * max(lengths) for lengths in zip(*group, strict=True))
+    for count, longest, label in shapes:
+        source, labels = count * longest, count * label
         encoded = source * width if absorbed else _keys_and_values(model, source)
-        scores = 2 * model.heads * (source + label) * (source + label) // len(group)
-        kept = max(kept, encoded + label * model.vocab_size)
-        arena = max(arena, _keys_and_values(model, label) + scores + _ACTIVATIONS * width * max(source, label))
-    search = stack + _FLOAT * (row * settings.at_once + workers * (kept + row))
-    # at the end the stack is gone, and the modules' own matrices are joined layer by layer
-    end = stack_sizes(modules, slots, "exact", "float32")[0] * 11 // 10 if settings.composition == "exact" else 0
-    # ONNX Runtime gives nothing back before the model goes
-    return max(search, end) + _FLOAT * workers * arena
+        scores = 2 * model.heads * (source + labels) * (longest + label)
+        kept = max(kept, encoded + labels * model.vocab_size)
+        arena = max(arena, _keys_and_values(model, labels) + scores + _ACTIVATIONS * width * max(source, labels))
+    return stack + _FLOAT * (row * settings.at_once + workers * (kept + row + arena))
 
 
 def _keys_and_values(model: ModelConfig, tokens: int) -> int:

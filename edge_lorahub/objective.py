@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -158,14 +159,14 @@ class Evaluator:
         if len(self._rows) < len(population):
             self._rows = np.empty((len(population), self._stack.width), np.float32)
         rows = self._rows[: len(population)]
-        edges = np.linspace(0, self._stack.width, len(self._workers) + 1).astype(int)
+        parts = [slice(*ends) for ends in pairwise(self._stack.cuts(len(self._workers)))]
 
         def compose(worker: _Worker, part: slice) -> None:
             self._stack.compose(population, rows, part)
 
         # BLAS's own threads would go on spinning and take the processors from the sessions
         with _one_blas_thread():
-            for _ in self._each(compose, list(map(slice, edges[:-1], edges[1:]))):
+            for _ in self._each(compose, parts):
                 pass
         return list(rows)
 

@@ -1,4 +1,4 @@
-"""int8 with a scale for each row: of the base's matrices when exported, and of modules' when stacked."""
+"""int8 with a scale, of the base's matrices when exported, and of modules' when stacked."""
 
 from __future__ import annotations
 
@@ -25,3 +25,9 @@ def quantise_rows(matrix: Float32) -> tuple[Int8, Float32]:
         values[start : start + _ROWS] = np.rint(block / scale[:, None])
         scales[start : start + _ROWS] = scale
     return values, scales
+
+
+def quantise(matrix: Float32) -> tuple[Int8, float]:
+    """(m, n) float32 -> int8 (m, n) and one scale, as `quantise_rows` does it."""
+    values, scales = quantise_rows(matrix.reshape(1, -1))
+    return values.reshape(matrix.shape), float(scales[0])

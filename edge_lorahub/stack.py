@@ -4,27 +4,31 @@ A stack is shared and never changes. It composes candidates into rows; `LoraInpu
 such a row: a buffer of its own, and for every slot the three arrays that the graphs read, which are views of the
 buffer and the stack.
 
-The matrices are float32 or, in exact composition, where they stay as they are, int8.
+The matrices are held in float32, or for a bundle in int8 in int8: in exact composition the graphs read them so, where
+it has graphs for that; in paper composition they are summed in float32.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .compose import compose_exact, compose_paper
-from .contract import Slot, lora_a_name, lora_b_name, lora_scale_name
+from .compose import compose_exact, compose_paper, compose_paper_int8
+from .contract import Manifest, Slot, lora_a_name, lora_b_name, lora_scale_name
 from .errors import EdgeLorahubWarning, ModuleFileError, SettingsError
 from .peft_files import Lora
-from .quantisation import quantise_rows
+from .quantisation import quantise, quantise_rows
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 COMPOSITIONS = ("exact", "paper")
+# BLAS sums the last few columns of a product otherwise, so that a cut in between would change the last digits.
+_COLUMNS = 64
 
 
 class LoraSource(Protocol):
@@ -73,12 +77,16 @@ class Stack(Protocol):
 
     @property
     def form(self) -> str:
-        """That of its matrices, of `contract.GRAPHS`."""
+        """That of the graphs' inputs, of `contract.GRAPHS`."""
         ...
 
     @property
     def width(self) -> int:
         """Q, how many numbers of the graphs' inputs a candidate changes."""
+        ...
+
+    def cuts(self, count: int) -> list[int]:
+        """Where to cut the Q into about so many parts, from 0 to Q. What is composed is the same however it is cut."""
         ...
 
     def compose(self, population: Float64, out: Float32, part: slice = slice(None)) -> None:
@@ -91,44 +99,63 @@ class Stack(Protocol):
 class PaperStack:
     """All modules as rows of one (N, P) matrix: for each slot A (d_in, r) and B (r, d_out), r the largest rank.
 
-    Modules of a smaller rank are padded with zeros, and so is a slot that a module lacks.
+    Modules of a smaller rank are padded with zeros, and so is a slot that a module lacks. Held in int8, each A and B
+    has a scale.
     """
 
     form = "float32"
 
-    def __init__(self, sources: Sequence[LoraSource], slots: Sequence[Slot]) -> None:
+    def __init__(self, sources: Sequence[LoraSource], slots: Sequence[Slot], held: str = "float32") -> None:
         self.slots = tuple(slots)
         self._ranks = [max((_rank(source, slot) for source in sources), default=0) for slot in slots]
-        self._offsets = np.concatenate(
-            [[0], np.cumsum([r * (s.d_in + s.d_out) for r, s in zip(self._ranks, slots, strict=True)])]
-        ).astype(int)
-        self.matrix: Float32 = np.zeros((len(sources), int(self._offsets[-1])), np.float32)
+        # the A's and the B's in turn
+        sizes = [r * d for r, slot in zip(self._ranks, slots, strict=True) for d in (slot.d_in, slot.d_out)]
+        self._edges: list[int] = [0, *np.cumsum(sizes, dtype=int).tolist()]
+        self.matrix: NDArray[Any] = np.zeros((len(sources), self._edges[-1]), held)
+        self._scales: Float32 = np.ones((len(sources), len(sizes)), np.float32)
         where = {slot.name: index for index, slot in enumerate(slots)}
-        for row, source in zip(self.matrix, sources, strict=True):
+        for row, scales, source in zip(self.matrix, self._scales, sources, strict=True):
             for layer, lora in _checked(source):
-                a, b = self._views(row, where[layer])
-                rank = len(lora.a)
-                a[:, :rank] = lora.a.T
-                np.multiply(lora.b.T, np.float32(lora.scale), out=b[:rank])
+                index, rank = where[layer], len(lora.a)
+                a, b = self._views(row, index)
+                pair = (a[:, :rank], lora.a.T), (b[:rank], lora.b.T * np.float32(lora.scale))
+                for part, (out, matrix) in enumerate(pair, 2 * index):
+                    out[:], scales[part] = (matrix, 1) if held == "float32" else quantise(matrix)
 
     @property
     def width(self) -> int:
-        return int(self.matrix.shape[1])
+        return self._edges[-1]
+
+    def cuts(self, count: int) -> list[int]:
+        edges = np.array(self._edges)
+        wanted = np.linspace(0, self.width, count + 1)[1:-1]
+        if self.matrix.dtype == np.float32:
+            inner = (wanted // _COLUMNS * _COLUMNS).astype(int)
+        else:
+            inner = edges[np.searchsorted(edges, wanted)]
+        return sorted({0, *inner.tolist(), self.width})
 
     def compose(self, population: Float64, out: Float32, part: slice = slice(None)) -> None:
-        compose_paper(population.astype(np.float32), self.matrix[:, part], out[:, part])
+        weights = population.astype(np.float32)
+        if self.matrix.dtype == np.float32:
+            compose_paper(weights, self.matrix[:, part], out[:, part])
+            return
+        first, last, _ = part.indices(self.width)
+        for index, (start, end) in enumerate(pairwise(self._edges)):
+            if first <= start < end <= last:
+                compose_paper_int8(weights, self.matrix[:, start:end], self._scales[:, index], out[:, start:end])
 
     def inputs(self) -> LoraInputs:
-        buffer: Float32 = np.zeros(self.matrix.shape[1], np.float32)
+        buffer: Float32 = np.zeros(self.width, np.float32)
         arrays: dict[str, Float32] = {}
         for index, slot in enumerate(self.slots):
             arrays[lora_a_name(slot.name)], arrays[lora_b_name(slot.name)] = self._views(buffer, index)
             arrays[lora_scale_name(slot.name)] = np.ones(self._ranks[index], np.float32)
         return LoraInputs(self, arrays, buffer)
 
-    def _views(self, row: Float32, index: int) -> tuple[Float32, Float32]:
-        slot, rank, start = self.slots[index], self._ranks[index], self._offsets[index]
-        middle, end = start + slot.d_in * rank, self._offsets[index + 1]
+    def _views(self, row: NDArray[Any], index: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        slot, rank = self.slots[index], self._ranks[index]
+        start, middle, end = self._edges[2 * index : 2 * index + 3]
         return row[start:middle].reshape(slot.d_in, rank), row[middle:end].reshape(rank, slot.d_out)
 
 
@@ -176,6 +203,9 @@ class ExactStack:
     def width(self) -> int:
         return len(self._owners)
 
+    def cuts(self, count: int) -> list[int]:
+        return [0, self.width]  # a few thousand numbers
+
     def compose(self, population: Float64, out: Float32, part: slice = slice(None)) -> None:
         compose_exact(population.astype(np.float32), self._owners[part], out[:, part])
         out[:, part] *= self._factors[part]
@@ -189,8 +219,8 @@ class ExactStack:
         return LoraInputs(self, arrays, buffer, self.form)
 
 
-def make_stack(sources: Sequence[LoraSource], slots: Sequence[Slot], composition: str, form: str = "float32") -> Stack:
-    """A stack for a composition of COMPOSITIONS, its matrices in a form of `contract.GRAPHS`.
+def make_stack(sources: Sequence[LoraSource], manifest: Manifest, composition: str, form: str = "float32") -> Stack:
+    """A stack for a bundle, a composition of COMPOSITIONS and the form of the loaded graphs, of `contract.GRAPHS`.
 
     Raises SettingsError for the form "none", and for paper composition in int8: its matrices are sums that change
     with every candidate.
@@ -198,53 +228,28 @@ def make_stack(sources: Sequence[LoraSource], slots: Sequence[Slot], composition
     if form == "none":
         raise SettingsError("the model was loaded without LoRA; load it without lora='none' to compose modules")
     if composition == "exact":
-        return ExactStack(sources, slots, form)
+        return ExactStack(sources, manifest.slots, form)
     if form != "float32":
         raise SettingsError(f"{composition} composition is in float32; load the model without lora={form!r}")
-    return PaperStack(sources, slots)
+    return PaperStack(sources, manifest.slots, _held(manifest, composition, form))
 
 
-def stack_sizes(sources: Sequence[LoraSource], slots: Sequence[Slot], composition: str, form: str) -> tuple[int, int]:
+def stack_sizes(
+    sources: Sequence[LoraSource], manifest: Manifest, composition: str, form: str
+) -> tuple[int, int]:  # fmt: skip
     """The bytes of a stack before it is made, and its width: how many numbers a candidate changes."""
-    ranks = [[_rank(source, slot) for source in sources] for slot in slots]
+    ranks = [[_rank(source, slot) for source in sources] for slot in manifest.slots]
+    size = np.dtype(_held(manifest, composition, form)).itemsize
+    sides = [slot.d_in + slot.d_out for slot in manifest.slots]
     if composition == "exact":
-        numbers = sum(sum(r) * (slot.d_in + slot.d_out) for r, slot in zip(ranks, slots, strict=True))
-        return numbers * np.dtype(form).itemsize, sum(map(sum, ranks))
-    width = sum(max(r, default=0) * (slot.d_in + slot.d_out) for r, slot in zip(ranks, slots, strict=True))
-    return len(sources) * width * np.dtype(np.float32).itemsize, width
+        return sum(sum(r) * d for r, d in zip(ranks, sides, strict=True)) * size, sum(map(sum, ranks))
+    width = sum(max(r, default=0) * d for r, d in zip(ranks, sides, strict=True))
+    return len(sources) * width * size, width
 
 
-def compose_pairs(sources: Sequence[LoraSource], weights: Float64, composition: str) -> dict[str, Lora]:
-    """One LoRA pair for each slot that a module with a weight has: what the composition of the sources is.
-
-    Of the sources' own matrices, whatever form they are stacked in.
-    """
-    parts: dict[str, list[tuple[Float32, Float32]]] = {}
-    for source, weight in zip(sources, weights.astype(np.float32), strict=True):
-        if weight:
-            for layer, lora in source.loras():
-                a = lora.a if composition == "exact" else weight * lora.a
-                parts.setdefault(layer, []).append((a, weight * (np.float32(lora.scale) * lora.b)))
-    join = _side_by_side if composition == "exact" else _sum
-    result = {}
-    for layer in list(parts):
-        pairs = parts.pop(layer)  # what is joined is let go, layer by layer
-        result[layer] = Lora(join([a for a, _ in pairs], 0), join([b for _, b in pairs], 1), 1.0)
-    return result
-
-
-def _side_by_side(matrices: Sequence[Float32], axis: int) -> Float32:
-    return np.concatenate(matrices, axis=axis)
-
-
-def _sum(matrices: Sequence[Float32], axis: int) -> Float32:
-    """The sum of matrices whose ranks, their lengths along the axis, may differ: what is missing counts as zero."""
-    shape = list(matrices[0].shape)
-    shape[axis] = max(matrix.shape[axis] for matrix in matrices)
-    result: Float32 = np.zeros(shape, np.float32)
-    for matrix in matrices:
-        result[: matrix.shape[0], : matrix.shape[1]] += matrix
-    return result
+def _held(manifest: Manifest, composition: str, form: str) -> str:
+    """The type in which a stack holds the modules."""
+    return "int8" if composition == "paper" and manifest.precision == "int8" else form
 
 
 def plain_inputs(slots: Sequence[Slot], form: str = "float32") -> LoraInputs:

@@ -112,7 +112,7 @@ def candidates_for(count: int) -> Float64:
 def _losses(
     model: Model, sources: Sequence[LoraSource], examples: Sequence[Example], candidates: Float64
 ) -> list[float]:
-    inputs = make_stack(sources, model.manifest.slots, "exact", model.lora).inputs()
+    inputs = make_stack(sources, model.manifest, "exact", model.lora).inputs()
     scorer = Scorer(Runner(model, inputs), Batches(model.tokens, examples, _MOST_TOKENS, _MOST_TOKENS))
     losses = []
     for weights in candidates:

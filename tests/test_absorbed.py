@@ -58,7 +58,7 @@ def test_it_is_the_same_model(size: str, kinds: tuple[str, ...], tmp_path: Path)
             export(checkpoint, bundle, slots=kinds, precision=precision)
         for absorbed in (False, True):
             model = load(bundle, threads=1, lora=lora, absorbed=absorbed)
-            inputs = make_stack(modules, model.manifest.slots, "exact", lora).inputs()
+            inputs = make_stack(modules, model.manifest, "exact", lora).inputs()
             inputs.compose(WEIGHTS)
             found[precision, lora, absorbed] = logits(model, inputs)
             plain = logits(model, plain_inputs(model.manifest.slots, lora))  # float32: of rank 0
@@ -79,7 +79,7 @@ def test_a_slot_that_no_module_has(bundle: Path, tmp_path: Path) -> None:
     for absorbed in (False, True):
         model = load(bundle, threads=1, absorbed=absorbed)
         for composition in ("paper", "exact"):
-            inputs = make_stack(list(only_q), model.manifest.slots, composition).inputs()
+            inputs = make_stack(list(only_q), model.manifest, composition).inputs()
             inputs.compose(np.ones(1))
             found.append(logits(model, inputs))
     for other in found[1:]:

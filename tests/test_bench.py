@@ -86,7 +86,7 @@ def test_latency_refuses_what_cannot_be_drawn(fails: Callable[..., str], bundle:
 
 
 def test_roofline_counts_the_products_of_a_candidate(run: Callable[..., Result]) -> None:
-    """Twice the weights' numbers for every token; the cross keys and values are the texts', or absorbed the answers'."""
+    """Twice the weights' numbers for every token: the cross keys and values of the texts, absorbed of the answers."""
     report = json.loads(run("bench", "roofline", "--size", "tiny", "--threads", 1, "--json").stdout)
     encoder = 2 * (4 * 32 * 24 + 3 * 32 * 48)
     cross = 2 * 2 * 32 * 24

@@ -119,12 +119,12 @@ def test_one_hot_is_that_module(int8_bundle: Path, module_folders: list[Path], e
     model = load(int8_bundle, threads=1)
     alone = load_adapter(module_folders[1]).inputs(model.manifest)
     expected = score(Runner(model, alone), examples, 99, 99).sums
-    for composition in ("exact", "paper"):
-        inputs = make_stack(list(Modules.load(module_folders)), model.manifest.slots, composition).inputs()
+    # a last bit can move a quantised value by a step; in paper composition the modules are in int8 too
+    for composition, tolerance in (("exact", 2e-3), ("paper", 1e-2)):
+        inputs = make_stack(list(Modules.load(module_folders)), model.manifest, composition).inputs()
         inputs.compose(np.array([0.0, 1.0, 0.0, 0.0]))
         found = score(Runner(model, inputs), examples, 99, 99).sums
-        # a last bit can move a quantised value by a step
-        assert found == pytest.approx(expected, rel=2e-3)
+        assert found == pytest.approx(expected, rel=tolerance)
 
 
 def test_lora_in_int8(
@@ -171,7 +171,7 @@ def test_lora_in_int8_in_every_kind_of_slot(tmp_path: Path) -> None:
     losses = []
     for form in ("float32", "int8"):
         model = load(tmp_path / "b", threads=1, lora=form)
-        inputs = make_stack(list(Modules.load([module])), model.manifest.slots, "exact", form).inputs()
+        inputs = make_stack(list(Modules.load([module])), model.manifest, "exact", form).inputs()
         for weight in (0.0, 1.0):
             inputs.compose(np.array([weight]))
             losses.append(score(Runner(model, inputs), task, 99, 99).sums[0])

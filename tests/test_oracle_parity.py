@@ -135,7 +135,7 @@ def test_paper_mode_is_the_composed_state_dict(pair: Pair, rank: int) -> None:
     set_peft_model_state_dict(pair.oracle, composed, name)
     truth = oracle_result(pair.oracle, pair.batch)
     set_peft_model_state_dict(pair.oracle, states[0], name)
-    inputs = make_stack(list(Modules.load(folders)), pair.ours.manifest.slots, "paper").inputs()
+    inputs = make_stack(list(Modules.load(folders)), pair.ours.manifest, "paper").inputs()
     inputs.compose(np.array(WEIGHTS))
     pair.check(inputs, truth, other_than=one)
 
@@ -148,7 +148,7 @@ def test_exact_mode_is_the_sum_of_merged_deltas(pair: Pair) -> None:
         plain = oracle_result(pair.oracle, pair.batch)
     with merged(pair.oracle, dict(zip([f.name for f in folders], weights.tolist(), strict=True))):
         truth = oracle_result(pair.oracle, pair.batch)
-    inputs = make_stack(list(Modules.load(folders)), pair.ours.manifest.slots, "exact").inputs()
+    inputs = make_stack(list(Modules.load(folders)), pair.ours.manifest, "exact").inputs()
     inputs.compose(weights)
     pair.check(inputs, truth, other_than=plain)
 

@@ -56,7 +56,7 @@ def real(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rea
 
 
 def compose(real: Real, composition: str) -> Result:
-    inputs = make_stack(list(Modules.load(real.folders)), real.ours.manifest.slots, composition).inputs()
+    inputs = make_stack(list(Modules.load(real.folders)), real.ours.manifest, composition).inputs()
     inputs.compose(np.array(WEIGHTS))
     return our_result(real.ours, inputs, real.batch)
 

@@ -29,7 +29,8 @@ from edge_lorahub import Adapter, Model, Modules, Settings, adapt, load, load_ad
 from edge_lorahub.adapter import from_pairs
 from edge_lorahub.bench.random_models import write_checkpoint, write_module
 from edge_lorahub.export import export
-from edge_lorahub.stack import compose_pairs, plain_inputs
+from edge_lorahub.pairs import compose_pairs
+from edge_lorahub.stack import plain_inputs
 
 pytestmark = pytest.mark.oracle
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from scores import score
+from threadpoolctl import threadpool_limits
 
 from edge_lorahub import EdgeLorahubError, EdgeLorahubWarning, Example, Model, Modules, load_adapter
 from edge_lorahub.adapter import Adapter
+from edge_lorahub.bench.latency import RandomLora
 from edge_lorahub.bench.random_models import write_module
 from edge_lorahub.contract import Slot, lora_a_name, lora_b_name, lora_scale_name
 from edge_lorahub.errors import SettingsError
+from edge_lorahub.pairs import compose_pairs
 from edge_lorahub.peft_files import Lora
 from edge_lorahub.runs import Runner
-from edge_lorahub.stack import COMPOSITIONS, LoraInputs, compose_pairs, make_stack, plain_inputs
+from edge_lorahub.stack import COMPOSITIONS, LoraInputs, PaperStack, make_stack, plain_inputs
 
 WEIGHTS = np.array([0.7, -1.2, 0.3, 1.5])
 
@@ -39,7 +44,7 @@ ALPHAS = (8, 4, 4, 9)  # of the fixture's modules
 
 
 def test_exact_is_the_weighted_sum_of_products(model: Model, modules: Modules, module_folders: list[Path]) -> None:
-    inputs = make_stack(list(modules), model.manifest.slots, "exact").inputs()
+    inputs = make_stack(list(modules), model.manifest, "exact").inputs()
     inputs.compose(WEIGHTS)
     for slot in model.manifest.slots:
         pairs = [matrices(folder, slot, alpha) for folder, alpha in zip(module_folders, ALPHAS, strict=True)]
@@ -48,7 +53,7 @@ def test_exact_is_the_weighted_sum_of_products(model: Model, modules: Modules, m
 
 
 def test_paper_is_the_product_of_weighted_sums(model: Model, modules: Modules, module_folders: list[Path]) -> None:
-    inputs = make_stack(list(modules), model.manifest.slots, "paper").inputs()
+    inputs = make_stack(list(modules), model.manifest, "paper").inputs()
     inputs.compose(WEIGHTS)
     for slot in model.manifest.slots:
         a, b = np.zeros((4, slot.d_in)), np.zeros((slot.d_out, 4))  # smaller ranks are padded with zeros
@@ -61,7 +66,7 @@ def test_paper_is_the_product_of_weighted_sums(model: Model, modules: Modules, m
 
 @pytest.mark.parametrize("composition", COMPOSITIONS)
 def test_inputs_keep_their_memory(model: Model, modules: Modules, composition: str) -> None:
-    inputs = make_stack(list(modules), model.manifest.slots, composition).inputs()
+    inputs = make_stack(list(modules), model.manifest, composition).inputs()
     before = {name: array.ctypes.data for name, array in inputs.arrays.items()}
     inputs.compose(WEIGHTS)
     assert {name: array.ctypes.data for name, array in inputs.arrays.items()} == before
@@ -69,7 +74,7 @@ def test_inputs_keep_their_memory(model: Model, modules: Modules, composition: s
 
 @pytest.mark.parametrize("composition", COMPOSITIONS)
 def test_two_inputs_of_a_stack_are_independent(model: Model, modules: Modules, composition: str) -> None:
-    stack = make_stack(list(modules), model.manifest.slots, composition)
+    stack = make_stack(list(modules), model.manifest, composition)
     first, second = stack.inputs(), stack.inputs()
     slot = model.manifest.slots[0]
     first.compose(WEIGHTS)
@@ -86,7 +91,7 @@ def losses(model: Model, inputs: LoraInputs, examples: list[Example]) -> np.ndar
 def test_one_hot_is_that_module_and_zero_the_plain_model(
     model: Model, modules: Modules, examples: list[Example], composition: str
 ) -> None:
-    inputs = make_stack(list(modules), model.manifest.slots, composition).inputs()
+    inputs = make_stack(list(modules), model.manifest, composition).inputs()
     plain = losses(model, plain_inputs(model.manifest.slots), examples)
     for index, module in enumerate(modules):
         inputs.compose(np.eye(4)[index])
@@ -100,7 +105,7 @@ def test_one_hot_is_that_module_and_zero_the_plain_model(
 
 def test_int8_matrices_are_those_of_float32_to_a_percent(model: Model, modules: Modules) -> None:
     slots = model.manifest.slots
-    stacks = [make_stack(list(modules), slots, "exact", form) for form in ("float32", "int8")]
+    stacks = [make_stack(list(modules), model.manifest, "exact", form) for form in ("float32", "int8")]
     exact, close = (stack.inputs() for stack in stacks)
     assert [exact.form, close.form] == ["float32", "int8"]
     for weights in (WEIGHTS, np.eye(4)[2], np.zeros(4)):
@@ -113,9 +118,54 @@ def test_int8_matrices_are_those_of_float32_to_a_percent(model: Model, modules: 
             assert np.linalg.norm(found - expected) <= 0.01 * np.linalg.norm(expected)
 
 
+def test_paper_composition_in_int8_is_that_of_float32_to_a_percent(model: Model, modules: Modules) -> None:
+    """Every A and B of the composition: modules of several ranks, so with padding."""
+    manifest = replace(model.manifest, precision="int8")
+    stacks = [make_stack(list(modules), m, "paper") for m in (model.manifest, manifest)]
+    assert [stack.matrix.dtype for stack in stacks] == [np.float32, np.int8]
+    assert stacks[0].width == stacks[1].width
+    exact, close = (stack.inputs() for stack in stacks)
+    assert exact.form == close.form == "float32"
+    for weights in (WEIGHTS, np.eye(4)[2], np.zeros(4)):
+        exact.compose(weights)
+        close.compose(weights)
+        for name, expected in exact.arrays.items():
+            assert close.arrays[name].dtype == np.float32
+            assert np.linalg.norm(close.arrays[name] - expected) <= 0.01 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("held", ["float32", "int8"])
+@pytest.mark.parametrize("rank", [1, 3, 16])
+def test_what_is_composed_does_not_depend_on_the_cuts(held: str, rank: int) -> None:
+    """Bit for bit; sizes that are no multiples of what BLAS works on at a time, and blocks within a slot.
+
+    On one BLAS thread, as the evaluator composes: BLAS makes cuts of its own for several.
+    """
+    rng = np.random.default_rng(rank)
+    slots = [Slot(f"s{i}", d_in, d_out, "encoder", 0) for i, (d_in, d_out) in enumerate([(37, 2501), (700, 13)])]
+    sources = [RandomLora(slots, seed, rank) for seed in range(30)]
+    stack = PaperStack(sources, slots, held)
+    population = rng.normal(size=(6, 30))
+    whole = np.empty((6, stack.width), np.float32)
+    with threadpool_limits(1, "blas"):
+        stack.compose(population, whole)
+        for count in (2, 3, 4, 64):
+            cuts = stack.cuts(count)
+            assert (cuts[0], cuts[-1]) == (0, stack.width)
+            assert sorted(set(cuts)) == cuts
+            assert 2 < len(cuts) <= count + 1
+            out = np.full_like(whole, np.nan)
+            for start, end in pairwise(cuts):
+                stack.compose(population, out, slice(start, end))
+            np.testing.assert_array_equal(out, whole)
+    expected = population.astype(np.float32) @ PaperStack(sources, slots).matrix
+    tolerance = 1e-5 if held == "float32" else 0.02
+    assert np.linalg.norm(whole - expected) <= tolerance * np.linalg.norm(expected)
+
+
 def test_a_slot_of_no_module_has_a_rank_of_zeros_in_int8(model: Model, tmp_path: Path) -> None:
     only_q = write_module(tmp_path / "only-q", "tiny", seed=2, rank=3, kinds=("q",))
-    inputs = make_stack(list(Modules.load([only_q])), model.manifest.slots, "exact", "int8").inputs()
+    inputs = make_stack(list(Modules.load([only_q])), model.manifest, "exact", "int8").inputs()
     inputs.compose(np.ones(1))
     for slot in model.manifest.slots:
         assert inputs.arrays[lora_a_name(slot.name)].shape == (slot.d_in, 3 if slot.kind == "q" else 1)
@@ -124,12 +174,12 @@ def test_a_slot_of_no_module_has_a_rank_of_zeros_in_int8(model: Model, tmp_path:
 
 def test_paper_composition_is_in_float32(model: Model, modules: Modules) -> None:
     with pytest.raises(SettingsError, match="paper composition is in float32; load the model without lora='int8'"):
-        make_stack(list(modules), model.manifest.slots, "paper", "int8")
+        make_stack(list(modules), model.manifest, "paper", "int8")
 
 
 @pytest.mark.parametrize("composition", COMPOSITIONS)
 def test_composed_pairs_are_what_the_inputs_hold(model: Model, modules: Modules, composition: str) -> None:
-    inputs = make_stack(list(modules), model.manifest.slots, composition).inputs()
+    inputs = make_stack(list(modules), model.manifest, composition).inputs()
     for weights in (WEIGHTS, np.array([0.0, 0.5, 0.0, -1.0])):
         inputs.compose(weights)
         pairs = compose_pairs(list(modules), weights, composition)
@@ -143,7 +193,7 @@ def test_composed_pairs_are_what_the_inputs_hold(model: Model, modules: Modules,
 def test_the_two_compositions_agree_on_one_module(model: Model, module_folders: list[Path]) -> None:
     """sum of one product = product of sums of one; in paper mode w counts twice."""
     modules = list(Modules.load(module_folders[:1]))
-    exact, paper = (make_stack(modules, model.manifest.slots, c).inputs() for c in COMPOSITIONS)
+    exact, paper = (make_stack(modules, model.manifest, c).inputs() for c in COMPOSITIONS)
     exact.compose(np.array([0.25]))
     paper.compose(np.array([0.5]))
     for slot in model.manifest.slots:
@@ -154,8 +204,8 @@ def test_the_two_compositions_agree_on_one_module(model: Model, module_folders: 
 def test_a_slot_that_a_module_lacks_gets_nothing_from_it(model: Model, tmp_path: Path, composition: str) -> None:
     both = write_module(tmp_path / "both", "tiny", seed=1, rank=2)
     only_q = write_module(tmp_path / "only-q", "tiny", seed=2, rank=3, kinds=("q",))
-    inputs = make_stack(list(Modules.load([both, only_q])), model.manifest.slots, composition).inputs()
-    alone = make_stack(list(Modules.load([both])), model.manifest.slots, composition).inputs()
+    inputs = make_stack(list(Modules.load([both, only_q])), model.manifest, composition).inputs()
+    alone = make_stack(list(Modules.load([both])), model.manifest, composition).inputs()
     inputs.compose(np.array([1.0, 1.0]))
     alone.compose(np.array([1.0]))
     for slot in model.manifest.slots:
@@ -169,13 +219,13 @@ def test_numbers_that_are_not_finite_are_refused(model: Model) -> None:
     a[0, 3] = np.nan
     broken = Adapter("broken", "tiny", {slot.name: Lora(a, np.ones((slot.d_out, 1), np.float32), 1.0)})
     with pytest.raises(EdgeLorahubError, match=r"broken: .*lora_A has numbers that are not finite"):
-        make_stack([broken], model.manifest.slots, "exact")
+        make_stack([broken], model.manifest, "exact")
 
 
 def test_a_module_that_does_nothing_is_named(model: Model, tmp_path: Path) -> None:
     idle = write_module(tmp_path / "idle", "tiny", seed=1, std=0.0)
     with pytest.warns(EdgeLorahubWarning, match="idle: all of its B are zero"):
-        make_stack(list(Modules.load([idle])), model.manifest.slots, "paper")
+        make_stack(list(Modules.load([idle])), model.manifest, "paper")
 
 
 def test_copies_are_named(module_folders: list[Path], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from .main import COMMANDS
 _FEW_FOR_CMA = 100
 
 if TYPE_CHECKING:
-    from ..adaptation import Adaptation, Settings
+    from ..adaptation import Learned, Settings
     from ..examples import Example
     from ..modules import Modules
     from ..session import Model
@@ -113,10 +113,12 @@ def command(
         planned = plan(bundle, list(modules), task, settings, at_most, memory_limit)
         settings, workers = replace(settings, batch_tokens=planned.batch_tokens), planned.workers
     model = load_to_adapt(bundle, task, settings, threads=threads, workers=workers)
-    result = run_with_progress(model, modules, task, settings)
-    del model  # the adapter of many modules takes memory of its own to write
+    result = learn_with_progress(model, modules, task, settings)
+    del model  # the adapter of many modules takes memory of its own
     _warn(result, settings)
-    adapter, error = (result.adapter, None) if rank is None else result.adapter.truncated(rank)
+    adapter, error = result.adapter(modules), None
+    if rank is not None:
+        adapter, error = adapter.truncated(rank)
     adapter.save(out, force=force)
     if as_json:
         _print_json(result, out, error)
@@ -127,7 +129,7 @@ def command(
     click.echo(f"adapter: {out}")
 
 
-def _warn(result: Adaptation, settings: Settings) -> None:
+def _warn(result: Learned, settings: Settings) -> None:
     from ..search import CMA
 
     if not any(result.weights.values()):
@@ -155,12 +157,12 @@ def _modules_in(parent: Path) -> list[Path]:
     return folders
 
 
-def run_with_progress(model: Model, modules: Modules, examples: list[Example], settings: Settings) -> Adaptation:
-    """The adaptation, with a progress bar on standard error."""
+def learn_with_progress(model: Model, modules: Modules, examples: list[Example], settings: Settings) -> Learned:
+    """The search, with a progress bar on standard error."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ..adaptation import adapt
+    from ..adaptation import learn
 
     columns = (
         TextColumn("candidates"), BarColumn(), MofNCompleteColumn(),
@@ -176,10 +178,10 @@ def run_with_progress(model: Model, modules: Modules, examples: list[Example], s
             best = min(best, loss)
             progress.update(task, advance=1, best=f"{best:.4f}")
 
-        return adapt(model, modules, examples, settings, on_candidate=on_candidate)
+        return learn(model, modules, examples, settings, on_candidate=on_candidate)
 
 
-def _print_report(result: Adaptation, settings: Settings, examples: int) -> None:
+def _print_report(result: Learned, settings: Settings, examples: int) -> None:
     from ..search import REFERENCE
 
     rows = sorted(result.weights.items(), key=lambda item: -abs(item[1]))
@@ -191,14 +193,14 @@ def _print_report(result: Adaptation, settings: Settings, examples: int) -> None
     kind = "loss, as the released code counts it" if settings.optimizer == REFERENCE else "loss"
     losses = f"{result.loss_before:.4f}", f"{result.loss_after:.4f}"
     options.print_table(["", "plain model", "adapted"], [(kind, *losses)])
-    spared = f", {result.adapter.record['spared']:.0%} of the work spared by racing" if settings.racing else ""
+    spared = f", {result.record['spared']:.0%} of the work spared by racing" if settings.racing else ""
     click.echo(f"{result.seconds:.1f} s, {result.seconds / len(result.trace):.3f} s a candidate{spared}")
 
 
-def _print_json(result: Adaptation, out: Path, error: float | None) -> None:
+def _print_json(result: Learned, out: Path, error: float | None) -> None:
     import json
 
-    record = dict(result.adapter.record) | {"adapter": str(out)}
+    record = dict(result.record) | {"adapter": str(out)}
     if error is not None:
         record["truncation_error"] = error
     click.echo(json.dumps(record, ensure_ascii=False))

@@ -83,7 +83,7 @@ def _demonstrate(
     from ..session import load
     from ..tinyhub import examples
     from ..tinyhub.hub import module_folders
-    from .adapt import run_with_progress
+    from .adapt import learn_with_progress
 
     settings = Settings(budget=budget, optimizer=optimizer, seed=seed, composition="exact")
     pairs = [Example(*pair) for pair in examples(task.task, SHOTS + HELD_OUT, seed)]
@@ -98,7 +98,7 @@ def _demonstrate(
         answers = generate(model, [e.input for e in shots], max_new_tokens=MOST_NEW_TOKENS)
         rows = [(e.input, e.output, answer) for e, answer in zip(shots, answers, strict=True)]
         options.print_table(["input", "output", "the plain model answers"], rows, numbers=False)
-    result = run_with_progress(model, modules, shots, settings)
+    result = learn_with_progress(model, modules, shots, settings)
     with tempfile.TemporaryDirectory() as folder:
         noise = random_modules(modules, Path(folder), seed)
         noise_weights = as_weights(adapt(model, noise, shots, settings).weights)
