@@ -8,7 +8,6 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ import numpy as np
 from edge_lorahub.contract import TOKENIZER
 from edge_lorahub.errors import EdgeLorahubError, SettingsError
 
+from .load import ANSWER_TOKENS, Load
 from .operators import operator_shares, product_share
 from .random_models import SIZES, write_checkpoint, write_module
 from .report import Report, environment
 from .roofline import Machine, Work
 
-_ANSWER_TOKENS = 3
 _MOST_OPERATORS = 12
 # The kernel counts a parent's memory to a child until the child has become another program, and this process
 # has held models. So a small process stands between: it runs the command and prints that one's peak in bytes.
@@ -33,26 +32,6 @@ unit = 1 if sys.platform == "darwin" else 1024
 print("\\n%d" % (unit * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
 sys.exit(code)
 """
-
-
-@dataclass(frozen=True)
-class Load:
-    """What is measured; length is the tokens of an input."""
-
-    size: str
-    modules: int = 20
-    rank: int = 16
-    examples: int = 5
-    length: int = 70
-    budget: int = 40
-    composition: str = "exact"
-    precision: str = "fp32"
-
-    def __post_init__(self) -> None:
-        if self.size in ("small", "base", "large"):
-            object.__setattr__(self, "size", f"flan-t5-{self.size}")
-        if self.size not in SIZES:
-            raise SettingsError(f"size {self.size!r} is unknown; choose one of {', '.join(SIZES)}")
 
 
 def measure(load: Load, work: Path | None, threads: int | None) -> Report:
@@ -139,7 +118,7 @@ def write_examples(path: Path, load: Load) -> None:
     def text(tokens: int) -> str:
         return " ".join(f"w{i}" for i in rng.integers(3, words, tokens - 1))
 
-    rows = [{"input": text(load.length), "output": text(_ANSWER_TOKENS)} for _ in range(load.examples)]
+    rows = [{"input": text(load.length), "output": text(ANSWER_TOKENS)} for _ in range(load.examples)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 

@@ -28,7 +28,8 @@ from edge_lorahub.objective import Evaluator
 from edge_lorahub.search import POPULATION
 from edge_lorahub.stack import make_stack
 
-from .adaptation import Load, check_platform, run_measured, write_examples
+from .adaptation import check_platform, run_measured, write_examples
+from .load import Load
 from .random_models import write_checkpoint, write_module
 from .report import Report, Row, environment, median_ms
 

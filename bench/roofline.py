@@ -1,4 +1,4 @@
-"""What the machine can do: matrix products through ONNX Runtime, and memory bandwidth; and what of it is reached.
+"""What the machine can do: matrix products through ONNX Runtime, and memory bandwidth; and what composing reaches.
 
 The products are those of one candidate: all linear layers of the encoder over the texts' tokens, those of the
 decoder over the answers' tokens (its cross keys and values over the texts', unless the graphs are absorbed), and the
@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,18 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from threadpoolctl import ThreadpoolController
 
-from .random_models import SIZES, linear_layers
-from .report import Report, environment
+from edge_lorahub.contract import Slot
+from edge_lorahub.errors import EdgeLorahubError
+from edge_lorahub.search import POPULATION
+from edge_lorahub.stack import PaperStack, Stack
 
+from .latency import RandomLora
+from .load import ANSWER_TOKENS, Load
+from .random_models import SIZES, linear_layers
+from .report import Report, Row, environment
+
+# Of modules in int8 against float32, relative, in the Frobenius norm: 0.01 for normal numbers.
+_CLOSE = 0.03
 # larger than any cache that these processors have
 _ARRAY_BYTES = 1 << 28
 
@@ -145,6 +155,14 @@ class Machine:
             ]  # fmt: skip
         return self._array.nbytes / min(seconds)
 
+    def compose_seconds(self, stack: Stack, dimension: int, candidates: int, rounds: int = 5) -> float:
+        """Seconds to compose so many candidates at once, each thread its part of the numbers."""
+        population = np.random.default_rng(0).uniform(-1.5, 1.5, (candidates, dimension))
+        out = np.empty((candidates, stack.width), np.float32)
+        parts = [slice(*ends) for ends in pairwise(stack.cuts(self._threads))]
+        with ThreadpoolController().limit(limits=1, user_api="blas"):
+            return self._best([partial(stack.compose, population, out, part) for part in parts], rounds)
+
     def _best(self, work: Sequence[Callable[[], Any]], rounds: int) -> float:
         seconds = []
         with ThreadPoolExecutor(len(work)) as pool:
@@ -156,10 +174,15 @@ class Machine:
         return min(seconds)
 
 
-def roofline(size: str, threads: int, examples: int = 5, length: int = 70, answer: int = 4) -> Report:
-    """The machine's rates at a size's shapes, for both precisions, of a candidate with absorbed graphs."""
+def roofline(load: Load, threads: int) -> Report:
+    """The machine's rates at a size's shapes, for both precisions, of a candidate with absorbed graphs.
+
+    Composing (paper) is told as a share of the rate at which memory is read: of the modules' float32 bytes for each
+    candidate, of which a population needs fewer and int8 a quarter, so theirs can be above 1. Raises
+    EdgeLorahubError if what is composed of modules in int8 is not that of float32 to a few percent.
+    """
     machine = Machine(threads)
-    work = Work(size, examples * length, examples * answer, absorbed=True)
+    work = Work(load.size, load.examples * load.length, load.examples * ANSWER_TOKENS, absorbed=True)
     rows = []
     for precision in ("fp32", "int8"):
         seconds = machine.product_seconds(work, precision)
@@ -170,11 +193,45 @@ def roofline(size: str, threads: int, examples: int = 5, length: int = 70, answe
                 "giga-operations/s": round(operations(work) / seconds / 1e9, 1),
             }
         )
+    bandwidth = machine.read_bandwidth()
     facts = {
-        "size": size,
-        "examples": f"{examples} of {length} tokens, answers of {answer}",
+        "size": load.size,
+        "examples": f"{load.examples} of {load.length} tokens, answers of {ANSWER_TOKENS}",
+        "modules": f"{load.modules} of rank {load.rank}",
         "operations of a candidate": f"{operations(work) / 1e9:.1f} billion",
-        "memory read, GB/s": round(machine.read_bandwidth() / 1e9, 1),
+        "memory read, GB/s": round(bandwidth / 1e9, 1),
         **environment(threads),
     }
-    return Report(facts, {"products": rows}, {"products": "giga-operations/s"})
+    tables = {"products": rows, "composing": _composing(machine, load, bandwidth)}
+    return Report(facts, tables, {"products": "giga-operations/s"})
+
+
+def _composing(machine: Machine, load: Load, bandwidth: float) -> list[Row]:
+    layers = [layer for layer in linear_layers(load.size) if layer[0].endswith((".q", ".v"))]
+    slots = [Slot(name, d_in, d_out, "", 0) for name, d_in, d_out in layers]
+    sources = [RandomLora(slots, seed, load.rank) for seed in range(load.modules)]
+    stacks = {held: PaperStack(sources, slots, held) for held in ("float32", "int8")}
+    expected, found = (_composed(stack, load.modules) for stack in stacks.values())
+    if not np.linalg.norm(found - expected) <= _CLOSE * np.linalg.norm(expected):
+        raise EdgeLorahubError("composing modules in int8 gives another adapter than in float32")
+    rows: list[Row] = []
+    for held, stack in stacks.items():
+        for candidates in (1, POPULATION):
+            seconds = machine.compose_seconds(stack, load.modules, candidates) / candidates
+            rate = load.modules * stack.width * np.dtype(np.float32).itemsize / seconds
+            rows.append(
+                {
+                    "modules in": held,
+                    "candidates at once": candidates,
+                    "a candidate, ms": round(seconds * 1e3, 2),
+                    "GB/s of float32": round(rate / 1e9, 1),
+                    "share of memory's rate": round(rate / bandwidth, 2),
+                }
+            )
+    return rows
+
+
+def _composed(stack: PaperStack, dimension: int) -> NDArray[np.float32]:
+    out = np.empty((1, stack.width), np.float32)
+    stack.compose(np.random.default_rng(0).uniform(-1.5, 1.5, (1, dimension)), out)
+    return out

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 
+from edge_lorahub import stack
 from edge_lorahub.bench import adaptation, latency
 from edge_lorahub.bench.random_models import SIZES, linear_layers
 from edge_lorahub.bench.roofline import Work, operations
@@ -94,6 +95,11 @@ def test_roofline_counts_the_products_of_a_candidate(run: Callable[..., Result])
     for absorbed, texts, answers in ((False, encoder + cross, decoder), (True, encoder, decoder + cross)):
         assert operations(Work("tiny", 350, 20, absorbed)) == 2 * (350 * texts + 20 * (answers + 128 * 32))
     assert [row["precision"] for row in report["tables"]["products"]] == ["fp32", "int8"]
+    composing = report["tables"]["composing"]
+    assert [(row["modules in"], row["candidates at once"]) for row in composing] == [
+        ("float32", 1), ("float32", 6), ("int8", 1), ("int8", 6),
+    ]  # fmt: skip
+    assert all(row["share of memory's rate"] > 0 for row in composing)
     assert report["facts"]["memory read, GB/s"] > 0
 
 
@@ -122,6 +128,13 @@ def test_peers_do_the_same_work(run: Callable[..., Result], tmp_path: Path) -> N
         if (row["who"], row["composition"]) == ("edge-lorahub fp32", "paper")
     )  # fmt: skip
     assert float(ours["loss off by"]) < 1e-4
+
+
+def test_roofline_checks_what_is_composed(fails: Callable[..., str], monkeypatch: Any) -> None:
+    monkeypatch.setattr(stack, "quantise", lambda matrix: (np.ones(matrix.shape, np.int8), 1.0))
+    assert "composing modules in int8 gives another adapter than in float32" in fails(
+        "bench", "roofline", "--size", "tiny", "--threads", 1, "--modules", 2
+    )
 
 
 def test_an_unknown_size(fails: Callable[..., str]) -> None:

@@ -91,7 +91,8 @@ def adapt(
     process of its own: seconds a candidate, the whole run, its peak memory, and the share of what the machine's
     matrix products could do.
     """
-    from ..bench.adaptation import Load, measure
+    from ..bench.adaptation import measure
+    from ..bench.load import Load
 
     load = Load(size, modules, rank, examples, length, budget, composition, precision)
     _print(chart, as_json, lambda: measure(load, work, threads))
@@ -166,7 +167,7 @@ def peers(
     """
     import tempfile
 
-    from ..bench.adaptation import Load
+    from ..bench.load import Load
     from ..bench.peers import peers as measure
     from ..session import default_threads
 
@@ -178,20 +179,25 @@ def peers(
 
 @command.command("roofline")
 @_size
+@_modules
 @_examples
 @options.threads
 @_output
-def roofline(size: str, examples: int, length: int, threads: int | None, as_json: bool, chart: Path | None) -> None:
+def roofline(
+    size: str, modules: int, rank: int, examples: int, length: int, threads: int | None, as_json: bool,
+    chart: Path | None,
+) -> None:  # fmt: skip
     """Measure what this machine could do: matrix products at a model's shapes, and memory.
 
-    The products of one candidate alone, through ONNX Runtime, in fp32 and int8, and the bandwidth of reading.
+    The products of one candidate alone, through ONNX Runtime, in fp32 and int8, and the bandwidth of reading, with
+    what composing modules reaches of it.
     """
-    from ..bench.adaptation import Load
+    from ..bench.load import Load
     from ..bench.roofline import roofline as measure
     from ..session import default_threads
 
-    load = Load(size, examples=examples, length=length)
-    _print(chart, as_json, lambda: measure(load.size, threads or default_threads(), examples, length))
+    load = Load(size, modules, rank, examples, length)
+    _print(chart, as_json, lambda: measure(load, threads or default_threads()))
 
 
 def _print(chart: Path | None, as_json: bool, measure: Callable[[], Report]) -> None:
