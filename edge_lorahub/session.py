@@ -119,7 +119,9 @@ class Model:
         slots = () if self.lora == "none" else self.manifest.slots
         for slot in slots:
             wanted |= {lora_a_name(slot.name), lora_scale_name(slot.name), lora_b_name(slot.name)}
-        if strange := found ^ wanted:
+        # what the encoder gives, the decoder must take
+        given = {output.name for output in self.encoder.get_outputs()}
+        if strange := (found ^ wanted) | (given - {i.name for i in self.decoder.get_inputs()}):
             raise BundleError(
                 f"{self.folder}: its graphs and its manifest differ ({min(strange)}); export the bundle again"
             )
