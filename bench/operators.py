@@ -15,7 +15,8 @@ from edge_lorahub.scoring import Batches, Scorer
 from edge_lorahub.session import Model
 from edge_lorahub.stack import Stack
 
-# In the attention operators there are products too, which are not counted.
+# In the attention operators there are products too, which are not counted; those of absorbed cross-attention with the
+# encoder's states are.
 PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulInteger")
 _RUNS = 5
 

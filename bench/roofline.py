@@ -182,6 +182,7 @@ def roofline(load: Load, threads: int) -> Report:
     EdgeLorahubError if what is composed of modules in int8 is not that of float32 to a few percent.
     """
     machine = Machine(threads)
+    # as `adapt` does it for such answers, of all published sizes
     work = Work(load.size, load.examples * load.length, load.examples * ANSWER_TOKENS, absorbed=True)
     rows = []
     for precision in ("fp32", "int8"):

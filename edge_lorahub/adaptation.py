@@ -103,21 +103,22 @@ def load_to_adapt(
     threads: int | None = None,
     workers: int | None = None,
 ) -> Model:
-    """The bundle, loaded for `adapt` on these examples with these settings: the fastest that fits them.
+    """The bundle, loaded for `adapt` on these examples with these settings, as the command line loads it.
 
     Chooses what `load` leaves to its caller: int8 for the modules where the bundle is in int8 and composition exact,
     absorbed graphs where the outputs are short, and as many workers as the optimiser has use for (or so many). Not
-    for `generate`, nor for a text_objective, which generates. Raises MissingPathError, BundleError, ExamplesError or
-    SettingsError.
+    for `generate`, nor for a text_objective, which generates: they take a model of `load`. Raises MissingPathError,
+    BundleError, ExamplesError or SettingsError.
     """
     folder = Path(bundle)
     settings = settings or Settings()
     check_examples(examples)
     manifest = read_manifest(folder)
     tokens = Tokens(folder / TOKENIZER, manifest.model)
+    limits = settings.max_input_tokens, settings.max_output_tokens, settings.batch_tokens
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EdgeLorahubWarning)  # of texts that are cut; they come again
-        batches = make_batches(tokens, examples, settings).batches
+        sizes = [batch.size for batch in Batches(tokens, examples, *limits).batches]
     assert settings.composition is not None
     form = manifest.adapting_form(settings.composition)
     return Model(
@@ -125,7 +126,7 @@ def load_to_adapt(
         threads=threads,
         workers=settings.at_once if workers is None else workers,
         lora=form,
-        absorbed=absorbing_is_faster(manifest, form, [batch.size for batch in batches]),
+        absorbed=absorbing_is_faster(manifest, form, sizes),
         tokens=tokens,
     )
 
@@ -133,13 +134,6 @@ def load_to_adapt(
 def check_examples(examples: Sequence[Example]) -> None:
     if not examples:
         raise ExamplesError("no examples; adapting takes at least one, five are usual")
-
-
-def make_batches(tokens: Tokens, examples: Sequence[Example], settings: Settings) -> Batches:
-    """The examples as an adaptation with these settings evaluates them."""
-    return Batches(
-        tokens, examples, settings.max_input_tokens, settings.max_output_tokens, settings.batch_tokens
-    )  # fmt: skip
 
 
 def adapt(
@@ -156,8 +150,9 @@ def adapt(
 
     objective replaces the loss: it gets the mean token cross-entropy by example, float64 (E,), and the
     examples. text_objective gets the predicted texts instead, each of at most as many tokens as the longest
-    output. on_candidate is called with each candidate's loss, inf for one that was stopped. Raises
-    ModuleMismatchError, ExamplesError or SettingsError.
+    output. on_candidate is called with each candidate's loss, inf for one that was stopped. The model is best
+    loaded with `load_to_adapt`, with the same examples and settings. Raises ModuleMismatchError, ExamplesError or
+    SettingsError.
     """
     found = learn(
         model,
@@ -170,7 +165,13 @@ def adapt(
     )
     adapter = found.adapter(modules)
     return Adaptation(
-        adapter, found.weights, found.loss_before, found.loss_after, found.trace, found.optimizer, found.seconds
+        adapter=adapter,
+        weights=found.weights,
+        loss_before=found.loss_before,
+        loss_after=found.loss_after,
+        trace=found.trace,
+        optimizer=found.optimizer,
+        seconds=found.seconds,
     )
 
 
@@ -188,6 +189,8 @@ def learn(
     check_examples(examples)
     if objective is not None and text_objective is not None:
         raise SettingsError("an objective and a text_objective; give one of them")
+    if text_objective is not None and model.absorbed:
+        raise SettingsError("a text_objective generates; load the model with load, not with load_to_adapt")
     modules.check(model.manifest)
     start = time.perf_counter()
     assert settings.composition is not None
@@ -231,7 +234,15 @@ def learn(
         ],
     }
     return Learned(
-        weights, plain, after, found.trace, found.optimizer, seconds, record, settings.composition, model.manifest
+        weights=weights,
+        loss_before=plain,
+        loss_after=after,
+        trace=found.trace,
+        optimizer=found.optimizer,
+        seconds=seconds,
+        record=record,
+        composition=settings.composition,
+        manifest=model.manifest,
     )
 
 

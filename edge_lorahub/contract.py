@@ -91,8 +91,8 @@ class Slot:
     """A linear layer of the bundle that takes a LoRA.
 
     name is the layer's path in the Hugging Face model (`encoder.block.0.layer.0.SelfAttention.q`), graph is
-    "encoder" or "decoder": the one that has its inputs. weight_offset is the position in bytes of its
-    (d_in, d_out) weight in `weights.bin`, float32 or int8 as the manifest's precision says.
+    "encoder" or "decoder": the one of a pair that is not absorbed that has its inputs. weight_offset is the position
+    in bytes of its (d_in, d_out) weight in `weights.bin`, float32 or int8 as the manifest's precision says.
     """
 
     name: str

@@ -64,14 +64,15 @@ def plan(
     caps = [settings.batch_tokens]
     while caps[-1] > longest:
         caps.append(max(longest, min(caps[-1], whole) * 2 // 3))
-    fixed = _PROCESS + (bundle / WEIGHTS).stat().st_size + (0 if settings.optimizer == CMA else _NEVERGRAD)
+    process = _PROCESS + (0 if settings.optimizer == CMA else _NEVERGRAD)
+    weights = (bundle / WEIGHTS).stat().st_size
     # the modules' own matrices are joined when the model is gone
     adapter = stack_sizes(modules, manifest, "exact", "float32")[0] if settings.composition == "exact" else 0
     plans = []
     for count, cap in product(range(workers, 0, -1), caps):
         groups = [[pairs[i] for i in group] for group in buckets(list(map(sum, pairs)), batch_tokens=cap)]
-        searching = fixed + _changing(manifest, modules, settings, groups, count)
-        size = int(_MARGIN * max(searching, _PROCESS + adapter))
+        searching = weights + _changing(manifest, modules, settings, groups, count)
+        size = int(_MARGIN * (process + max(searching, adapter)))
         plans.append(Plan(count, cap, len(groups), size))
     fewest = min(found.batches for found in plans)
 

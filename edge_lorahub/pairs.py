@@ -28,10 +28,10 @@ def compose_pairs(sources: Sequence[LoraSource], weights: Float64, composition: 
         for layer, (rank, *sizes) in source.shapes.items():
             ranks.setdefault(layer, []).append(rank)
             sides[layer] = sizes[0], sizes[1]
-    pairs = {
-        layer: Lora(np.zeros((join(found), d_in), np.float32), np.zeros((d_out, join(found)), np.float32), 1.0)
-        for (layer, found), (d_in, d_out) in zip(ranks.items(), sides.values(), strict=True)
-    }
+    pairs = {}
+    for layer, found in ranks.items():
+        (d_in, d_out), rank = sides[layer], join(found)
+        pairs[layer] = Lora(np.zeros((rank, d_in), np.float32), np.zeros((d_out, rank), np.float32), 1.0)
     filled = dict.fromkeys(pairs, 0)
     for source, weight in chosen:
         for layer, lora in source.loras():

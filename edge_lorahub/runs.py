@@ -118,7 +118,9 @@ class Decoding:
 
     def __init__(self, runner: Runner, encoded: Encoded) -> None:
         if runner.model.absorbed:
-            raise SettingsError("the model was loaded to score short answers; load it without absorbed to generate")
+            raise SettingsError(
+                "the model was loaded to adapt to short answers; load it with load, and without absorbed, to generate"
+            )
         config = runner.model.manifest.model
         self._config = config
         self._session = runner.model.decoder

@@ -74,13 +74,11 @@ class Model:
         self.lora = lora
         self.absorbed = absorbed
         known = self.manifest.absorbed_forms if absorbed else self.manifest.lora_forms
+        if absorbed and not known:
+            raise SettingsError(f"{self.folder}: has no absorbed graphs; load it without absorbed, or export it again")
         if lora not in known:
-            if absorbed and not known:
-                raise SettingsError(
-                    f"{self.folder}: has no absorbed graphs; load it without absorbed, or export it again"
-                )
-            forms = " or ".join(map(repr, known))
-            raise SettingsError(f"{self.folder}: lora must be {forms} for this bundle, got {lora!r}")
+            forms, kind = " or ".join(map(repr, known)), ", absorbed" if absorbed else ""
+            raise SettingsError(f"{self.folder}: lora must be {forms} for this bundle{kind}, got {lora!r}")
         self.tokens = tokens or Tokens(self.folder / TOKENIZER, self.manifest.model)
         options = ort.SessionOptions() if options is None else options
         options.intra_op_num_threads = self.threads // self.workers

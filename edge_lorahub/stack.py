@@ -86,7 +86,7 @@ class Stack(Protocol):
         ...
 
     def cuts(self, count: int) -> list[int]:
-        """Where to cut the Q into about so many parts, from 0 to Q. What is composed is the same however it is cut."""
+        """Where to cut the Q into about so many parts, from 0 to Q: there it changes nothing, not even a last digit."""
         ...
 
     def compose(self, population: Float64, out: Float32, part: slice = slice(None)) -> None:
@@ -142,7 +142,8 @@ class PaperStack:
             return
         first, last, _ = part.indices(self.width)
         for index, (start, end) in enumerate(pairwise(self._edges)):
-            if first <= start < end <= last:
+            start, end = max(start, first), min(end, last)
+            if start < end:
                 compose_paper_int8(weights, self.matrix[:, start:end], self._scales[:, index], out[:, start:end])
 
     def inputs(self) -> LoraInputs:
@@ -230,7 +231,10 @@ def make_stack(sources: Sequence[LoraSource], manifest: Manifest, composition: s
     if composition == "exact":
         return ExactStack(sources, manifest.slots, form)
     if form != "float32":
-        raise SettingsError(f"{composition} composition is in float32; load the model without lora={form!r}")
+        raise SettingsError(
+            f"{composition} composition is in float32; load the model without lora={form!r} (load_to_adapt: with the "
+            "settings that it adapts with)"
+        )
     return PaperStack(sources, manifest.slots, _held(manifest, composition, form))
 
 

@@ -93,8 +93,8 @@ def check_export(
     """
     model = read_manifest(bundle).model
     examples = examples or random_examples(Tokens(bundle / TOKENIZER, model), model.vocab_size)
-    # as `adapt` does it: the other's order is that of the graphs that are used
-    quantised = load_to_adapt(bundle, examples)
+    # the graphs that `adapt` uses; candidates come one after the other here, each on all threads
+    quantised = load_to_adapt(bundle, examples, workers=1)
     if modules is not None:
         modules.check(quantised.manifest)
     with tempfile.TemporaryDirectory(dir=bundle.absolute().parent, prefix=".edge-lorahub-fp32-") as folder:

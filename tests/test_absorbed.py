@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from click.testing import Result
 
 from edge_lorahub import Example, Model, Modules, Settings, adapt, generate, load, load_to_adapt
+from edge_lorahub.adaptation import learn
 from edge_lorahub.bench.random_models import write_checkpoint, write_module
 from edge_lorahub.contract import ABSORBED_GRAPHS, GRAPHS, read_manifest
 from edge_lorahub.errors import BundleError, ExamplesError, SettingsError
@@ -86,10 +88,14 @@ def test_a_slot_that_no_module_has(bundle: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(other, found[0], atol=1e-5 * np.abs(found[0]).max())
 
 
+def test_it_has_no_past_and_no_keys_and_values(bundle: Path) -> None:
+    for name in ABSORBED_GRAPHS["float32"]:
+        graph = onnx.load(bundle / name, load_external_data=False).graph
+        names = [value.name for values in (graph.input, graph.output) for value in values]
+        assert not [n for n in names if n.startswith(("past.", "present.", "cross."))]
+
+
 def test_the_weights_are_there_once(bundle: Path) -> None:
-    for absorbed, whole in zip(ABSORBED_GRAPHS["float32"], GRAPHS["float32"], strict=True):
-        graphs = [onnx.load(bundle / name, load_external_data=False).graph for name in (absorbed, whole)]
-        assert not {i.name for graph in graphs[:1] for i in graph.input if i.name.startswith(("past.", "cross."))}
     where = [
         {
             (tensor.name, *((entry.key, entry.value) for entry in tensor.external_data))
@@ -128,10 +134,23 @@ def test_loading_to_adapt(bundle: Path, modules: Modules, short: list[Example]) 
     assert expected.adapter.record["absorbed"] is False
     assert found.weights == pytest.approx(expected.weights, abs=1e-4)
     assert found.loss_after == pytest.approx(expected.loss_after, rel=1e-5)
-    with pytest.raises(SettingsError, match="loaded to score short answers; load it without absorbed to generate"):
+    with pytest.raises(SettingsError, match="to adapt to short answers; load it with load, and without absorbed, to"):
         generate(model, ["w1"])
-    with pytest.raises(SettingsError, match="loaded to score short answers; load it without absorbed to generate"):
+    with pytest.raises(SettingsError, match="a text_objective generates; load the model with load, not with load_to_"):
         adapt(model, modules, short, settings, text_objective=lambda texts, _: 0.0)
+
+
+def test_the_model_can_go_before_the_adapter_is_made(bundle: Path, modules: Modules, short: list[Example]) -> None:
+    model = load_to_adapt(bundle, short, threads=1)
+    found = learn(model, modules, short, Settings(budget=7))
+    left = weakref.ref(model)
+    del model
+    assert left() is None
+    adapter = found.adapter(modules)
+    expected = adapt(load_to_adapt(bundle, short, threads=1), modules, short, Settings(budget=7)).adapter
+    assert adapter.pairs.keys() == expected.pairs.keys()
+    for layer, lora in adapter.pairs.items():
+        np.testing.assert_array_equal(lora.b, expected.pairs[layer].b)
 
 
 def test_what_else_it_depends_on(bundle: Path, checkpoint: Path, examples: list[Example], tmp_path: Path) -> None:
@@ -157,6 +176,11 @@ def test_the_command_line_says_which(
     assert json.loads(run(*arguments, "--out", tmp_path / "a").stdout)["absorbed"] is True
     limited = run(*arguments, "--out", tmp_path / "b", "--memory-limit", "1GB")
     assert json.loads(limited.stdout)["absorbed"] is True
+
+
+def test_a_form_that_is_never_absorbed(bundle: Path) -> None:
+    with pytest.raises(SettingsError, match="lora must be 'float32' for this bundle, absorbed, got 'none'"):
+        load(bundle, lora="none", absorbed=True)
 
 
 def test_graphs_with_keys_and_values_in_their_place(bundle: Path, tmp_path: Path) -> None:

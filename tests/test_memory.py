@@ -63,6 +63,19 @@ def test_more_modules_and_paper_composition_take_more(small: tuple[Path, list[Pa
     assert paper - fewer.bytes == pytest.approx(6 * 48 * 8 * (512 + 384) * 1.1, rel=0.01)
 
 
+def test_nevergrad_counts_where_the_adapter_is_largest(small: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    """Its modules stay imported when the model has gone."""
+    wide = [write_module(tmp_path / f"m{i}", "flan-t5-small", seed=i, rank=400) for i in range(4)]
+    modules = list(Modules.load(wide))
+    joined = 4 * 48 * 400 * (512 + 384) * 4
+    cma, other = (
+        plan(small[0], modules, LONG[:1], Settings(optimizer=optimizer), 1, 10**12).bytes
+        for optimizer in ("cma", "nevergrad:DE")
+    )
+    assert cma == pytest.approx(1.1 * (110e6 + joined), rel=0.01)
+    assert other - cma == pytest.approx(1.1 * 150e6, rel=0.01)
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak memory as Linux counts it")
 def test_the_estimate_is_about_what_a_process_takes(small: tuple[Path, list[Path]], tmp_path: Path) -> None:
     bundle, modules = small

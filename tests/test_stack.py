@@ -158,6 +158,10 @@ def test_what_is_composed_does_not_depend_on_the_cuts(held: str, rank: int) -> N
             for start, end in pairwise(cuts):
                 stack.compose(population, out, slice(start, end))
             np.testing.assert_array_equal(out, whole)
+    elsewhere = np.full_like(whole, np.nan)
+    for start, end in pairwise([0, 5, stack.width // 2 + 1, stack.width]):
+        stack.compose(population, elsewhere, slice(start, end))
+    np.testing.assert_allclose(elsewhere, whole, atol=1e-5 * np.abs(whole).max())
     expected = population.astype(np.float32) @ PaperStack(sources, slots).matrix
     tolerance = 1e-5 if held == "float32" else 0.02
     assert np.linalg.norm(whole - expected) <= tolerance * np.linalg.norm(expected)
