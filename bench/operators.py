@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
+from edge_lorahub.onnx_runtime import ort
 from edge_lorahub.runs import Runner
 from edge_lorahub.scoring import Batches, Scorer
 from edge_lorahub.session import Model

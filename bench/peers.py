@@ -256,11 +256,11 @@ def _generation(load_: Load, inputs: Inputs, threads: int, rounds: int) -> list[
 def _generators(inputs: Inputs, threads: int, text: Example) -> dict[str, Callable[[int], list[int]]]:
     """By name: the ids of an answer of so many tokens."""
     import ctranslate2
-    import onnxruntime as ort
     import torch
     from optimum.onnxruntime import ORTModelForSeq2SeqLM
     from transformers import AutoModelForSeq2SeqLM
 
+    from edge_lorahub.onnx_runtime import ort
     from edge_lorahub.runs import Runner
     from edge_lorahub.stack import plain_inputs
 

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from threadpoolctl import ThreadpoolController
 
 from edge_lorahub.contract import Slot
 from edge_lorahub.errors import EdgeLorahubError
+from edge_lorahub.onnx_runtime import ort
 from edge_lorahub.search import POPULATION
 from edge_lorahub.stack import PaperStack, Stack
 

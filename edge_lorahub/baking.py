@@ -23,7 +23,7 @@ from .contract import (
     lora_scale_name,
     read_manifest,
 )
-from .errors import BundleError
+from .errors import BundleError, SettingsError
 from .files import check_digests, check_output_folder, output_folder, sha256
 from .stack import Float32
 
@@ -32,7 +32,7 @@ def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool =
     """Writes a bundle whose plain model is the given bundle with the adapter.
 
     The weights are copied and changed in place through a memory map, one slot at a time. Raises BundleError,
-    ModuleMismatchError, MissingPathError or OutputExistsError.
+    SettingsError, ModuleMismatchError, MissingPathError or OutputExistsError.
     """
     source = Path(bundle)
     manifest = read_manifest(source)
@@ -41,6 +41,8 @@ def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool =
             f"{source}: {manifest.precision} weights, into which no adapter can be merged; bake into a bundle "
             "exported with --precision fp32"
         )
+    if Path(out).resolve() == source.resolve():
+        raise SettingsError(f"{out}: the bundle itself; baking makes a copy, so name another folder")
     check_output_folder(Path(out), force=force, names=BUNDLE_FILES)
     # a map of a file that is too short would make it longer, and bake into nothing
     check_digests(source, manifest.sha256)

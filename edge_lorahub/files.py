@@ -68,10 +68,12 @@ def check_output_folder(out: Path, *, force: bool, names: Sequence[str]) -> None
     first of which must be there, and no other file may be: that would be somebody's data.
     """
     _check_writable(out)
-    if not out.exists() and not out.is_symlink():
+    if not _is_there(out):
         return
     if not force:
         raise OutputExistsError(f"{out}: exists already; choose another folder, or overwrite it with --force")
+    if out.is_dir() and not os.access(out, os.W_OK):
+        raise NotWritableError(f"{out}: no permission to replace what is in it; choose another folder")
     if not out.is_dir():
         raise OutputExistsError(f"{out}: not a folder, and will not be overwritten; choose another name")
     found = {path.name for path in out.iterdir()}
@@ -109,8 +111,8 @@ def _beside(out: Path, what: str) -> Path:
 def output_folder(out: Path, *, force: bool, names: Sequence[str]) -> Iterator[Path]:
     """A new folder to write into, which becomes `out` when the block ends without an error.
 
-    Until then `out` is as it was: the folder is written beside it and renamed. What was at `out` is moved
-    aside first and deleted last; force and names are those of `check_output_folder`.
+    Until then `out` is as it was: the folder is written beside it and renamed. What was at `out` is moved aside first,
+    put back after an error or an interrupt, and deleted last; force and names are those of `check_output_folder`.
     """
     check_output_folder(out, force=force, names=names)
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -119,21 +121,21 @@ def output_folder(out: Path, *, force: bool, names: Sequence[str]) -> Iterator[P
     try:
         yield work
         check_output_folder(out, force=force, names=names)
-        if out.exists() or out.is_symlink():
+        if _is_there(out):
             os.replace(out, old)
-            try:
-                os.replace(work, out)
-            except OSError:
-                os.replace(old, out)
-                raise
-            if old.is_symlink():
-                old.unlink()
-            else:
-                shutil.rmtree(old)
-        else:
-            os.replace(work, out)
+        os.replace(work, out)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if _is_there(old) and not _is_there(out):
+            os.replace(old, out)
+        for left in (work, old):
+            if left.is_symlink():
+                left.unlink()
+            else:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
 
 
 @contextmanager

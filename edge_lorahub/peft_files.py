@@ -64,6 +64,11 @@ def load_module(source: str | Path, *, name: str | None = None, revision: str | 
     MissingPathError or HubError. Warns about settings that are unknown here.
     """
     folder = module_folder(source, revision)
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        # an adapter's sidecar could not name it
+        raise ModuleFileError(f"{str(folder)!r}: a name that is not UTF-8; rename the folder") from None
     config = read_lora_config(folder)
     file = next((folder / f for f in (SAFETENSORS, PICKLED) if (folder / f).is_file()), None)
     if file is None:

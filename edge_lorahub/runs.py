@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from .contract import ATTENTION_MASK, INPUT_IDS, LOGITS, PARTS, past_name, present_name
 from .errors import SettingsError
+from .onnx_runtime import ort
 from .session import Model
 from .stack import LoraInputs
 from .tokens import Ids

@@ -25,6 +25,7 @@ NEVERGRAD = "nevergrad:"
 # generation. Chosen by measurement, see docs/design.md.
 STEP_SIZE = 0.075
 POPULATION = 6
+_LARGEST_POPULATION = 10_000
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,10 @@ class SearchSettings:
         for name in ("bound", "step_size"):
             if not 0 < getattr(self, name) < np.inf:
                 raise SettingsError(f"{name} must be a positive number, got {getattr(self, name)}")
-        if self.population < 2:
-            raise SettingsError(f"population must be at least 2, got {self.population}")
+        if self.step_size > 2 * self.bound:
+            raise SettingsError(f"step_size must be at most {2 * self.bound:g}, all of the range, got {self.step_size}")
+        if not 2 <= self.population <= _LARGEST_POPULATION:
+            raise SettingsError(f"population must be from 2 to {_LARGEST_POPULATION}, got {self.population}")
 
     @property
     def at_once(self) -> int:

@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 import os
-
-# onnxruntime reports usage to its maker by default where it was built to; a runtime for people's own machines
-# does not. Read when the library is loaded, so it comes before the import; a user's own setting goes first.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import onnxruntime as ort
 
 from .contract import (
     ABSORBED_GRAPHS,
@@ -30,6 +23,8 @@ from .contract import (
     read_manifest,
 )
 from .errors import BundleError, SettingsError
+from .files import check_digests
+from .onnx_runtime import ort
 from .tokens import Tokens
 
 # ONNX Runtime starts as many as it is told to, and a mistyped number takes the machine's memory.
@@ -79,11 +74,14 @@ class Model:
         if lora not in known:
             forms, kind = " or ".join(map(repr, known)), ", absorbed" if absorbed else ""
             raise SettingsError(f"{self.folder}: lora must be {forms} for this bundle{kind}, got {lora!r}")
+        graphs = (ABSORBED_GRAPHS if absorbed else GRAPHS)[lora]
+        # not of the weights: those of flan-t5-large in float32 would take two seconds
+        check_digests(self.folder, {name: self.manifest.sha256[name] for name in (*graphs, TOKENIZER)})
         self.tokens = tokens or Tokens(self.folder / TOKENIZER, self.manifest.model)
         options = ort.SessionOptions() if options is None else options
         options.intra_op_num_threads = self.threads // self.workers
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # an error is raised, and need not be printed as well
         # patterns are kept for every shape of a batch: a fifth more memory where there are three, and no faster
         options.enable_mem_pattern = False
         # threads that go on spinning after a run of one session take the processors from the next one's
@@ -91,7 +89,7 @@ class Model:
         self._options = options
         # packing a session's weights takes one thread
         with ThreadPoolExecutor(min(self.threads, 2)) as pool:
-            self.encoder, self.decoder = pool.map(self._session, (ABSORBED_GRAPHS if absorbed else GRAPHS)[lora])
+            self.encoder, self.decoder = pool.map(self._session, graphs)
         self._check_graphs()
 
     def _session(self, name: str) -> ort.InferenceSession:

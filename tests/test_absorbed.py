@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from bundles import sign
 from click.testing import Result
 
 from edge_lorahub import Example, Model, Modules, Settings, adapt, generate, load, load_to_adapt
@@ -183,11 +184,25 @@ def test_a_form_that_is_never_absorbed(bundle: Path) -> None:
         load(bundle, lora="none", absorbed=True)
 
 
+def swap(folder: Path, one: str, other: str) -> None:
+    contents = (folder / one).read_bytes()
+    (folder / one).write_bytes((folder / other).read_bytes())
+    (folder / other).write_bytes(contents)
+
+
 def test_graphs_with_keys_and_values_in_their_place(bundle: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(bundle, copy)
+    swap(copy, *ABSORBED_GRAPHS["float32"])
+    with pytest.raises(BundleError, match=r"encoder.absorbed.onnx: not what the manifest says"):
+        load(copy, absorbed=True)
+    sign(copy)
+    with pytest.raises(BundleError, match=r"its graphs and its manifest differ .*; export the bundle again"):
+        load(copy, absorbed=True)
+    swap(copy, *ABSORBED_GRAPHS["float32"])
     # the encoders take the same inputs, so the encoder alone is told by what it gives
     for absorbed, whole in zip(ABSORBED_GRAPHS["float32"], GRAPHS["float32"], strict=True):
         shutil.copyfile(copy / whole, copy / absorbed)
+        sign(copy)
         with pytest.raises(BundleError, match=r"its graphs and its manifest differ .*; export the bundle again"):
             load(copy, absorbed=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bundles import sign
 from click.testing import Result
 
 from edge_lorahub.bench.random_models import write_module
@@ -188,12 +191,15 @@ def test_damaged_bundles(fails: Fails, bundle: Path, tmp_path: Path) -> None:
         ("layers", "manifest.json", json.dumps(manifest | {"model": model | {"decoder_layers": 3}}).encode(),
          "its graphs and its manifest differ"),
         ("encoder", "encoder.plain.onnx", (bundle / "encoder.plain.onnx").read_bytes()[:-900],
-         "encoder.plain.onnx: cannot be loaded"),
+         "encoder.plain.onnx: not what the manifest says"),
         ("weights", "weights.bin", (bundle / "weights.bin").read_bytes()[:-900], "cannot be loaded"),
-        ("tokenizer", "tokenizer.json", b"[]", "not a tokenizer file"),
+        ("tokenizer", "tokenizer.json", b"[]", "tokenizer.json: not what the manifest says"),
     ):  # fmt: skip
         copy = changed(bundle, tmp_path / name, file, lambda _, data=content: data)
         assert words in fails("generate", copy, "w3")
+    for name, words in (("encoder", "encoder.plain.onnx: cannot be loaded"), ("tokenizer", "not a tokenizer file")):
+        sign(tmp_path / name)
+        assert words in fails("generate", tmp_path / name, "w3")
     (tmp_path / "tokenizer" / "encoder.onnx").unlink()
     assert "encoder.onnx is missing" in fails("generate", tmp_path / "tokenizer", "w3")
     byte = changed(bundle, tmp_path / "byte", "weights.bin", lambda data: data[:-1] + bytes([data[-1] ^ 1]))
@@ -211,7 +217,9 @@ def test_damaged_bundles(fails: Fails, bundle: Path, tmp_path: Path) -> None:
         (("--seed", "-1"), "seed must be from 0"),
         (("--composition", "sum"), "'sum' is not one of 'exact', 'paper'"),
         (("--step-size", "0"), "step_size must be a positive number"),
-        (("--population", "1"), "population must be at least 2"),
+        (("--step-size", "1e308"), "step_size must be at most 3, all of the range"),
+        (("--population", "100000000"), "population must be from 2 to 10000"),
+        (("--population", "1"), "population must be from 2 to 10000"),
         (("--regularization", "nan"), "regularization must be at least 0"),
         (("--max-input-tokens", "1"), "max_input_tokens must be at least 2"),
         (("--threads", "100000"), "threads must be from 1 to 256"),
@@ -267,3 +275,40 @@ def test_an_interrupted_adaptation_leaves_nothing(
     assert result.exit_code == 1
     assert "Traceback" not in result.output
     assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_the_predictions_in_the_place_of_the_examples(fails: Fails, bundle: Path, examples_file: Path) -> None:
+    before = examples_file.read_text()
+    line = fails("evaluate", bundle, examples_file, "--predictions", examples_file.parent / "." / examples_file.name)
+    assert "the examples themselves; name another file for the predictions" in line
+    assert examples_file.read_text() == before
+
+
+def test_baking_into_the_bundle_itself(fails: Fails, bundle: Path, module_folders: list[Path], tmp_path: Path) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    line = fails("bake", copy, module_folders[0], tmp_path / "copy" / ".." / "copy", "--force")
+    assert "the bundle itself; baking makes a copy, so name another folder" in line
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems take no such name")
+def test_a_module_whose_name_is_not_utf_8(
+    fails: Fails, bundle: Path, examples_file: Path, module_folders: list[Path], tmp_path: Path
+) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff"))
+    shutil.copytree(module_folders[0], odd)
+    line = fails("adapt", bundle, examples_file, "--module", odd, "--out", tmp_path / "out")
+    assert "a name that is not UTF-8; rename the folder" in line
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_what_cannot_be_printed_ends_in_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_lorahub", "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["Error: No space left on device"]

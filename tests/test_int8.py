@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from bundles import sign
 from click.testing import Result
 from onnx import numpy_helper
 from safetensors.numpy import load_file
@@ -157,6 +158,7 @@ def test_graphs_of_the_wrong_form(int8_bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(int8_bundle, copy)
     for plain, quantised in zip(GRAPHS["float32"], GRAPHS["int8"], strict=True):
         shutil.copyfile(copy / plain, copy / quantised)
+    sign(copy)
     with pytest.raises(BundleError, match="its graphs do not take LoRA in int8; export the bundle again"):
         load(copy, lora="int8")
 

@@ -119,6 +119,35 @@ def test_a_link_that_leads_nowhere_is_kept(out: Path) -> None:
     assert out.is_symlink()
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("when", [1, 2])
+def test_an_interrupt_between_the_renames_loses_nothing(
+    out: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], when: int
+) -> None:
+    """It comes as a rename returns: of the old output aside, or of the new one to its place."""
+    old_output(out)
+    real, count = os.replace, 0
+
+    def replace(source: Path, target: Path) -> None:
+        nonlocal count
+        real(source, target)
+        count += 1
+        if count == when:
+            raise error
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(error):
+        write(out, force=True)
+    assert contents(out.parent) == {"out/marker": "old" if when == 1 else "new"}
+
+
+def test_an_output_without_permission_is_found_before_the_work(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old_output(out)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != out)
+    with pytest.raises(NotWritableError, match="no permission to replace what is in it"):
+        check_output_folder(out, force=True, names=NAMES)
+
+
 def test_relative_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

@@ -119,7 +119,7 @@ def test_reference_starts_at_zero_and_takes_one_candidate_at_a_time() -> None:
         ({"seed": -1}, "seed must be from 0"),
         ({"bound": 0}, "bound must be a positive number"),
         ({"step_size": float("nan")}, "step_size must be a positive number"),
-        ({"population": 1}, "population must be at least 2"),
+        ({"population": 1}, "population must be from 2 to 10000"),
     ],
 )
 def test_wrong_settings_are_refused(fields: dict[str, object], words: str) -> None:

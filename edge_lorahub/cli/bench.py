@@ -190,7 +190,7 @@ def roofline(
     """Measure what this machine could do: matrix products at a model's shapes, and memory.
 
     The products of one candidate alone, through ONNX Runtime, in fp32 and int8, and the bandwidth of reading, with
-    what composing modules reaches of it.
+    what composing modules reaches of it: more than 1 where candidates share what is read, or int8 is read.
     """
     from ..bench.load import Load
     from ..bench.roofline import roofline as measure

@@ -16,7 +16,11 @@ from .main import COMMANDS
 @options.adapter
 @options.data
 @options.decoding
-@click.option("--predictions", type=click.Path(path_type=Path), help="Write every prediction to this JSONL file.")
+@click.option(
+    "--predictions",
+    type=click.Path(path_type=Path),
+    help="Write every prediction to this JSONL file, in the place of one that is there.",
+)
 @options.threads
 @options.as_json
 def command(
@@ -31,11 +35,14 @@ def command(
     """
     import json
 
+    from ..errors import SettingsError
     from ..evaluation import evaluate
     from ..examples import read_examples
     from ..files import check_output_file, write_text
 
     if predictions is not None:
+        if predictions.resolve() == data.resolve():
+            raise SettingsError(f"{predictions}: the examples themselves; name another file for the predictions")
         check_output_file(predictions)
     examples = read_examples(data, limit=limit, shuffle_seed=shuffle_seed)
     model, loaded = options.load_model(bundle, adapter, threads)

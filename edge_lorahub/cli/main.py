@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import warnings
 from importlib import import_module
@@ -106,4 +107,15 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    cli()
+    # as an interrupt does it, so that what is half written is removed
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        cli()
+    except OSError as error:
+        # of printing; a command's own are handled there
+        print(f"Error: {error.strerror or error}", file=sys.stderr)
+        sys.exit(_EXIT_USAGE)
+
+
+def _terminate(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
