@@ -210,8 +210,11 @@ def _add_low_rank_by_head(
 ) -> str:  # fmt: skip
     if lora is None:
         return y
-    b = _heads(g, lora.b, heads, d_out, transposed)
-    low = g.op("Mul", [g.op("MatMul", [x, b if transposed else lora.a]), lora.scale])
+    # the scale goes to B: a transposed input that a product reads at once becomes part of it, and with a rank of 0
+    # onnxruntime 1.23 then divides by zero
+    scale = lora.scale if transposed else g.op("Unsqueeze", [lora.scale, g.constant([1])])
+    b = g.op("Mul", [_heads(g, lora.b, heads, d_out, transposed), scale])
+    low = g.op("MatMul", [x, b if transposed else lora.a])
     if transposed:
         return g.op("Add", [y, g.op("FusedMatMul", [low, lora.a], domain=MICROSOFT, transB=1)])
     return g.op("Add", [y, g.op("MatMul", [low, b])])
