@@ -75,7 +75,7 @@ class Learned:
     composition: str
     manifest: Manifest
 
-    def adapter(self, modules: Modules) -> Adapter:
+    def compose(self, modules: Modules) -> Adapter:
         """The composition of the modules that were learned with, at the weights found."""
         weights = np.array([self.weights[module.name] for module in modules])
         pairs = compose_pairs(list(modules), weights, self.composition)
@@ -83,16 +83,10 @@ class Learned:
 
 
 @dataclass(frozen=True)
-class Adaptation:
-    """What `adapt` found. weights maps module names to w; the losses are without regularisation."""
+class Adaptation(Learned):
+    """What `adapt` found, with the adapter made of it."""
 
     adapter: Adapter
-    weights: dict[str, float]
-    loss_before: float
-    loss_after: float
-    trace: tuple[Candidate, ...]
-    optimizer: str
-    seconds: float
 
 
 def load_to_adapt(
@@ -163,16 +157,7 @@ def adapt(
         text_objective=text_objective,
         on_candidate=on_candidate,
     )
-    adapter = found.adapter(modules)
-    return Adaptation(
-        adapter=adapter,
-        weights=found.weights,
-        loss_before=found.loss_before,
-        loss_after=found.loss_after,
-        trace=found.trace,
-        optimizer=found.optimizer,
-        seconds=found.seconds,
-    )
+    return Adaptation(**vars(found), adapter=found.compose(modules))
 
 
 def learn(

@@ -238,9 +238,7 @@ def make_stack(sources: Sequence[LoraSource], manifest: Manifest, composition: s
     return PaperStack(sources, manifest.slots, _held(manifest, composition, form))
 
 
-def stack_sizes(
-    sources: Sequence[LoraSource], manifest: Manifest, composition: str, form: str
-) -> tuple[int, int]:  # fmt: skip
+def stack_sizes(sources: Sequence[LoraSource], manifest: Manifest, composition: str, form: str) -> tuple[int, int]:
     """The bytes of a stack before it is made, and its width: how many numbers a candidate changes."""
     ranks = [[_rank(source, slot) for source in sources] for slot in manifest.slots]
     size = np.dtype(_held(manifest, composition, form)).itemsize

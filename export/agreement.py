@@ -74,7 +74,7 @@ def compare(
     does harm, while modules and examples of one's own say what it does to them.
     """
     sources = list(sources) or [_RandomModule(float32, seed) for seed in range(_MODULES)]
-    examples = examples or random_examples(float32.tokens, float32.manifest.model.vocab_size)
+    examples = examples or _random_examples(float32.tokens, float32.manifest.model.vocab_size)
     candidates = candidates_for(len(sources))
     return Agreement(np.array([_losses(model, sources, examples, candidates) for model in (float32, other)]))
 
@@ -92,7 +92,7 @@ def check_export(
     Raises what `export` raises, and ModuleMismatchError if a module does not fit.
     """
     model = read_manifest(bundle).model
-    examples = examples or random_examples(Tokens(bundle / TOKENIZER, model), model.vocab_size)
+    examples = examples or _random_examples(Tokens(bundle / TOKENIZER, model), model.vocab_size)
     # the graphs that `adapt` uses; candidates come one after the other here, each on all threads
     quantised = load_to_adapt(bundle, examples, workers=1)
     if modules is not None:
@@ -121,7 +121,7 @@ def _losses(
     return losses
 
 
-def random_examples(tokens: Tokens, vocabulary: int) -> list[Example]:
+def _random_examples(tokens: Tokens, vocabulary: int) -> list[Example]:
     """Texts of random tokens, of several lengths."""
     rng = np.random.default_rng(0)
 

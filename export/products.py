@@ -205,9 +205,7 @@ def _heads(g: Graph, matrix: str, heads: int, d_out: int, transposed: bool) -> s
     return g.op("Transpose", [parts], perm=[1, 2, 0] if transposed else [1, 0, 2])
 
 
-def _add_low_rank_by_head(
-    g: Graph, x: str, y: str, lora: Lora | None, heads: int, d_out: int, transposed: bool
-) -> str:  # fmt: skip
+def _add_low_rank_by_head(g: Graph, x: str, y: str, lora: Lora | None, heads: int, d_out: int, transposed: bool) -> str:
     if lora is None:
         return y
     # the scale goes to B: a transposed input that a product reads at once becomes part of it, and with a rank of 0

@@ -147,7 +147,7 @@ def test_the_model_can_go_before_the_adapter_is_made(bundle: Path, modules: Modu
     left = weakref.ref(model)
     del model
     assert left() is None
-    adapter = found.adapter(modules)
+    adapter = found.compose(modules)
     expected = adapt(load_to_adapt(bundle, short, threads=1), modules, short, Settings(budget=7)).adapter
     assert adapter.pairs.keys() == expected.pairs.keys()
     for layer, lora in adapter.pairs.items():

@@ -116,7 +116,7 @@ def command(
     result = learn_with_progress(model, modules, task, settings)
     del model  # the adapter of many modules takes memory of its own
     _warn(result, settings)
-    adapter, error = result.adapter(modules), None
+    adapter, error = result.compose(modules), None
     if rank is not None:
         adapter, error = adapter.truncated(rank)
     adapter.save(out, force=force)
