@@ -206,7 +206,7 @@ class _Candidates:
         self._evaluate(self._population)
         self.whole.append((time.perf_counter() - start) / count)
         self.compose.append(self._timed(lambda: self._evaluate.compose(self._population)) / count)
-        self._runner.inputs.compose(self._population[0])
+        self._runner.lora.inputs.compose(self._population[0])
         self.encode.append(sum(self._timed(scoring.encode) for scoring in self._scorer.scorings))
         self.decode.append(sum(self._timed(scoring.decode) for scoring in self._scorer.scorings))
         self.search.append(_search_seconds(self._dimension))

@@ -34,7 +34,7 @@ def operator_shares(
         options.profile_file_prefix = str(Path(folder) / "profile")
         model = Model(bundle, threads=1, lora=stack.form, absorbed=absorbed, options=options)
         runner = Runner(model, stack.inputs())
-        runner.inputs.compose(np.full(dimension, 0.05))
+        runner.lora.inputs.compose(np.full(dimension, 0.05))
         scorer = Scorer(runner, batches)
         for _ in range(_RUNS):
             scorer.losses()

@@ -140,7 +140,7 @@ class Trial:
 
     def accuracy(self, weights: Float64, composition: str) -> float:
         runner = self._runners[composition]
-        runner.inputs.compose(weights)
+        runner.lora.inputs.compose(weights)
         texts = [example.input for example in self._held_out]
         answers = generate_with(runner, texts, max_new_tokens=MOST_NEW_TOKENS, batch_size=len(texts))
         # to the letter, unlike `evaluate`, which ignores capitals: here they are part of the task
@@ -154,7 +154,7 @@ def best_single(model: Model, modules: Modules, shots: Sequence[Example]) -> Flo
     scorer = Scorer(runner, Batches(model.tokens, shots, 2048, 256))
     losses = []
     for one_hot in np.eye(len(modules)):
-        runner.inputs.compose(one_hot)
+        runner.lora.inputs.compose(one_hot)
         losses.append(scorer.losses().means().mean())
     weights: Float64 = np.eye(len(modules))[int(np.argmin(losses))]
     return weights

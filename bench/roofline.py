@@ -25,8 +25,9 @@ from threadpoolctl import ThreadpoolController
 from edge_lorahub.contract import Slot
 from edge_lorahub.errors import EdgeLorahubError
 from edge_lorahub.onnx_runtime import ort
+from edge_lorahub.paper_stack import Int8PaperStack, PaperStack
 from edge_lorahub.search import POPULATION
-from edge_lorahub.stack import PaperStack, Stack
+from edge_lorahub.stack import Stack
 
 from .latency import RandomLora
 from .load import ANSWER_TOKENS, Load
@@ -211,7 +212,7 @@ def _composing(machine: Machine, load: Load, bandwidth: float) -> list[Row]:
     layers = [layer for layer in linear_layers(load.size) if layer[0].endswith((".q", ".v"))]
     slots = [Slot(name, d_in, d_out, "", 0) for name, d_in, d_out in layers]
     sources = [RandomLora(slots, seed, load.rank) for seed in range(load.modules)]
-    stacks = {held: PaperStack(sources, slots, held) for held in ("float32", "int8")}
+    stacks: dict[str, Stack] = {"float32": PaperStack(sources, slots), "int8": Int8PaperStack(sources, slots)}
     expected, found = (_composed(stack, load.modules) for stack in stacks.values())
     if not np.linalg.norm(found - expected) <= _CLOSE * np.linalg.norm(expected):
         raise EdgeLorahubError("composing modules in int8 gives another adapter than in float32")
@@ -232,7 +233,7 @@ def _composing(machine: Machine, load: Load, bandwidth: float) -> list[Row]:
     return rows
 
 
-def _composed(stack: PaperStack, dimension: int) -> NDArray[np.float32]:
+def _composed(stack: Stack, dimension: int) -> NDArray[np.float32]:
     out = np.empty((1, stack.width), np.float32)
     stack.compose(np.random.default_rng(0).uniform(-1.5, 1.5, (1, dimension)), out)
     return out

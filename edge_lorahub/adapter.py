@@ -13,11 +13,12 @@ import numpy as np
 from .compose import truncate
 from .contract import Manifest
 from .errors import ModuleFileError, SettingsError
+from .exact_stack import ExactStack
 from .files import output_folder, read_json
+from .lora_inputs import LoraInputs
 from .modules import Modules, check_fit
 from .peft_config import CONFIG
 from .peft_files import SAFETENSORS, Lora, load_module, write_peft
-from .stack import ExactStack, LoraInputs
 
 SIDECAR = "edge_lorahub.json"
 # what --force may overwrite: the sidecar tells an adapter of ours from somebody's module

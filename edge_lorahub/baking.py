@@ -25,7 +25,7 @@ from .contract import (
 )
 from .errors import BundleError, SettingsError
 from .files import check_digests, check_output_folder, output_folder, sha256
-from .stack import Float32
+from .lora_inputs import Float32
 
 
 def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool = False) -> Manifest:

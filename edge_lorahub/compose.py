@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 
-# Bytes that are worked on at a time: a block of W's product, or of modules in float32, stays in the second-level cache.
+# Bytes that are worked on at a time: a block of W's product stays in the second-level cache.
 _BLOCK_BYTES = 1 << 20
 
 
@@ -22,24 +22,6 @@ def compose_paper(weights: Float32, stack: Float32, out: Float32) -> None:
     matrices a row.
     """
     np.matmul(weights, stack, out=out)  # (N,) @ (N, P) -> (P,)
-
-
-def compose_paper_int8(weights: Float32, stack: NDArray[np.int8], scales: Float32, out: Float32) -> None:
-    """As `compose_paper` of a population, with the modules in int8: out = sum (w_i s_i) q_i.
-
-    weights (C, N), stack (N, P) with a scale for each row, scales (N,), out (C, P). A block of columns is made float32
-    at a time, which stays in the second-level cache for the product.
-    """
-    scaled = weights * scales  # (C, N)
-    columns = stack.shape[1]
-    blocks = max(1, -(-stack.size * out.itemsize // _BLOCK_BYTES))
-    width = -(-columns // blocks)
-    block = np.empty((len(stack), width), np.float32)
-    for start in range(0, columns, width):
-        end = min(start + width, columns)
-        part = block[:, : end - start]
-        np.copyto(part, stack[:, start:end])
-        np.matmul(scaled, part, out=out[:, start:end])  # (C, N) @ (N, p) -> (C, p)
 
 
 def compose_exact(weights: Float32, owners: NDArray[np.intp], out: Float32) -> None:

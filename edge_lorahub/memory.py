@@ -12,9 +12,10 @@ from .adaptation import Settings
 from .contract import PARTS, TOKENIZER, WEIGHTS, Manifest, ModelConfig, Slot, read_manifest
 from .errors import EdgeLorahubWarning, SettingsError
 from .examples import Example
+from .lora_inputs import LoraSource
 from .scoring import absorbing_is_faster
 from .search import CMA
-from .stack import LoraSource, stack_sizes
+from .stack import stack_sizes
 from .tokens import Tokens, buckets
 
 _FLOAT = 4
@@ -112,7 +113,7 @@ def _changing(
         scores = 2 * model.heads * (source + labels) * (longest + label)
         kept = max(kept, encoded + labels * model.vocab_size)
         arena = max(arena, _keys_and_values(model, labels) + scores + _ACTIVATIONS * width * max(source, labels))
-    return stack + _FLOAT * (row * settings.at_once + workers * (kept + row + arena))
+    return stack + _FLOAT * (row * settings.at_once + workers * (kept + arena))
 
 
 def _keys_and_values(model: ModelConfig, tokens: int) -> int:

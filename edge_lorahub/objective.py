@@ -18,8 +18,9 @@ from threadpoolctl import ThreadpoolController
 from .errors import SettingsError
 from .examples import Example
 from .generation import generate_with
+from .lora_inputs import LoraInputs
 from .racing import Unit, race
-from .runs import Float32, Runner
+from .runs import Float32, LoraValues, Runner
 from .scoring import Batches, Losses, Scorer
 from .session import Model
 from .stack import Stack
@@ -50,21 +51,15 @@ def regularisation(population: Float64, strength: float) -> Float64:
 
 
 class _Worker:
-    """One thread's LoRA inputs, and what is bound to them."""
+    """What one thread runs, with the LoRA of one candidate at a time."""
 
-    def __init__(self, model: Model, stack: Stack, batches: Batches | None) -> None:
-        self.runner = Runner(model, stack.inputs())
+    def __init__(self, model: Model, inputs: LoraInputs, batches: Batches | None) -> None:
+        self.runner = Runner(model, inputs)
         self._scorer = None if batches is None else Scorer(self.runner, batches)
-        self._row: Float32 | None = None
 
-    def take(self, row: Float32) -> None:
-        """Puts in a candidate, unless it is the one that is in: rows are the same only if they are one object."""
-        if row is not self._row:
-            self.runner.inputs.take(row)
-            self._row = row
-
-    def score(self, batch: int) -> list[float]:
+    def score(self, candidate: LoraValues, batch: int) -> list[float]:
         assert self._scorer is not None
+        self.runner.lora = candidate
         return self._scorer.batch(batch)
 
 
@@ -107,8 +102,9 @@ class Evaluator:
             # a prediction that goes on after the longest output is wrong already
             outputs = model.tokens.encode([e.output for e in examples], max_output_tokens)
             self._longest = max(map(len, outputs))
-        self._workers = [_Worker(model, stack, self._batches) for _ in range(model.workers)]
-        self._rows: Float32 = np.empty((0, stack.width), np.float32)
+        self._make_rows(1)
+        inputs = self._candidates[0].inputs
+        self._workers = [_Worker(model, inputs, self._batches) for _ in range(model.workers)]
         # examples scored, and those that racing left out
         self._scored = self._spared = 0
 
@@ -118,8 +114,8 @@ class Evaluator:
         return self._spared / max(1, self._spared + self._scored)
 
     def __call__(self, population: Float64) -> Float64:
-        rows = self.compose(population)
-        losses = self._from_texts(rows) if self._batches is None else self._from_losses(rows)
+        candidates = self.compose(population)
+        losses = self._from_texts(candidates) if self._batches is None else self._from_losses(candidates)
         return self._finish(losses, population)
 
     def race(self, population: Float64, keep: int) -> Float64:
@@ -129,7 +125,7 @@ class Evaluator:
         """
         if self._batches is None:
             return self(population)
-        batches, rows = self._batches.batches, self.compose(population)
+        batches, candidates = self._batches.batches, self.compose(population)
         penalties = regularisation(population, self._strength)
         # an example that is not scored yet counts as 0, its least; sums keep their order when rounded
         sums = np.zeros((len(population), len(self._examples)))
@@ -137,7 +133,7 @@ class Evaluator:
 
         def run(units: Sequence[Unit]) -> None:
             nonlocal done
-            for (candidate, batch), found in zip(units, self._score(rows, units), strict=True):
+            for (candidate, batch), found in zip(units, self._score(candidates, units), strict=True):
                 sums[candidate, batches[batch].members] = found
                 done += len(found)
 
@@ -154,10 +150,10 @@ class Evaluator:
             self._on_loss(float(losses[candidate]))
         return losses
 
-    def compose(self, population: Float64) -> list[Float32]:
-        """What each candidate changes in the graphs' inputs: (C, N) -> C rows of (Q,), until it is called again."""
+    def compose(self, population: Float64) -> list[LoraValues]:
+        """The graphs' LoRA inputs of each candidate, (C, N) -> C of them, until it is called again."""
         if len(self._rows) < len(population):
-            self._rows = np.empty((len(population), self._stack.width), np.float32)
+            self._make_rows(len(population))
         rows = self._rows[: len(population)]
         parts = [slice(*ends) for ends in pairwise(self._stack.cuts(len(self._workers)))]
 
@@ -168,30 +164,35 @@ class Evaluator:
         with _one_blas_thread():
             for _ in self._each(compose, parts):
                 pass
-        return list(rows)
+        return self._candidates[: len(population)]
 
-    def _from_losses(self, rows: list[Float32]) -> Iterator[float]:
+    def _make_rows(self, count: int) -> None:
+        """The memory that candidates are composed into, and that the graphs read."""
+        self._rows: Float32 = np.empty((count, self._stack.width), np.float32)
+        self._candidates = [LoraValues(self._stack.inputs(row)) for row in self._rows]
+
+    def _from_losses(self, candidates: list[LoraValues]) -> Iterator[float]:
         assert self._batches is not None
         batches = self._batches.batches
-        units = [(candidate, batch) for candidate in range(len(rows)) for batch in range(len(batches))]
+        units = [(candidate, batch) for candidate in range(len(candidates)) for batch in range(len(batches))]
         sums = np.empty(len(self._examples))
-        for (_, batch), found in zip(units, self._score(rows, units), strict=True):
+        for (_, batch), found in zip(units, self._score(candidates, units), strict=True):
             sums[batches[batch].members] = found
             self._scored += len(found)
             if batch == len(batches) - 1:
                 yield self._loss(sums.copy())
 
-    def _from_texts(self, rows: list[Float32]) -> Iterator[float]:
+    def _from_texts(self, candidates: list[LoraValues]) -> Iterator[float]:
         assert self._on_texts is not None
         texts = [example.input for example in self._examples]
 
-        def predict(worker: _Worker, row: Float32) -> list[str]:
-            worker.take(row)
+        def predict(worker: _Worker, candidate: LoraValues) -> list[str]:
+            worker.runner.lora = candidate
             return generate_with(
                 worker.runner, texts, max_new_tokens=self._longest, max_input_tokens=self._max_input_tokens
             )
 
-        for predictions in self._each(predict, rows):
+        for predictions in self._each(predict, candidates):
             yield float(self._on_texts(predictions, self._examples))
 
     def _finish(self, losses: Iterator[float], population: Float64) -> Float64:
@@ -208,11 +209,10 @@ class Evaluator:
         assert self._batches is not None
         return float(self._reduce(Losses(sums, self._batches.tokens)))
 
-    def _score(self, rows: list[Float32], units: Sequence[Unit]) -> Iterator[list[float]]:
+    def _score(self, candidates: list[LoraValues], units: Sequence[Unit]) -> Iterator[list[float]]:
         def score(worker: _Worker, unit: Unit) -> list[float]:
             candidate, batch = unit
-            worker.take(rows[candidate])
-            return worker.score(batch)
+            return worker.score(candidates[candidate], batch)
 
         return self._each(score, units)
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from .lora_inputs import LoraSource
 from .peft_files import Lora
-from .stack import LoraSource
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]

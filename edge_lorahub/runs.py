@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from .contract import ATTENTION_MASK, INPUT_IDS, LOGITS, PARTS, past_name, present_name
 from .errors import SettingsError
+from .lora_inputs import LoraInputs
 from .onnx_runtime import ort
 from .session import Model
-from .stack import LoraInputs
 from .tokens import Ids
 
 Float32 = NDArray[np.float32]
@@ -58,22 +58,19 @@ class Encoded:
 
     def __init__(self, runner: Runner, ids: Ids, mask: Ids, space: Float32 | None = None) -> None:
         """space: where the encoder's outputs go, as large as `Space` makes it; None: memory of their own."""
-        self._session = runner.model.encoder
         self.batch, length = ids.shape
         self.mask = _value(mask)
-        self._ids = _value(ids)  # held: a binding does not keep what it is bound to
-        self._binding = runner.bind(self._session, {INPUT_IDS: self._ids, ATTENTION_MASK: self.mask})
-        self.outputs = {}
+        self.outputs: dict[str, ort.OrtValue] = {}
         start = 0
-        for name, shape in _output_shapes(self._session, self.batch, length).items():
+        for name, shape in _output_shapes(runner.model.encoder, self.batch, length).items():
             end = start + _numbers(shape)
             array = np.empty(end - start, np.float32) if space is None else space[start:end]
             self.outputs[name] = _value(array.reshape(shape))
-            self._binding.bind_ortvalue_output(name, self.outputs[name])
             start = end
+        self._run = Run(runner, runner.model.encoder, {INPUT_IDS: _value(ids), ATTENTION_MASK: self.mask}, self.outputs)
 
     def run(self) -> None:
-        self._session.run_with_iobinding(self._binding)
+        self._run()
 
 
 class Scoring:
@@ -90,17 +87,15 @@ class Scoring:
         shifted[:, 1:] = labels[:, :-1]
         logits = space.logits[: labels.size * config.vocab_size]
         self.logits: Float32 = logits.reshape(batch, length, config.vocab_size)
-        self._held = [_value(shifted), _value(self.logits)]
         empty = _value(np.empty((batch, config.heads, 0, config.head_size), np.float32))
         layers = range(0 if runner.model.absorbed else config.decoder_layers)
         past = {past_name(layer, part): empty for layer in layers for part in PARTS}
-        self._session = runner.model.decoder
-        self._binding = runner.bind(
-            self._session,
-            {INPUT_IDS: self._held[0], ATTENTION_MASK: self._encoded.mask, **self._encoded.outputs, **past},
+        self.decode = Run(
+            runner,
+            runner.model.decoder,
+            {INPUT_IDS: _value(shifted), ATTENTION_MASK: self._encoded.mask, **self._encoded.outputs, **past},
+            {LOGITS: _value(self.logits)},
         )
-        self._binding.bind_ortvalue_output(LOGITS, self._held[1])
-        self._past = past
 
     def run(self) -> None:
         self.encode()
@@ -108,9 +103,6 @@ class Scoring:
 
     def encode(self) -> None:
         self._encoded.run()
-
-    def decode(self) -> None:
-        self._session.run_with_iobinding(self._binding)
 
 
 class Decoding:
@@ -123,9 +115,7 @@ class Decoding:
             )
         config = runner.model.manifest.model
         self._config = config
-        self._session = runner.model.decoder
-        self._encoded = encoded
-        self._binding = runner.bind(self._session, {ATTENTION_MASK: encoded.mask, **encoded.outputs})
+        self._run = Run(runner, runner.model.decoder, {ATTENTION_MASK: encoded.mask, **encoded.outputs}, {})
         empty = _value(np.empty((encoded.batch, config.heads, 0, config.head_size), np.float32))
         self._past = [empty] * (config.decoder_layers * len(PARTS))
         self._inputs = self._names(past_name)
@@ -133,15 +123,15 @@ class Decoding:
 
     def step(self, ids: Ids) -> Float32:
         """One token a sequence, ids (B, 1) -> logits float32 (B, V)."""
-        held = _value(ids)
-        self._binding.bind_ortvalue_input(INPUT_IDS, held)
+        binding, held = self._run.binding, _value(ids)
+        binding.bind_ortvalue_input(INPUT_IDS, held)
         for name, value in zip(self._inputs, self._past, strict=True):
-            self._binding.bind_ortvalue_input(name, value)
-        self._binding.clear_binding_outputs()
+            binding.bind_ortvalue_input(name, value)
+        binding.clear_binding_outputs()
         for name in self._outputs:
-            self._binding.bind_output(name, _DEVICE)
-        self._session.run_with_iobinding(self._binding)
-        logits, *self._past = self._binding.get_outputs()
+            binding.bind_output(name, _DEVICE)
+        self._run()
+        logits, *self._past = binding.get_outputs()
         result: Float32 = logits.numpy()[:, -1]
         return result
 
@@ -149,24 +139,54 @@ class Decoding:
         return [name(layer, part) for layer in range(self._config.decoder_layers) for part in PARTS]
 
 
+class LoraValues:
+    """LoRA inputs as ONNX Runtime's values on the same memory; for any number of threads that only run."""
+
+    def __init__(self, inputs: LoraInputs) -> None:
+        self.inputs = inputs
+        self.values = {name: _value(array) for name, array in inputs.arrays.items()}
+
+
 class Runner:
-    """A model with one set of LoRA inputs. For one thread; what it makes is bound to those inputs' memory."""
+    """A model with one set of LoRA inputs at a time. For one thread."""
 
     def __init__(self, model: Model, inputs: LoraInputs) -> None:
         if inputs.form != model.lora:
             raise SettingsError(_WRONG_FORM[model.lora].format(inputs.form))
         self.model = model
-        self.inputs = inputs
-        self._lora = {name: _value(array) for name, array in inputs.arrays.items()}
-        self._wanted = {
-            session: [i.name for i in session.get_inputs() if i.name in self._lora]
+        # may be replaced by others of the same stack at any time; the next run takes them
+        self.lora = LoraValues(inputs)
+        self.wanted = {
+            session: [i.name for i in session.get_inputs() if i.name in inputs.arrays]
             for session in (model.encoder, model.decoder)
         }
 
-    def bind(self, session: ort.InferenceSession, values: dict[str, ort.OrtValue]) -> ort.IOBinding:
-        binding = session.io_binding()
-        for name in self._wanted[session]:
-            binding.bind_ortvalue_input(name, self._lora[name])
-        for name, value in values.items():
-            binding.bind_ortvalue_input(name, value)
-        return binding
+
+class Run:
+    """A session with its inputs and outputs bound; called, it runs with whatever LoRA the runner has by then."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        session: ort.InferenceSession,
+        inputs: dict[str, ort.OrtValue],
+        outputs: dict[str, ort.OrtValue],
+    ) -> None:
+        self.binding = session.io_binding()
+        self._runner = runner
+        self._session = session
+        # a binding does not keep what it is bound to
+        self._held = inputs, outputs
+        self._lora: LoraValues | None = None
+        for name, value in inputs.items():
+            self.binding.bind_ortvalue_input(name, value)
+        for name, value in outputs.items():
+            self.binding.bind_ortvalue_output(name, value)
+
+    def __call__(self) -> None:
+        lora = self._runner.lora
+        if lora is not self._lora:
+            for name in self._runner.wanted[self._session]:
+                self.binding.bind_ortvalue_input(name, lora.values[name])
+            self._lora = lora
+        self._session.run_with_iobinding(self.binding)

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from edge_lorahub.adaptation import load_to_adapt
 from edge_lorahub.contract import TOKENIZER, WEIGHTS, Slot, read_manifest
 from edge_lorahub.examples import Example
+from edge_lorahub.lora_inputs import LoraSource
 from edge_lorahub.modules import Modules
 from edge_lorahub.peft_files import Lora
 from edge_lorahub.runs import Runner
 from edge_lorahub.scoring import Batches, Scorer
 from edge_lorahub.session import Model, load
-from edge_lorahub.stack import LoraSource, make_stack
+from edge_lorahub.stack import make_stack
 from edge_lorahub.tokens import Tokens
 
 from .bundle import export

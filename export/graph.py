@@ -78,7 +78,7 @@ class WeightFile:
 class Graph:
     """An ONNX graph under construction. `op` adds a node and gives the name of its output."""
 
-    def __init__(self, name: str, weights: WeightFile) -> None:
+    def __init__(self, name: str, weights: WeightFile | None = None) -> None:
         self.name = name
         self._weights = weights
         self._nodes: list[onnx.NodeProto] = []
@@ -103,6 +103,7 @@ class Graph:
     def weight(self, name: str) -> str:
         """A weight of the external data file, which must have been added there."""
         if name not in self._initializers:
+            assert self._weights is not None
             self._initializers[name] = self._weights.initializer(name)
         return name
 

@@ -20,8 +20,8 @@ from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 
 from edge_lorahub import Example, Model
 from edge_lorahub.bench.random_models import linear_layers
+from edge_lorahub.lora_inputs import LoraInputs
 from edge_lorahub.runs import Runner, Scoring
-from edge_lorahub.stack import LoraInputs
 
 PAD, EOS = 0, 1
 TOLERANCE = 1e-5

@@ -21,9 +21,10 @@ from edge_lorahub.bench.random_models import write_checkpoint, write_module
 from edge_lorahub.contract import ABSORBED_GRAPHS, GRAPHS, read_manifest
 from edge_lorahub.errors import BundleError, ExamplesError, SettingsError
 from edge_lorahub.export import export
+from edge_lorahub.lora_inputs import LoraInputs
 from edge_lorahub.runs import Runner, Scoring
 from edge_lorahub.scoring import absorbing_is_faster
-from edge_lorahub.stack import LoraInputs, make_stack, plain_inputs
+from edge_lorahub.stack import make_stack, plain_inputs
 
 WEIGHTS = np.array([0.3, -0.5, 1.0])
 # heads times their size is not the model's width, as in flan-t5-small; and a tied head

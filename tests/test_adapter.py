@@ -14,8 +14,9 @@ from edge_lorahub.adapter import Adapter
 from edge_lorahub.contract import read_manifest
 from edge_lorahub.errors import BundleError, ModuleMismatchError, OutputExistsError, SettingsError
 from edge_lorahub.files import sha256
+from edge_lorahub.lora_inputs import LoraInputs
 from edge_lorahub.runs import Runner
-from edge_lorahub.stack import COMPOSITIONS, LoraInputs, plain_inputs
+from edge_lorahub.stack import COMPOSITIONS, plain_inputs
 
 
 @pytest.fixture(params=COMPOSITIONS)

@@ -39,8 +39,9 @@ from edge_lorahub import Adapter, Model, Modules, generate, load, load_adapter
 from edge_lorahub.bench.random_models import SIZES, write_checkpoint, write_module
 from edge_lorahub.export import export
 from edge_lorahub.generation import greedy
+from edge_lorahub.lora_inputs import LoraInputs
 from edge_lorahub.runs import Runner
-from edge_lorahub.stack import LoraInputs, make_stack, plain_inputs
+from edge_lorahub.stack import make_stack, plain_inputs
 
 pytestmark = pytest.mark.oracle
 

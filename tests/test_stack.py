@@ -19,10 +19,12 @@ from edge_lorahub.bench.latency import RandomLora
 from edge_lorahub.bench.random_models import write_module
 from edge_lorahub.contract import Slot, lora_a_name, lora_b_name, lora_scale_name
 from edge_lorahub.errors import SettingsError
+from edge_lorahub.lora_inputs import LoraInputs
 from edge_lorahub.pairs import compose_pairs
+from edge_lorahub.paper_stack import Int8PaperStack, PaperStack
 from edge_lorahub.peft_files import Lora
 from edge_lorahub.runs import Runner
-from edge_lorahub.stack import COMPOSITIONS, LoraInputs, PaperStack, make_stack, plain_inputs
+from edge_lorahub.stack import COMPOSITIONS, make_stack, plain_inputs
 
 WEIGHTS = np.array([0.7, -1.2, 0.3, 1.5])
 
@@ -122,7 +124,7 @@ def test_paper_composition_in_int8_is_that_of_float32_to_a_percent(model: Model,
     """Every A and B of the composition: modules of several ranks, so with padding."""
     manifest = replace(model.manifest, precision="int8")
     stacks = [make_stack(list(modules), m, "paper") for m in (model.manifest, manifest)]
-    assert [stack.matrix.dtype for stack in stacks] == [np.float32, np.int8]
+    assert [type(stack) for stack in stacks] == [PaperStack, Int8PaperStack]
     assert stacks[0].width == stacks[1].width
     exact, close = (stack.inputs() for stack in stacks)
     assert exact.form == close.form == "float32"
@@ -144,7 +146,7 @@ def test_what_is_composed_does_not_depend_on_the_cuts(held: str, rank: int) -> N
     rng = np.random.default_rng(rank)
     slots = [Slot(f"s{i}", d_in, d_out, "encoder", 0) for i, (d_in, d_out) in enumerate([(37, 2501), (700, 13)])]
     sources = [RandomLora(slots, seed, rank) for seed in range(30)]
-    stack = PaperStack(sources, slots, held)
+    stack = (PaperStack if held == "float32" else Int8PaperStack)(sources, slots)
     population = rng.normal(size=(6, 30))
     whole = np.empty((6, stack.width), np.float32)
     with threadpool_limits(1, "blas"):

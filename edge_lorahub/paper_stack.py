@@ -1,0 +1,144 @@
+"""Stacks of paper composition (arXiv 2307.13269, equation 1): every module is a row of P numbers.
+
+A row has for each slot A (d_in, r) and B (r, d_out), r the largest rank. Modules of a smaller rank are padded with
+zeros, and so is a slot that a module lacks. What is composed is such a row too, float32, which the graphs read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compose import compose_paper
+from .compose_int8 import Int8Product, digits
+from .contract import Slot, lora_a_name, lora_b_name, lora_scale_name
+from .lora_inputs import Float32, Float64, LoraInputs, LoraSource, checked, rank_of
+from .quantisation import quantise
+
+# BLAS sums the last few columns of a product otherwise, so that a cut in between would change the last digits.
+_COLUMNS = 64
+# Columns that are composed at a time in int8: their sums stay in the cache.
+_BLOCK = 16384
+# Candidates that are composed at a time in int8: what joins their digits grows with the square.
+_GROUP = 32
+
+
+class _PaperStack:
+    """What both forms of holding the modules have in common: where a row has what, and the graphs' inputs."""
+
+    form = "float32"
+
+    def __init__(self, sources: Sequence[LoraSource], slots: Sequence[Slot]) -> None:
+        self.slots = tuple(slots)
+        self._ranks = [max((rank_of(source, slot) for source in sources), default=0) for slot in slots]
+        # the A's and the B's in turn: the parts of a row
+        sizes = [r * d for r, slot in zip(self._ranks, slots, strict=True) for d in (slot.d_in, slot.d_out)]
+        self._edges: list[int] = [0, *np.cumsum(sizes, dtype=int).tolist()]
+        self._where = {slot.name: index for index, slot in enumerate(slots)}
+
+    @property
+    def width(self) -> int:
+        return self._edges[-1]
+
+    def compose(self, population: Float64, out: Float32, part: slice = slice(None)) -> None:
+        raise NotImplementedError
+
+    def inputs(self, row: Float32 | None = None) -> LoraInputs:
+        row = np.zeros(self.width, np.float32) if row is None else row
+        arrays: dict[str, Float32] = {}
+        for index, slot in enumerate(self.slots):
+            arrays[lora_a_name(slot.name)], arrays[lora_b_name(slot.name)] = self._views(row, index)
+            arrays[lora_scale_name(slot.name)] = np.ones(self._ranks[index], np.float32)
+        return LoraInputs(self, arrays, row)
+
+    def _matrices(self, row: NDArray[Any], source: LoraSource) -> Iterator[tuple[int, NDArray[Any], Float32]]:
+        """For each matrix of a module the index of its part, where it goes in a row, and its numbers."""
+        for layer, lora in checked(source):
+            index, rank = self._where[layer], len(lora.a)
+            a, b = self._views(row, index)
+            yield 2 * index, a[:, :rank], lora.a.T
+            yield 2 * index + 1, b[:rank], lora.b.T * np.float32(lora.scale)
+
+    def _views(self, row: NDArray[Any], index: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        slot, rank = self.slots[index], self._ranks[index]
+        start, middle, end = self._edges[2 * index : 2 * index + 3]
+        return row[start:middle].reshape(slot.d_in, rank), row[middle:end].reshape(rank, slot.d_out)
+
+
+class PaperStack(_PaperStack):
+    """The modules in float32, as the rows of one matrix (N, P)."""
+
+    def __init__(self, sources: Sequence[LoraSource], slots: Sequence[Slot]) -> None:
+        super().__init__(sources, slots)
+        self.matrix: Float32 = np.zeros((len(sources), self.width), np.float32)
+        for row, source in zip(self.matrix, sources, strict=True):
+            for _, place, matrix in self._matrices(row, source):
+                place[:] = matrix
+
+    def cuts(self, count: int) -> list[int]:
+        inner = np.linspace(0, self.width, count + 1)[1:-1] // _COLUMNS * _COLUMNS
+        return sorted({0, *inner.astype(int).tolist(), self.width})
+
+    def compose(self, population: Float64, out: Float32, part: slice = slice(None)) -> None:
+        compose_paper(population.astype(np.float32), self.matrix[:, part], out[:, part])
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Some columns of all modules, int8 (N, p): which part of a row they belong to, and where in the row they start."""
+
+    part: int
+    start: int
+    values: NDArray[np.int8]
+
+    @property
+    def end(self) -> int:
+        return self.start + int(self.values.shape[1])
+
+
+class Int8PaperStack(_PaperStack):
+    """The modules in int8, with a scale for each module's A and B of a slot; held in blocks (N, p) of columns."""
+
+    def __init__(self, sources: Sequence[LoraSource], slots: Sequence[Slot]) -> None:
+        super().__init__(sources, slots)
+        self._blocks = [
+            _Block(part, start, np.empty((len(sources), min(_BLOCK, last - start)), np.int8))
+            for part, (first, last) in enumerate(pairwise(self._edges))
+            for start in range(first, last, _BLOCK)
+        ]
+        self._scales: Float32 = np.ones((len(self._edges) - 1, 1, len(sources)), np.float32)
+        row = np.empty(self.width, np.int8)
+        for index, source in enumerate(sources):
+            row.fill(0)
+            for part, place, matrix in self._matrices(row, source):
+                place[:], self._scales[part, 0, index] = quantise(matrix)
+            for block in self._blocks:
+                block.values[index] = row[block.start : block.end]
+
+    def cuts(self, count: int) -> list[int]:
+        wanted = np.linspace(0, self.width, count + 1)[1:-1]
+        edges = np.array([*(block.start for block in self._blocks), self.width])
+        return sorted({0, *edges[np.searchsorted(edges, wanted)].tolist(), self.width})
+
+    def compose(self, population: Float64, out: Float32, part: slice = slice(None)) -> None:
+        first, last, _ = part.indices(self.width)
+        for start in range(0, len(population), _GROUP):
+            group = slice(start, start + _GROUP)
+            self._compose(population[group], out[group], first, last)
+
+    def _compose(self, population: Float64, out: Float32, first: int, last: int) -> None:
+        here = [i for i, block in enumerate(self._blocks) if block.start < last and first < block.end]
+        if not here:
+            return
+        parts = range(self._blocks[here[0]].part, self._blocks[here[-1]].part + 1)
+        weights, joins = digits(population * self._scales[parts.start : parts.stop])
+        product = Int8Product(len(population), _BLOCK)
+        for block in map(self._blocks.__getitem__, here):
+            begin, end, index = max(block.start, first), min(block.end, last), block.part - parts.start
+            modules = np.ascontiguousarray(block.values[:, begin - block.start : end - block.start])
+            product(weights[index], joins[index], modules, out[:, begin:end])
