@@ -172,7 +172,7 @@ def _operators(load: Load, bundle: Path, modules: list[Path], examples: Path) ->
     form = manifest.adapting_form(load.composition)
     stack = make_stack(list(Modules.load(modules)), manifest, load.composition, form)
     sizes = [batch.size for batch in batches.batches]
-    absorbed = absorbing_is_faster(manifest, form, sizes)
+    absorbed = absorbing_is_faster(manifest, sizes)
     answers = sum(len(batch.labels) * batch.size[1] for batch in batches.batches)
     work = Work(load.size, sum(texts for texts, _ in sizes), answers, absorbed)
     return operator_shares(bundle, stack, batches, len(modules), absorbed=absorbed), work

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from edge_lorahub import Example, Model, load
 from edge_lorahub.contract import Slot, read_manifest
+from edge_lorahub.decoding import Decoding
 from edge_lorahub.errors import EdgeLorahubError, EdgeLorahubWarning
 from edge_lorahub.objective import Evaluator
 from edge_lorahub.peft_files import Lora
-from edge_lorahub.runs import Decoding, Encoded, Runner, Scoring
+from edge_lorahub.runs import Encoded, Runner, Scoring
 from edge_lorahub.scoring import Batches, Losses, Scorer, absorbing_is_faster
 from edge_lorahub.search import SearchSettings, search
 from edge_lorahub.stack import COMPOSITIONS, Stack, make_stack, plain_inputs
@@ -61,14 +62,12 @@ def latency(
     candidates: list[Row] = []
     manifest = read_manifest(bundle)
     for count in threads:
-        wide = load(bundle, threads=count, lora=manifest.plain_form)
+        wide = load(bundle, threads=count, lora="none")
         slots = manifest.slots
         sources = [RandomLora(slots, seed, rank) for seed in range(modules)]
         stacks = {c: make_stack(sources, manifest, c, manifest.adapting_form(c)) for c in COMPOSITIONS}
         # the answers are of one length, so absorbed or not it is for all settings
-        absorbed = {
-            stack.form: absorbing_is_faster(manifest, stack.form, [(1, _ANSWER_TOKENS)]) for stack in stacks.values()
-        }
+        absorbed = {stack.form: absorbing_is_faster(manifest, [(1, _ANSWER_TOKENS)]) for stack in stacks.values()}
         narrow = {
             form: load(bundle, threads=count, workers=_POPULATION, lora=form, absorbed=absorbed[form])
             for form in absorbed

@@ -317,7 +317,8 @@ def _generators(inputs: Inputs, threads: int, text: Example) -> dict[str, Callab
 
 def decode(runner: Any, ids: NDArray[np.int64], mask: NDArray[np.int64], count: int) -> Sequence[int]:
     """Greedy decoding of one text to a number of tokens, whatever they are but the end token."""
-    from edge_lorahub.runs import Decoding, Encoded
+    from edge_lorahub.decoding import Decoding
+    from edge_lorahub.runs import Encoded
 
     config = runner.model.manifest.model
     encoded = Encoded(runner, ids, mask)

@@ -120,7 +120,7 @@ def load_to_adapt(
         threads=threads,
         workers=settings.at_once if workers is None else workers,
         lora=form,
-        absorbed=absorbing_is_faster(manifest, form, sizes),
+        absorbed=absorbing_is_faster(manifest, sizes),
         tokens=tokens,
     )
 

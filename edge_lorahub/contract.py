@@ -15,7 +15,7 @@ from typing import Any
 from .errors import BundleError, MissingPathError
 from .files import read_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 ENCODER = "encoder.onnx"
 DECODER = "decoder.onnx"
@@ -40,16 +40,26 @@ SLOT_KINDS = ("q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo")
 PRECISIONS = ("fp32", "int8")
 
 
-_FILES = (
+def graph_files(precision: str, *, absorbed: bool) -> dict[str, tuple[str, str]]:
+    """The files of the encoder's and the decoder's graph, by the forms of LoRA inputs in a precision's bundles."""
+    found = dict(ABSORBED_GRAPHS if absorbed else GRAPHS)
+    if precision != "int8":
+        del found["int8"]  # no quantised input for the LoRA to share
+    return found
+
+
+# Every file that a bundle may have.
+BUNDLE_FILES = (
+    MANIFEST,
     *(name for kind in (GRAPHS, ABSORBED_GRAPHS) for graphs in kind.values() for name in graphs),
     WEIGHTS,
     TOKENIZER,
 )
-BUNDLE_FILES = (MANIFEST, *_FILES)
 
-# Graph inputs and outputs. B is the batch, S the new tokens, T the source tokens, P the past tokens,
-# H the heads, K the size of a head, V the vocabulary, r a slot's rank (dynamic; 0 is the plain model).
+# Graph inputs and outputs. B is the batch, S the new tokens, T the source tokens, C the tokens that a cache has room
+# for, H the heads, K the size of a head, V the vocabulary, r a slot's rank (dynamic; 0 is the plain model).
 INPUT_IDS = "input_ids"  # int64 (B, S)
+PAST_TOKENS = "past_tokens"  # int64 (): how many tokens of the caches are there already
 ATTENTION_MASK = "attention_mask"  # int64 (B, T): of the source, in both graphs; 1 real, 0 padding
 LOGITS = "logits"  # float32 (B, S, V)
 ENCODER_STATES = "encoder_states"  # float32 (B, T, d): absorbed encoder's output, absorbed decoder's input
@@ -62,12 +72,16 @@ def cross_name(layer: int, part: str) -> str:
 
 
 def past_name(layer: int, part: str) -> str:
-    """Self-attention keys or values so far, float32 (B, H, P, K): decoder input."""
+    """Cache of self-attention keys or values, float32 (B, H, C, K): decoder input.
+
+    Bound to the memory of `present_name` too, C >= past + S: the new tokens' are added in place. Otherwise C is the
+    past's length, and the output is a copy with the new tokens' at its end.
+    """
     return f"past.{layer}.{part}"
 
 
 def present_name(layer: int, part: str) -> str:
-    """Past and new keys or values, float32 (B, H, P + S, K): decoder output."""
+    """The cache with the new tokens' keys or values, float32 (B, H, C or past + S, K): decoder output."""
     return f"present.{layer}.{part}"
 
 
@@ -154,26 +168,12 @@ class Manifest:
     @property
     def files(self) -> tuple[str, ...]:
         """All files of the bundle but the manifest."""
-        return tuple(name for name in _FILES if name in self.sha256)
-
-    @property
-    def lora_forms(self) -> tuple[str, ...]:
-        """The forms of LoRA inputs that the bundle has graphs for: "float32", and what else its exporter knew."""
-        return tuple(form for form, graphs in GRAPHS.items() if set(graphs) <= set(self.sha256))
-
-    @property
-    def absorbed_forms(self) -> tuple[str, ...]:
-        """The forms of LoRA inputs that the bundle has absorbed graphs for."""
-        return tuple(form for form, graphs in ABSORBED_GRAPHS.items() if set(graphs) <= set(self.sha256))
-
-    @property
-    def plain_form(self) -> str:
-        """The form in which to load the bundle for use without an adapter."""
-        return "none" if "none" in self.lora_forms else "float32"
+        kinds = (graph_files(self.precision, absorbed=absorbed) for absorbed in (False, True))
+        return (*(name for kind in kinds for pair in kind.values() for name in pair), WEIGHTS, TOKENIZER)
 
     def adapting_form(self, composition: str) -> str:
         """The form in which to load the bundle for `adapt`. In exact composition int8 was faster at any rank."""
-        return "int8" if "int8" in self.lora_forms and composition == "exact" else "float32"
+        return "int8" if self.precision == "int8" and composition == "exact" else "float32"
 
     def slot_kinds(self) -> list[str]:
         """The kinds of slots in the bundle, sorted: what `--slots` was."""
@@ -211,7 +211,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path}: precision {manifest.precision!r} is unknown, this program reads {' and '.join(PRECISIONS)}; "
             "export the bundle again"
         )
-    for name in {ENCODER, DECODER, WEIGHTS, TOKENIZER, *manifest.files}:
+    for name in manifest.files:
         if name not in manifest.sha256 or not (folder / name).is_file():
             raise BundleError(f"{folder}: {name} is missing; export the bundle again")
     return manifest

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from .adapter import Adapter
+from .decoding import Cache, Decoding
 from .errors import SettingsError
-from .runs import Decoding, Encoded, Runner
+from .runs import Encoded, Runner
 from .session import Model
 from .stack import plain_inputs
 from .tokens import Ids, buckets
@@ -58,19 +59,20 @@ def generate_with(
     tokens = runner.model.tokens
     rows = tokens.encode(texts, max_input_tokens)
     answers: list[Ids] = [np.empty(0, np.int64)] * len(rows)
+    cache = Cache(runner.model.manifest.model)
     for members in buckets([len(row) for row in rows], largest=batch_size):
-        batch = greedy(runner, *tokens.pad([rows[i] for i in members]), max_new_tokens)
+        batch = greedy(runner, *tokens.pad([rows[i] for i in members]), max_new_tokens, cache)
         for index, answer in zip(members, batch, strict=True):
             answers[index] = answer
     return tokens.decode(answers)
 
 
-def greedy(runner: Runner, ids: Ids, mask: Ids, max_new_tokens: int) -> list[Ids]:
+def greedy(runner: Runner, ids: Ids, mask: Ids, max_new_tokens: int, cache: Cache | None = None) -> list[Ids]:
     """The new token ids of each sequence of a batch, up to and without the end token."""
     config = runner.model.manifest.model
     encoded = Encoded(runner, ids, mask)
     encoded.run()
-    decoding = Decoding(runner, encoded)
+    decoding = Decoding(runner, encoded, cache)
     step = np.full((len(ids), 1), config.decoder_start_token_id, np.int64)
     chosen: list[Ids] = []
     running = np.ones(len(ids), bool)

@@ -105,7 +105,7 @@ def _changing(
     stack, row = stack_sizes(modules, manifest, settings.composition, form)
     width = max(map(_model_width, slots))
     shapes = [(len(group), *map(max, zip(*group, strict=True))) for group in groups]
-    absorbed = absorbing_is_faster(manifest, form, [(count * source, label) for count, source, label in shapes])
+    absorbed = absorbing_is_faster(manifest, [(count * source, label) for count, source, label in shapes])
     kept = arena = 0
     for count, longest, label in shapes:
         source, labels = count * longest, count * label

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .contract import ATTENTION_MASK, INPUT_IDS, LOGITS, PARTS, past_name, present_name
+from .contract import ATTENTION_MASK, INPUT_IDS, LOGITS, PARTS, PAST_TOKENS, past_name
 from .errors import SettingsError
 from .lora_inputs import LoraInputs
 from .onnx_runtime import ort
@@ -16,7 +16,6 @@ from .session import Model
 from .tokens import Ids
 
 Float32 = NDArray[np.float32]
-_DEVICE = "cpu"
 # What to do when a model has the graphs of one form, and the inputs are of another.
 _WRONG_FORM = {
     "float32": "LoRA in {0} needs a model that was loaded with lora={0!r}",
@@ -25,7 +24,7 @@ _WRONG_FORM = {
 }
 
 
-def _value(array: NDArray[Any]) -> ort.OrtValue:
+def value_of(array: NDArray[Any]) -> ort.OrtValue:
     """An OrtValue on the array's own memory: what NumPy writes there, the next run reads."""
     return ort.OrtValue.ortvalue_from_numpy(array)
 
@@ -59,15 +58,17 @@ class Encoded:
     def __init__(self, runner: Runner, ids: Ids, mask: Ids, space: Float32 | None = None) -> None:
         """space: where the encoder's outputs go, as large as `Space` makes it; None: memory of their own."""
         self.batch, length = ids.shape
-        self.mask = _value(mask)
+        self.mask = value_of(mask)
         self.outputs: dict[str, ort.OrtValue] = {}
         start = 0
         for name, shape in _output_shapes(runner.model.encoder, self.batch, length).items():
             end = start + _numbers(shape)
             array = np.empty(end - start, np.float32) if space is None else space[start:end]
-            self.outputs[name] = _value(array.reshape(shape))
+            self.outputs[name] = value_of(array.reshape(shape))
             start = end
-        self._run = Run(runner, runner.model.encoder, {INPUT_IDS: _value(ids), ATTENTION_MASK: self.mask}, self.outputs)
+        self._run = Run(
+            runner, runner.model.encoder, {INPUT_IDS: value_of(ids), ATTENTION_MASK: self.mask}, self.outputs
+        )
 
     def run(self) -> None:
         self._run()
@@ -87,14 +88,16 @@ class Scoring:
         shifted[:, 1:] = labels[:, :-1]
         logits = space.logits[: labels.size * config.vocab_size]
         self.logits: Float32 = logits.reshape(batch, length, config.vocab_size)
-        empty = _value(np.empty((batch, config.heads, 0, config.head_size), np.float32))
-        layers = range(0 if runner.model.absorbed else config.decoder_layers)
-        past = {past_name(layer, part): empty for layer in layers for part in PARTS}
+        past = {}
+        if not runner.model.absorbed:
+            empty = value_of(np.empty((batch, config.heads, 0, config.head_size), np.float32))
+            past = {past_name(layer, part): empty for layer in range(config.decoder_layers) for part in PARTS}
+            past[PAST_TOKENS] = value_of(np.zeros((), np.int64))
         self.decode = Run(
             runner,
             runner.model.decoder,
-            {INPUT_IDS: _value(shifted), ATTENTION_MASK: self._encoded.mask, **self._encoded.outputs, **past},
-            {LOGITS: _value(self.logits)},
+            {INPUT_IDS: value_of(shifted), ATTENTION_MASK: self._encoded.mask, **self._encoded.outputs, **past},
+            {LOGITS: value_of(self.logits)},
         )
 
     def run(self) -> None:
@@ -105,46 +108,12 @@ class Scoring:
         self._encoded.run()
 
 
-class Decoding:
-    """Step-by-step decoding of an encoded batch, with the keys and values of the past kept by ONNX Runtime."""
-
-    def __init__(self, runner: Runner, encoded: Encoded) -> None:
-        if runner.model.absorbed:
-            raise SettingsError(
-                "the model was loaded to adapt to short answers; load it with load, and without absorbed, to generate"
-            )
-        config = runner.model.manifest.model
-        self._config = config
-        self._run = Run(runner, runner.model.decoder, {ATTENTION_MASK: encoded.mask, **encoded.outputs}, {})
-        empty = _value(np.empty((encoded.batch, config.heads, 0, config.head_size), np.float32))
-        self._past = [empty] * (config.decoder_layers * len(PARTS))
-        self._inputs = self._names(past_name)
-        self._outputs = [LOGITS, *self._names(present_name)]
-
-    def step(self, ids: Ids) -> Float32:
-        """One token a sequence, ids (B, 1) -> logits float32 (B, V)."""
-        binding, held = self._run.binding, _value(ids)
-        binding.bind_ortvalue_input(INPUT_IDS, held)
-        for name, value in zip(self._inputs, self._past, strict=True):
-            binding.bind_ortvalue_input(name, value)
-        binding.clear_binding_outputs()
-        for name in self._outputs:
-            binding.bind_output(name, _DEVICE)
-        self._run()
-        logits, *self._past = binding.get_outputs()
-        result: Float32 = logits.numpy()[:, -1]
-        return result
-
-    def _names(self, name: Callable[[int, str], str]) -> list[str]:
-        return [name(layer, part) for layer in range(self._config.decoder_layers) for part in PARTS]
-
-
 class LoraValues:
     """LoRA inputs as ONNX Runtime's values on the same memory; for any number of threads that only run."""
 
     def __init__(self, inputs: LoraInputs) -> None:
         self.inputs = inputs
-        self.values = {name: _value(array) for name, array in inputs.arrays.items()}
+        self.values = {name: value_of(array) for name, array in inputs.arrays.items()}
 
 
 class Runner:
@@ -172,21 +141,27 @@ class Run:
         inputs: dict[str, ort.OrtValue],
         outputs: dict[str, ort.OrtValue],
     ) -> None:
-        self.binding = session.io_binding()
+        self._binding = session.io_binding()
         self._runner = runner
         self._session = session
         # a binding does not keep what it is bound to
         self._held = inputs, outputs
         self._lora: LoraValues | None = None
         for name, value in inputs.items():
-            self.binding.bind_ortvalue_input(name, value)
+            self._binding.bind_ortvalue_input(name, value)
         for name, value in outputs.items():
-            self.binding.bind_ortvalue_output(name, value)
+            self._binding.bind_ortvalue_output(name, value)
+
+    def bind_both(self, name: str, output: str, value: ort.OrtValue) -> None:
+        """Binds one value as an input and as an output."""
+        self._held[0][name] = self._held[1][output] = value
+        self._binding.bind_ortvalue_input(name, value)
+        self._binding.bind_ortvalue_output(output, value)
 
     def __call__(self) -> None:
         lora = self._runner.lora
         if lora is not self._lora:
             for name in self._runner.wanted[self._session]:
-                self.binding.bind_ortvalue_input(name, lora.values[name])
+                self._binding.bind_ortvalue_input(name, lora.values[name])
             self._lora = lora
-        self._session.run_with_iobinding(self.binding)
+        self._session.run_with_iobinding(self._binding)

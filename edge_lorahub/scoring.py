@@ -33,8 +33,8 @@ class Losses:
 _SHORT = {"fp32": 1 / 4, "int8": 1 / 8}
 
 
-def absorbing_is_faster(manifest: Manifest, form: str, batches: Iterable[tuple[int, int]]) -> bool:
-    """Whether to load the absorbed graphs for these batches, and the bundle has them in that form of LoRA.
+def absorbing_is_faster(manifest: Manifest, batches: Iterable[tuple[int, int]]) -> bool:
+    """Whether to load the absorbed graphs for these batches.
 
     batches: for each its source tokens, and the label tokens of an example, both with padding. Without keys and
     values the work for a source token is that of attending to the states, heads x labels x d, instead of a product
@@ -42,8 +42,7 @@ def absorbing_is_faster(manifest: Manifest, form: str, batches: Iterable[tuple[i
     """
     sizes = list(batches)
     mean = sum(source * label for source, label in sizes) / max(1, sum(source for source, _ in sizes))
-    short = mean <= _SHORT[manifest.precision] * manifest.model.head_size
-    return short and form in manifest.absorbed_forms
+    return mean <= _SHORT[manifest.precision] * manifest.model.head_size
 
 
 @dataclass(frozen=True)

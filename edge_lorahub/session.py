@@ -7,15 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .contract import (
-    ABSORBED_GRAPHS,
     ATTENTION_MASK,
     ENCODER_STATES,
-    GRAPHS,
     INPUT_IDS,
     PARTS,
+    PAST_TOKENS,
     TOKENIZER,
     Manifest,
     cross_name,
+    graph_files,
     lora_a_name,
     lora_b_name,
     lora_scale_name,
@@ -68,13 +68,11 @@ class Model:
         self.manifest: Manifest = read_manifest(self.folder)
         self.lora = lora
         self.absorbed = absorbed
-        known = self.manifest.absorbed_forms if absorbed else self.manifest.lora_forms
-        if absorbed and not known:
-            raise SettingsError(f"{self.folder}: has no absorbed graphs; load it without absorbed, or export it again")
+        known = graph_files(self.manifest.precision, absorbed=absorbed)
         if lora not in known:
             forms, kind = " or ".join(map(repr, known)), ", absorbed" if absorbed else ""
             raise SettingsError(f"{self.folder}: lora must be {forms} for this bundle{kind}, got {lora!r}")
-        graphs = (ABSORBED_GRAPHS if absorbed else GRAPHS)[lora]
+        graphs = known[lora]
         # not of the weights: those of flan-t5-large in float32 would take two seconds
         check_digests(self.folder, {name: self.manifest.sha256[name] for name in (*graphs, TOKENIZER)})
         self.tokens = tokens or Tokens(self.folder / TOKENIZER, self.manifest.model)
@@ -110,6 +108,7 @@ class Model:
         if self.absorbed:
             wanted.add(ENCODER_STATES)
         else:
+            wanted.add(PAST_TOKENS)
             layers = range(self.manifest.model.decoder_layers)
             wanted |= {name(layer, part) for layer in layers for part in PARTS for name in (past_name, cross_name)}
         slots = () if self.lora == "none" else self.manifest.slots

@@ -7,9 +7,7 @@ from pathlib import Path
 
 from edge_lorahub import __version__
 from edge_lorahub.contract import (
-    ABSORBED_GRAPHS,
     BUNDLE_FILES,
-    GRAPHS,
     MANIFEST,
     PRECISIONS,
     TOKENIZER,
@@ -17,6 +15,7 @@ from edge_lorahub.contract import (
     Manifest,
     ModelConfig,
     Slot,
+    graph_files,
 )
 from edge_lorahub.errors import SettingsError
 from edge_lorahub.files import check_output_folder, output_folder, sha256
@@ -60,10 +59,8 @@ def export(
         weights = WeightFile(work / WEIGHTS)
         try:
             found: list[Slot] = []
-            for absorbed, kind in ((False, GRAPHS), (True, ABSORBED_GRAPHS)):
-                for form, (encoder, decoder) in kind.items():
-                    if form == "int8" and precision != "int8":
-                        continue  # no quantised input for the LoRA to share
+            for absorbed in (False, True):
+                for form, (encoder, decoder) in graph_files(precision, absorbed=absorbed).items():
                     graphs = T5Graphs(config, checkpoint, weights, slots, precision, form, absorbed=absorbed)
                     graphs.encoder().save(work / encoder)
                     graphs.decoder().save(work / decoder)

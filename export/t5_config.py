@@ -70,12 +70,15 @@ def read_t5_config(folder: Path) -> T5Config:
     epsilon = fields.get("layer_norm_epsilon", 1e-6)
     if not isinstance(epsilon, float) or not 0 < epsilon < 1:
         raise CheckpointError(f"{path}: layer_norm_epsilon must be a small positive number, got {epsilon!r}")
+    d_kv = _whole(fields, "d_kv", path)
+    if d_kv % 8:
+        raise CheckpointError(f"{path}: d_kv is {d_kv}; onnxruntime's attention wants a multiple of 8")
     layers = _whole(fields, "num_layers", path)
     return T5Config(
         model_type=model_type,
         vocab_size=_whole(fields, "vocab_size", path),
         d_model=_whole(fields, "d_model", path),
-        d_kv=_whole(fields, "d_kv", path),
+        d_kv=d_kv,
         d_ff=_whole(fields, "d_ff", path),
         num_heads=_whole(fields, "num_heads", path),
         num_layers=layers,

@@ -20,6 +20,7 @@ from edge_lorahub.contract import (
     INPUT_IDS,
     LOGITS,
     PARTS,
+    PAST_TOKENS,
     Slot,
     cross_name,
     lora_a_name,
@@ -31,9 +32,10 @@ from edge_lorahub.contract import (
 from edge_lorahub.tensors import Float32
 
 from .absorption import AbsorbedAttention
+from .cached_attention import CachedAttention
 from .checkpoint import Checkpoint
 from .graph import MICROSOFT, Graph, WeightFile
-from .positions import relative_buckets
+from .positions import position_bias, relative_buckets
 from .products import Lora, make_products
 from .t5_config import T5Config
 
@@ -86,7 +88,7 @@ class T5Graphs:
             block = f"encoder.block.{layer}.layer"
             x = self._norm(g, stream, f"{block}.0.layer_norm.weight")
             q, k, v = (self._linear(g, x, f"{block}.0.SelfAttention.{part}") for part in "qkv")
-            y = self._attention(g, [q, k, v, bias])[0]
+            y = self._attention(g, [q, k, v, bias])
             stream = g.op("Add", [stream, self._linear(g, y, f"{block}.0.SelfAttention.o")])
             stream = self._feed_forward(g, stream, f"{block}.1")
         x = self._norm(g, stream, "encoder.final_layer_norm.weight")
@@ -102,7 +104,7 @@ class T5Graphs:
         return g
 
     def decoder(self) -> Graph:
-        """ids, past and cross keys and values -> logits, present keys and values.
+        """ids, caches of keys and values, cross keys and values -> logits, the caches with the new tokens.
 
         Absorbed: ids, the encoder's states -> logits.
         """
@@ -114,18 +116,21 @@ class T5Graphs:
             past = g.constant(0)
         else:
             mask = self._declare_keys_and_values(g)
-            past = self._dimension(g, past_name(0, "key"), 2)
-        bias = self._position_bias(g, "decoder", past, self._dimension(g, ids, 1))
+            past = g.input(PAST_TOKENS, (), TensorProto.INT64)
+        length = self._dimension(g, ids, 1)
+        bias = self._position_bias(g, "decoder", past, length)
+        if not self._absorbed:
+            cached = CachedAttention(g, config.num_heads, ids, past, length, bias)
         stream = self._embed(g, ids)
         for layer in range(config.num_decoder_layers):
             block = f"decoder.block.{layer}.layer"
             x = self._norm(g, stream, f"{block}.0.layer_norm.weight")
-            q, k, v = (self._linear(g, x, f"{block}.0.SelfAttention.{part}") for part in "qkv")
+            layers = [f"{block}.0.SelfAttention.{part}" for part in "qkv"]
             if self._absorbed:
-                y = self._attention(g, [q, k, v, bias])[0]
+                y = self._attention(g, [*(self._linear(g, x, name) for name in layers), bias])
             else:
-                pasts, presents = ([name(layer, part) for part in PARTS] for name in (past_name, present_name))
-                y = self._attention(g, [q, k, v, bias, *pasts], presents)[0]
+                joined = self._joined(g, x, layers)
+                y = cached(layer, [joined] if joined else [self._linear(g, x, name) for name in layers])
             stream = g.op("Add", [stream, self._linear(g, y, f"{block}.0.SelfAttention.o")])
             x = self._norm(g, stream, f"{block}.1.layer_norm.weight")
             cross = f"{block}.1.EncDecAttention"
@@ -140,7 +145,7 @@ class T5Graphs:
         g.output(self._head(g, x), LOGITS, ("B", "S", config.vocab_size))
         for layer in range(0 if self._absorbed else config.num_decoder_layers):
             for part in PARTS:
-                g.declare_output(present_name(layer, part), ("B", config.num_heads, "P + S", config.d_kv))
+                g.declare_output(present_name(layer, part), ("B", config.num_heads, "C + S", config.d_kv))
         return g
 
     def _declare_keys_and_values(self, g: Graph) -> str:
@@ -149,7 +154,7 @@ class T5Graphs:
         mask = g.op("Cast", [g.input(ATTENTION_MASK, ("B", "T"), TensorProto.INT64)], to=TensorProto.INT32)
         for layer in range(self._config.num_decoder_layers):
             for part in PARTS:
-                g.input(past_name(layer, part), ("B", heads, "P", size))
+                g.input(past_name(layer, part), ("B", heads, "C", size))
                 g.input(cross_name(layer, part), ("B", heads, "T", size))
         return mask
 
@@ -172,8 +177,13 @@ class T5Graphs:
         x = self._norm(g, stream, f"{layer}.layer_norm.weight")
         name = f"{layer}.DenseReluDense"
         if self._config.gated:
-            gate = self._linear(g, x, f"{name}.wi_0")
-            y = g.op("Mul", [self._activation(g, gate), self._linear(g, x, f"{name}.wi_1")])
+            layers = [f"{name}.wi_0", f"{name}.wi_1"]
+            joined = self._joined(g, x, layers)
+            if joined:
+                gate, y = g.ops("Split", [joined], ["", ""], axis=-1, num_outputs=2)
+            else:
+                gate, y = (self._linear(g, x, layer) for layer in layers)
+            y = g.op("Mul", [self._activation(g, gate), y])
         else:
             y = self._activation(g, self._linear(g, x, f"{name}.wi"))
         return g.op("Add", [stream, self._linear(g, y, f"{name}.wo")])
@@ -183,11 +193,11 @@ class T5Graphs:
             return g.op("Relu", [x])
         return g.op("Gelu", [x], approximate="tanh")  # transformers' gelu_new
 
-    def _attention(self, g: Graph, inputs: list[str], presents: Iterable[str] = ()) -> list[str]:
-        """Self-attention. inputs: q, k and v (B, S, H K), what is added to the scores, past keys and values."""
+    def _attention(self, g: Graph, inputs: list[str]) -> str:
+        """Self-attention of whole texts. inputs: q, k and v (B, S, H K), and what is added to the scores."""
         heads = self._config.num_heads
         # T5 does not divide by sqrt(d_kv)
-        return g.ops("Attention", inputs, ["", *presents], q_num_heads=heads, kv_num_heads=heads, scale=1.0)
+        return g.op("Attention", inputs, q_num_heads=heads, kv_num_heads=heads, scale=1.0)
 
     def _cross_attention(self, g: Graph, inputs: list[str]) -> str:
         """inputs: q (B, S, H K), keys and values (B, H, T, K), no bias, and the source's mask.
@@ -212,6 +222,16 @@ class T5Graphs:
         y = self._products.linear(g, x, f"{name}.weight", d_in, d_out, lora=self._lora(g, name), uneven=uneven)
         self._note_slot(g, name)
         return y
+
+    def _joined(self, g: Graph, x: str, names: list[str]) -> str | None:
+        """The outputs of several layers side by side, from one product, where that is faster: for single tokens.
+
+        None for all other graphs, and for layers with a LoRA.
+        """
+        slots = self._kinds.intersection(name.rpartition(".")[2] for name in names)
+        if g.name == "encoder" or self._absorbed or slots:
+            return None
+        return self._products.joined(g, x, {f"{name}.weight": self._dimensions(name) for name in names})
 
     def _by_head(self, g: Graph, block: str, kind: str, x: str, transposed: bool) -> str:
         """For each head x W_h, or x W_h^T, of the layer of that kind in a block, and the LoRA with it."""
@@ -276,14 +296,7 @@ class T5Graphs:
             if stack == "decoder":
                 table[-1] = MASKED  # the future
             self._weights.add(name, table)
-        zero, one = g.constant(0), g.constant(1)
-        total = g.op("Add", [past, length])
-        key = g.op("Range", [zero, total, one])
-        query = g.op("Unsqueeze", [g.op("Range", [past, total, one]), g.constant([1])])
-        index = g.op("Clip", [g.op("Sub", [key, query]), g.constant(-farthest), g.constant(ahead)])
-        index = g.op("Add", [index, g.constant(farthest)])
-        bias = g.op("Gather", [g.weight(name), index])  # (S, P + S, H)
-        return g.op("Unsqueeze", [g.op("Transpose", [bias], perm=[2, 0, 1]), g.constant([0])])
+        return position_bias(g, g.weight(name), past, length, farthest, ahead)
 
     @staticmethod
     def _dimension(g: Graph, value: str, axis: int) -> str:

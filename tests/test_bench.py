@@ -15,8 +15,9 @@ from edge_lorahub import paper_stack
 from edge_lorahub.bench import adaptation, latency
 from edge_lorahub.bench.random_models import SIZES, linear_layers
 from edge_lorahub.bench.roofline import Work, operations
+from edge_lorahub.decoding import Decoding
 from edge_lorahub.errors import EdgeLorahubError
-from edge_lorahub.runs import Decoding, Encoded, Runner
+from edge_lorahub.runs import Encoded, Runner
 
 ARGUMENTS = ("bench", "adapt", "--size", "tiny", "--modules", 3, "--rank", 2, "--length", 9, "--budget", 5, "--json")
 

@@ -149,6 +149,7 @@ def test_the_scale_of_the_head_can_be_said_apart(tmp_path: Path) -> None:
         ({"model_type": None}, "model_type None is not supported"),
         ({"feed_forward_proj": "gated-silu"}, "feed_forward_proj 'gated-silu' is not supported"),
         ({"d_model": "512"}, "d_model must be a whole number of at least 1, got '512'"),
+        ({"d_kv": 12}, "d_kv is 12; onnxruntime's attention wants a multiple of 8"),
         ({"d_model": 31}, r"tensor .* has shape .*, but config.json asks for"),
         ({"num_layers": 3}, r"tensor encoder.block.2.* is missing"),
     ],

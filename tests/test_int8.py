@@ -75,12 +75,16 @@ def test_another_reader_finds_the_checkpoints_matrices(size: str, tmp_path: Path
         graph = onnx.load(str(tmp_path / "out" / name)).graph
         held = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
         products = [node for node in graph.node if node.op_type == "MatMulIntegerToFloat"]
+        joined = {node.output[0]: list(node.input) for node in graph.node if node.op_type == "Concat"}
         for node in products:
-            weight, scale = held[node.input[1]], held[node.input[3]]
-            expected = tensors[node.input[1].removesuffix(".head")].T
-            assert weight.dtype == np.int8
-            assert (np.abs(weight * scale - expected) <= scale / 2 * (1 + 1e-5)).all()
-            found.add(node.input[1])
+            # several layers side by side, or one
+            weights, scales = (joined.get(node.input[i], [node.input[i]]) for i in (1, 3))
+            for weight_name, scale_name in zip(weights, scales, strict=True):
+                weight, scale = held[weight_name], held[scale_name]
+                expected = tensors[weight_name.removesuffix(".head")].T
+                assert weight.dtype == np.int8
+                assert (np.abs(weight * scale - expected) <= scale / 2 * (1 + 1e-5)).all()
+                found.add(weight_name)
         # values that several layers read are quantised once
         inputs = [node.input[0] for node in graph.node if node.op_type == "DynamicQuantizeLinear"]
         assert len(set(inputs)) == len(inputs) < len(products)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from bundles import sign
-from click.testing import Result
 
 from edge_lorahub import Example, Modules, adapt, bake, generate, load, load_adapter
-from edge_lorahub.contract import ABSORBED_GRAPHS, GRAPHS, MANIFEST, read_manifest
+from edge_lorahub.contract import GRAPHS
 from edge_lorahub.errors import BundleError, SettingsError
 from edge_lorahub.export import export
 from edge_lorahub.runs import Runner, Scoring
@@ -87,36 +84,3 @@ def test_graphs_that_do_take_lora(bundle: Path, tmp_path: Path) -> None:
     sign(copy)
     with pytest.raises(BundleError, match=r"its graphs and its manifest differ .*; export the bundle again"):
         load(copy, lora="none")
-
-
-def test_bundles_of_version_0_1_0(
-    bundles: dict[str, Path],
-    run: Callable[..., Result],
-    module_folders: list[Path],
-    examples_file: Path,
-    tmp_path: Path,
-) -> None:
-    """Those have the graphs with LoRA in float32 alone, and go on working in every command."""
-    for precision, bundle in bundles.items():
-        old = tmp_path / precision
-        shutil.copytree(bundle, old)
-        manifest = json.loads((old / MANIFEST).read_text())
-        newer = [GRAPHS["none"], GRAPHS["int8"], *ABSORBED_GRAPHS.values()]
-        for name in {name for pair in newer for name in pair} & set(manifest["sha256"]):
-            (old / name).unlink()
-            del manifest["sha256"][name]
-        (old / MANIFEST).write_text(json.dumps(manifest))
-        assert read_manifest(old).lora_forms == ("float32",)
-        assert read_manifest(old).absorbed_forms == ()
-        assert run("generate", old, TEXTS[0]).stdout == run("generate", bundle, TEXTS[0]).stdout
-        out = tmp_path / f"{precision}.lora"
-        done = run("adapt", old, examples_file, "--modules", module_folders[0].parent, "--out", out, "--budget", 7)
-        assert done.exit_code == 0, done.stderr
-        if precision == "fp32":
-            baked = run("bake", old, out, tmp_path / "baked")
-            assert baked.exit_code == 0, baked.stderr
-            assert run("generate", tmp_path / "baked", TEXTS[0]).exit_code == 0
-        with pytest.raises(SettingsError, match="lora must be 'float32' for this bundle, got 'none'"):
-            load(old, lora="none")
-        with pytest.raises(SettingsError, match="no absorbed graphs; load it without absorbed, or export it again"):
-            load(old, absorbed=True)

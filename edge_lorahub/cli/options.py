@@ -88,7 +88,7 @@ def load_model(bundle: Path, adapter: str | None, threads: int | None) -> tuple[
 
     manifest = read_manifest(bundle)
     if adapter is None:
-        return load(bundle, threads=threads, lora=manifest.plain_form), None
+        return load(bundle, threads=threads, lora="none"), None
     loaded = load_adapter(adapter, manifest)
     return load(bundle, threads=threads), loaded
 
