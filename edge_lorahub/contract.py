@@ -104,15 +104,13 @@ def lora_b_name(slot: str) -> str:
 class Slot:
     """A linear layer of the bundle that takes a LoRA.
 
-    name is the layer's path in the Hugging Face model (`encoder.block.0.layer.0.SelfAttention.q`), graph is
-    "encoder" or "decoder": the one of a pair that is not absorbed that has its inputs. weight_offset is the position
-    in bytes of its (d_in, d_out) weight in `weights.bin`, float32 or int8 as the manifest's precision says.
+    name is the layer's path in the Hugging Face model (`encoder.block.0.layer.0.SelfAttention.q`). weight_offset is
+    the position in bytes of its (d_in, d_out) weight in `weights.bin`, float32 or int8 by the manifest's precision.
     """
 
     name: str
     d_in: int
     d_out: int
-    graph: str
     weight_offset: int
 
     def __post_init__(self) -> None:

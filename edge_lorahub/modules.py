@@ -5,11 +5,15 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .contract import SLOT_KINDS, Manifest
 from .errors import EdgeLorahubWarning, ModuleMismatchError, SettingsError
 from .peft_files import Module, load_module
+
+# Modules that are read, or fetched from the Hub, at once.
+_AT_ONCE = 4
 
 
 class Modules(Sequence[Module]):
@@ -31,7 +35,10 @@ class Modules(Sequence[Module]):
         (`task-a/checkpoint-10`, `task-b/checkpoint-10`) get as much of their path as tells them apart. Warns
         about modules whose files are the same, byte for byte. Raises what `load_module` raises.
         """
-        loaded = cls([load_module(s, name=n, revision=revision) for s, n in zip(sources, _names(sources), strict=True)])
+        # most of the time goes into the files' digests, which several threads compute at once
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            read = pool.map(lambda s, n: load_module(s, name=n, revision=revision), sources, _names(sources))
+            loaded = cls(list(read))
         loaded._warn_about_copies()
         return loaded
 

@@ -220,7 +220,7 @@ class T5Graphs:
         # what the feed-forward's output layer reads has outliers in some tokens
         uneven = name.endswith(".wo")
         y = self._products.linear(g, x, f"{name}.weight", d_in, d_out, lora=self._lora(g, name), uneven=uneven)
-        self._note_slot(g, name)
+        self._note_slot(name)
         return y
 
     def _joined(self, g: Graph, x: str, names: list[str]) -> str | None:
@@ -239,7 +239,7 @@ class T5Graphs:
         heads, lora = self._config.num_heads, self._lora(g, name)
         dimensions = self._dimensions(name)
         y = self._products.by_head(g, x, f"{name}.weight", *dimensions, heads, transposed=transposed, lora=lora)
-        self._note_slot(g, name)
+        self._note_slot(name)
         return y
 
     def _lora(self, g: Graph, name: str) -> Lora | None:
@@ -254,9 +254,9 @@ class T5Graphs:
             g.input(lora_b_name(name), (rank, d_out), matrices),
         )
 
-    def _note_slot(self, g: Graph, name: str) -> None:
+    def _note_slot(self, name: str) -> None:
         if name.rpartition(".")[2] in self._kinds:
-            self.slots.append(Slot(name, *self._dimensions(name), g.name, self._weights.offset(f"{name}.weight")))
+            self.slots.append(Slot(name, *self._dimensions(name), self._weights.offset(f"{name}.weight")))
 
     def _dimensions(self, name: str) -> tuple[int, int]:
         config = self._config

@@ -144,7 +144,7 @@ def test_what_is_composed_does_not_depend_on_the_cuts(held: str, rank: int) -> N
     On one BLAS thread, as the evaluator composes: BLAS makes cuts of its own for several.
     """
     rng = np.random.default_rng(rank)
-    slots = [Slot(f"s{i}", d_in, d_out, "encoder", 0) for i, (d_in, d_out) in enumerate([(37, 2501), (700, 13)])]
+    slots = [Slot(f"s{i}", d_in, d_out, 0) for i, (d_in, d_out) in enumerate([(37, 2501), (700, 13)])]
     sources = [RandomLora(slots, seed, rank) for seed in range(30)]
     stack = (PaperStack if held == "float32" else Int8PaperStack)(sources, slots)
     population = rng.normal(size=(6, 30))

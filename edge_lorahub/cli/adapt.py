@@ -186,8 +186,8 @@ def _print_report(result: Learned, settings: Settings, examples: int) -> None:
 
     rows = sorted(result.weights.items(), key=lambda item: -abs(item[1]))
     click.echo(
-        f"{len(rows)} modules, {examples} examples, {len(result.trace)} candidates, {result.optimizer}, "
-        f"{settings.composition} composition"
+        f"{_count(len(rows), 'module')}, {_count(examples, 'example')}, {_count(len(result.trace), 'candidate')}, "
+        f"{result.optimizer}, {settings.composition} composition"
     )
     options.print_table(["module", "weight"], [(name, f"{weight:+.3f}") for name, weight in rows])
     kind = "loss, as the released code counts it" if settings.optimizer == REFERENCE else "loss"
@@ -195,6 +195,10 @@ def _print_report(result: Learned, settings: Settings, examples: int) -> None:
     options.print_table(["", "plain model", "adapted"], [(kind, *losses)])
     spared = f", {result.record['spared']:.0%} of the work spared by racing" if settings.racing else ""
     click.echo(f"{result.seconds:.1f} s, {result.seconds / len(result.trace):.3f} s a candidate{spared}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _print_json(result: Learned, out: Path, error: float | None) -> None:
