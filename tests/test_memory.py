@@ -18,6 +18,8 @@ from edge_lorahub.errors import SettingsError
 from edge_lorahub.export import export
 from edge_lorahub.memory import Plan, plan
 
+# by which an estimate is above what is counted
+MARGIN = 1.13
 # 30 texts of about 120 tokens: several batches
 LONG = [Example(" ".join(f"w{100 + i + j}" for j in range(120)), f"w{i + 5}") for i in range(30)]
 
@@ -60,7 +62,7 @@ def test_more_modules_and_paper_composition_take_more(small: tuple[Path, list[Pa
     assert exact < paper
     fewer = plan(small[0], list(Modules.load(small[1][:2])), LONG, Settings(composition="paper"), 2, 10**12)
     # six modules of 48 slots' A (8, d_in) and B (d_out, 8) in int8 less; width: 512 and 384
-    assert paper - fewer.bytes == pytest.approx(6 * 48 * 8 * (512 + 384) * 1.1, rel=0.01)
+    assert paper - fewer.bytes == pytest.approx(6 * 48 * 8 * (512 + 384) * MARGIN, rel=0.01)
 
 
 def test_nevergrad_counts_where_the_adapter_is_largest(small: tuple[Path, list[Path]], tmp_path: Path) -> None:
@@ -72,8 +74,8 @@ def test_nevergrad_counts_where_the_adapter_is_largest(small: tuple[Path, list[P
         plan(small[0], modules, LONG[:1], Settings(optimizer=optimizer), 1, 10**12).bytes
         for optimizer in ("cma", "nevergrad:DE")
     )
-    assert cma == pytest.approx(1.1 * (110e6 + joined), rel=0.01)
-    assert other - cma == pytest.approx(1.1 * 150e6, rel=0.01)
+    assert cma == pytest.approx(MARGIN * (110e6 + joined), rel=0.01)
+    assert other - cma == pytest.approx(MARGIN * 150e6, rel=0.01)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak memory as Linux counts it")
