@@ -67,10 +67,10 @@ def latency(
         sources = [RandomLora(slots, seed, rank) for seed in range(modules)]
         stacks = {c: make_stack(sources, manifest, c, manifest.adapting_form(c)) for c in COMPOSITIONS}
         # the answers are of one length, so absorbed or not it is for all settings
-        absorbed = {stack.form: absorbing_is_faster(manifest, [(1, _ANSWER_TOKENS)]) for stack in stacks.values()}
+        absorbed = absorbing_is_faster(manifest, [(1, _ANSWER_TOKENS)])
         narrow = {
-            form: load(bundle, threads=count, workers=_POPULATION, lora=form, absorbed=absorbed[form])
-            for form in absorbed
+            form: load(bundle, threads=count, workers=_POPULATION, lora=form, absorbed=absorbed)
+            for form in {stack.form for stack in stacks.values()}
         }
         settings = [(length, batch) for length in lengths for batch in batch_sizes]
         answers = [_Answers(wide, length, batch) for length, batch in settings]
@@ -161,7 +161,7 @@ class _Candidates:
     """Generations of candidates on random texts, as `adapt` evaluates them, and the parts one at a time."""
 
     def __init__(self, model: Model, plain: Model, stack: Stack, modules: int, length: int, batch: int) -> None:
-        """plain: the bundle, loaded without LoRA if it has such graphs."""
+        """plain: the bundle, loaded without LoRA."""
         rng = np.random.default_rng(0)
         self._model, self._plain, self._stack = model, plain, stack
         tokens = model.tokens

@@ -33,38 +33,34 @@ def digits(weights: Float64) -> tuple[NDArray[np.uint8], Float32]:
     """
     *rest, count, dimension = weights.shape
     largest = np.abs(weights).max(axis=-1)  # (..., C)
-    unit = np.where(largest > 0, largest, 1) / _LARGEST
-    values = np.rint(weights / unit[..., None])
-    high = np.rint(values / _BASE)
+    unit = np.where(largest == 0, 1, largest) / _LARGEST
     both = np.empty((*rest, 2, count, dimension), np.uint8)
-    both[..., 0, :, :] = high + ZERO
-    both[..., 1, :, :] = values - _BASE * high + ZERO
-    one = np.eye(count)
-    joins = unit[..., None] * np.concatenate([_BASE * one, one], axis=1)
+    with np.errstate(invalid="ignore"):  # of what is not finite the digits mean nothing, and joins say so
+        values = np.rint(weights / unit[..., None])
+        high = np.rint(values / _BASE)
+        both[..., 0, :, :] = high + ZERO
+        both[..., 1, :, :] = values - _BASE * high + ZERO
+        joins = unit[..., None] * np.tile(np.eye(count), 2)
+        joins[..., :count] *= _BASE
     return both.reshape(*rest, 2 * count, dimension), joins.astype(np.float32)
 
 
-class Int8Product:
-    """Weighted sums of modules in int8, for candidates (C, N); not for two threads at once."""
+def compose_paper_int8(
+    weights: NDArray[np.uint8], joins: Float32, modules: NDArray[np.int8], out: Float32, scratch: Float32
+) -> None:
+    """The weighted sums of modules (N, P) into out (C, P), with weights and joins as `digits` gives them.
 
-    def __init__(self, candidates: int, columns: int) -> None:
-        """columns: the most of a call."""
-        self._memory = np.empty(candidates * columns, np.float32)
-        self._candidates = candidates
-        self._session = _session()
-        self._binding = self._session.io_binding()
-
-    def __call__(self, weights: NDArray[np.uint8], joins: Float32, modules: NDArray[np.int8], out: Float32) -> None:
-        """Of modules (N, P), C-contiguous, into out (C, P); weights and joins as `digits` gives them."""
-        columns = modules.shape[1]
-        # bound: memory of each result's own would come from the system and go back to it
-        sums = self._memory[: self._candidates * columns].reshape(self._candidates, columns)
-        value = ort.OrtValue.ortvalue_from_numpy(sums)
-        for name, array in ((DIGITS, weights), (JOINS, joins), (MODULES, modules)):
-            self._binding.bind_cpu_input(name, array)
-        self._binding.bind_ortvalue_output(COMPOSED, value)
-        self._session.run_with_iobinding(self._binding)
-        out[:] = sums
+    modules must be C-contiguous; scratch has at least C P numbers, and is for one thread.
+    """
+    # bound: memory of each result's own would come from the system and go back to it
+    sums = scratch[: out.size].reshape(out.shape)
+    session = _session()
+    binding = session.io_binding()
+    for name, array in ((DIGITS, weights), (JOINS, joins), (MODULES, modules)):
+        binding.bind_cpu_input(name, array)
+    binding.bind_ortvalue_output(COMPOSED, ort.OrtValue.ortvalue_from_numpy(sums))
+    session.run_with_iobinding(binding)
+    out[:] = sums
 
 
 @cache

@@ -74,14 +74,14 @@ def cross_name(layer: int, part: str) -> str:
 def past_name(layer: int, part: str) -> str:
     """Cache of self-attention keys or values, float32 (B, H, C, K): decoder input.
 
-    Bound to the memory of `present_name` too, C >= past + S: the new tokens' are added in place. Otherwise C is the
-    past's length, and the output is a copy with the new tokens' at its end.
+    Bound to the memory of `present_name` too, C >= past + S: the new tokens' are added in place. Without a past C may
+    be 0, and the output is memory of its own.
     """
     return f"past.{layer}.{part}"
 
 
 def present_name(layer: int, part: str) -> str:
-    """The cache with the new tokens' keys or values, float32 (B, H, C or past + S, K): decoder output."""
+    """The cache with the new tokens' keys or values, float32 (B, H, C or S, K): decoder output."""
     return f"present.{layer}.{part}"
 
 

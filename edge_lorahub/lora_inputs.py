@@ -73,5 +73,5 @@ def checked(source: LoraSource) -> Iterable[tuple[str, Lora]]:
         warnings.warn(
             f"{source.name}: all of its B are zero, so it changes nothing",
             EdgeLorahubWarning,
-            stacklevel=5,
+            stacklevel=4,
         )

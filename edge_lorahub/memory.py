@@ -25,6 +25,8 @@ _NEVERGRAD = 150_000_000
 # What ONNX Runtime holds of a token while it runs, in numbers of the model's width: the residual, its norm, the
 # queries, keys and values twice, and three of the feed-forward's layers, each at most 4 wide.
 _ACTIVATIONS = 20
+# What a candidate's inputs of a slot are to Python and ONNX Runtime, beside their numbers.
+_SLOT = 2000
 # Estimates without it were 0.90 to 1.03 of what was taken (docs/design.md).
 _MARGIN = 1.13
 # What smaller batches and fewer workers cost, by measurement (docs/design.md): a share of a candidate's time.
@@ -113,7 +115,8 @@ def _changing(
         scores = 2 * model.heads * (source + labels) * (longest + label)
         kept = max(kept, encoded + labels * model.vocab_size)
         arena = max(arena, _keys_and_values(model, labels) + scores + _ACTIVATIONS * width * max(source, labels))
-    return stack + _FLOAT * (row * settings.at_once + workers * (kept + arena))
+    candidate = _FLOAT * row + _SLOT * len(slots)
+    return stack + settings.at_once * candidate + _FLOAT * workers * (kept + arena)
 
 
 def _keys_and_values(model: ModelConfig, tokens: int) -> int:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from .contract import SLOT_KINDS, Manifest
 from .errors import EdgeLorahubWarning, ModuleMismatchError, SettingsError
+from .hub import module_folder
 from .peft_files import Module, load_module
 
-# Modules that are read, or fetched from the Hub, at once.
+# Modules that are read at once.
 _AT_ONCE = 4
 
 
@@ -35,10 +36,11 @@ class Modules(Sequence[Module]):
         (`task-a/checkpoint-10`, `task-b/checkpoint-10`) get as much of their path as tells them apart. Warns
         about modules whose files are the same, byte for byte. Raises what `load_module` raises.
         """
+        names = _names(sources)
+        folders = [module_folder(source, revision) for source in sources]
         # most of the time goes into the files' digests, which several threads compute at once
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            read = pool.map(lambda s, n: load_module(s, name=n, revision=revision), sources, _names(sources))
-            loaded = cls(list(read))
+            loaded = cls(list(pool.map(lambda folder, name: load_module(folder, name=name), folders, names)))
         loaded._warn_about_copies()
         return loaded
 
@@ -117,13 +119,13 @@ def check_fit(shapes: Mapping[str, tuple[int, int, int]], where: str, manifest: 
                 )
 
 
-def _names(sources: Sequence[str | Path]) -> list[str | None]:
-    """A name for each local folder that is not the only one of its name; None: the default."""
+def _names(sources: Sequence[str | Path]) -> list[str]:
+    """The Hub id, or the folder's name, with as much of its path before it as tells it from others of that name."""
     paths = [Path(s).expanduser().resolve() if Path(s).expanduser().is_dir() else None for s in sources]
-    names: list[str | None] = []
-    for path in paths:
+    names: list[str] = []
+    for path, source in zip(paths, sources, strict=True):
         if path is None:
-            names.append(None)
+            names.append(str(source))
             continue
         if paths.count(path) > 1:
             raise SettingsError(f"{path}: the same module twice")

@@ -169,7 +169,8 @@ class Evaluator:
     def _make_rows(self, count: int) -> None:
         """The memory that candidates are composed into, and that the graphs read."""
         self._rows: Float32 = np.empty((count, self._stack.width), np.float32)
-        self._candidates = [LoraValues(self._stack.inputs(row)) for row in self._rows]
+        first = LoraValues(self._stack.inputs(self._rows[0]))
+        self._candidates = [first, *(LoraValues(self._stack.inputs(row), first) for row in self._rows[1:])]
 
     def _from_losses(self, candidates: list[LoraValues]) -> Iterator[float]:
         assert self._batches is not None

@@ -15,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compose import compose_paper
-from .compose_int8 import Int8Product, digits
+from .compose_int8 import compose_paper_int8, digits
 from .contract import Slot, lora_a_name, lora_b_name, lora_scale_name
 from .lora_inputs import Float32, Float64, LoraInputs, LoraSource, checked, rank_of
 from .quantisation import quantise
 
-# BLAS sums the last few columns of a product otherwise, so that a cut in between would change the last digits.
-_COLUMNS = 64
-# Columns that are composed at a time in int8: their sums stay in the cache.
-_BLOCK = 16384
+# Columns that are composed at a time. BLAS sums in an order that depends on how many there are, so the products are the
+# same ones whoever computes them.
+_FLOAT_BLOCK = 65536
+# In int8 any would do; the sums of so many stay in the cache.
+_INT8_BLOCK = 16384
 # Candidates that are composed at a time in int8: what joins their digits grows with the square.
 _GROUP = 32
 
@@ -81,11 +82,15 @@ class PaperStack(_PaperStack):
                 place[:] = matrix
 
     def cuts(self, count: int) -> list[int]:
-        inner = np.linspace(0, self.width, count + 1)[1:-1] // _COLUMNS * _COLUMNS
+        inner = np.linspace(0, self.width, count + 1)[1:-1] // _FLOAT_BLOCK * _FLOAT_BLOCK
         return sorted({0, *inner.astype(int).tolist(), self.width})
 
     def compose(self, population: Float64, out: Float32, part: slice = slice(None)) -> None:
-        compose_paper(population.astype(np.float32), self.matrix[:, part], out[:, part])
+        weights = population.astype(np.float32)
+        first, last, _ = part.indices(self.width)
+        for start in range(first, last, _FLOAT_BLOCK):
+            block = slice(start, min(start + _FLOAT_BLOCK, last))
+            compose_paper(weights, self.matrix[:, block], out[:, block])
 
 
 @dataclass(frozen=True)
@@ -107,16 +112,18 @@ class Int8PaperStack(_PaperStack):
     def __init__(self, sources: Sequence[LoraSource], slots: Sequence[Slot]) -> None:
         super().__init__(sources, slots)
         self._blocks = [
-            _Block(part, start, np.empty((len(sources), min(_BLOCK, last - start)), np.int8))
+            _Block(part, start, np.empty((len(sources), min(_INT8_BLOCK, last - start)), np.int8))
             for part, (first, last) in enumerate(pairwise(self._edges))
-            for start in range(first, last, _BLOCK)
+            for start in range(first, last, _INT8_BLOCK)
         ]
-        self._scales: Float32 = np.ones((len(self._edges) - 1, 1, len(sources)), np.float32)
+        # by part; 0 where a module has nothing, or its weight would count among the largest of what is composed
+        self._scales: Float32 = np.zeros((len(self._edges) - 1, 1, len(sources)), np.float32)
         row = np.empty(self.width, np.int8)
         for index, source in enumerate(sources):
             row.fill(0)
             for part, place, matrix in self._matrices(row, source):
-                place[:], self._scales[part, 0, index] = quantise(matrix)
+                if matrix.any():
+                    place[:], self._scales[part, 0, index] = quantise(matrix)
             for block in self._blocks:
                 block.values[index] = row[block.start : block.end]
 
@@ -127,18 +134,16 @@ class Int8PaperStack(_PaperStack):
 
     def compose(self, population: Float64, out: Float32, part: slice = slice(None)) -> None:
         first, last, _ = part.indices(self.width)
-        for start in range(0, len(population), _GROUP):
+        blocks = [block for block in self._blocks if first <= block.start and block.end <= last]
+        for start in range(0, len(population) if blocks else 0, _GROUP):
             group = slice(start, start + _GROUP)
-            self._compose(population[group], out[group], first, last)
+            self._compose(population[group], out[group], blocks)
 
-    def _compose(self, population: Float64, out: Float32, first: int, last: int) -> None:
-        here = [i for i, block in enumerate(self._blocks) if block.start < last and first < block.end]
-        if not here:
-            return
-        parts = range(self._blocks[here[0]].part, self._blocks[here[-1]].part + 1)
-        weights, joins = digits(population * self._scales[parts.start : parts.stop])
-        product = Int8Product(len(population), _BLOCK)
-        for block in map(self._blocks.__getitem__, here):
-            begin, end, index = max(block.start, first), min(block.end, last), block.part - parts.start
-            modules = np.ascontiguousarray(block.values[:, begin - block.start : end - block.start])
-            product(weights[index], joins[index], modules, out[:, begin:end])
+    def _compose(self, population: Float64, out: Float32, blocks: Sequence[_Block]) -> None:
+        first, last = blocks[0].part, blocks[-1].part
+        weights, joins = digits(population * self._scales[first : last + 1])
+        scratch = np.empty(len(population) * _INT8_BLOCK, np.float32)
+        for block in blocks:
+            index = block.part - first
+            sums = out[:, block.start : block.end]
+            compose_paper_int8(weights[index], joins[index], block.values, sums, scratch)

@@ -111,9 +111,13 @@ class Scoring:
 class LoraValues:
     """LoRA inputs as ONNX Runtime's values on the same memory; for any number of threads that only run."""
 
-    def __init__(self, inputs: LoraInputs) -> None:
+    def __init__(self, inputs: LoraInputs, other: LoraValues | None = None) -> None:
+        """other: those of another candidate of the same stack, whose values of shared arrays are used again."""
         self.inputs = inputs
-        self.values = {name: value_of(array) for name, array in inputs.arrays.items()}
+        self.values: dict[str, ort.OrtValue] = {}
+        for name, array in inputs.arrays.items():
+            shared = other is not None and other.inputs.arrays[name] is array
+            self.values[name] = other.values[name] if other is not None and shared else value_of(array)
 
 
 class Runner:
@@ -145,7 +149,7 @@ class Run:
         self._runner = runner
         self._session = session
         # a binding does not keep what it is bound to
-        self._held = inputs, outputs
+        self._held = [inputs, outputs]
         self._lora: LoraValues | None = None
         for name, value in inputs.items():
             self._binding.bind_ortvalue_input(name, value)
@@ -154,13 +158,14 @@ class Run:
 
     def bind_both(self, name: str, output: str, value: ort.OrtValue) -> None:
         """Binds one value as an input and as an output."""
-        self._held[0][name] = self._held[1][output] = value
+        self._held.append({name: value})
         self._binding.bind_ortvalue_input(name, value)
         self._binding.bind_ortvalue_output(output, value)
 
     def __call__(self) -> None:
         lora = self._runner.lora
         if lora is not self._lora:
+            self._lora = None  # until all are bound: an interrupt may come between
             for name in self._runner.wanted[self._session]:
                 self._binding.bind_ortvalue_input(name, lora.values[name])
             self._lora = lora

@@ -3,8 +3,8 @@
 A stack is shared and never changes. It composes candidates into rows; `LoraInputs` are the three arrays of every slot
 that the graphs read, which are views of such a row and of the stack.
 
-The matrices are held in float32, or for a bundle in int8 in int8: in exact composition the graphs read them so, where
-it has graphs for that; in paper composition their sums are float32.
+The matrices are held in float32, or for a bundle in int8 in int8: in exact composition the graphs read them so, in
+paper composition their sums are float32.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ class Stack(Protocol):
         ...
 
     def compose(self, population: Float64, out: Float32, part: slice = slice(None)) -> None:
-        """Candidates (C, N) -> what each changes in the graphs' inputs, into out (C, Q); or a part of the Q."""
+        """Candidates (C, N) -> what each changes in the graphs' inputs, into out (C, Q).
+
+        part: only what lies between two of `cuts`.
+        """
         ...
 
     def inputs(self, row: Float32 | None = None) -> LoraInputs:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edge_lorahub import compose_int8
-from edge_lorahub.compose_int8 import ZERO, Int8Product, digits
+from edge_lorahub.compose_int8 import ZERO, compose_paper_int8, digits
 from edge_lorahub.export.compose_graph import compose_graph
 
 
@@ -39,7 +39,7 @@ def test_zero_and_the_largest_weight_are_exact() -> None:
     np.testing.assert_array_equal(read(*digits(weights)), weights)
 
 
-def test_a_candidate_does_not_depend_on_the_others() -> None:
+def test_a_candidates_digits_do_not_depend_on_the_others() -> None:
     weights = np.random.default_rng(0).normal(size=(4, 7)) * [[1], [1000], [1e-3], [1]]
     whole = read(*digits(weights))
     for row, expected in zip(weights, whole, strict=True):
@@ -52,10 +52,10 @@ def test_sums_are_those_of_float64(count: int, candidates: int) -> None:
     rng = np.random.default_rng(count)
     modules = rng.integers(-127, 128, (count, 333)).astype(np.int8)
     weights, joins = digits(rng.uniform(-1.5, 1.5, (candidates, count)))
-    product = Int8Product(candidates, 1000)
+    scratch = np.empty(candidates * 1000, np.float32)
     for columns in (333, 1):
         out = np.full((candidates, 400), np.nan, np.float32)
-        product(weights, joins, np.ascontiguousarray(modules[:, :columns]), out[:, 7 : 7 + columns])
+        compose_paper_int8(weights, joins, np.ascontiguousarray(modules[:, :columns]), out[:, 7 : 7 + columns], scratch)
         expected = read(weights, joins) @ modules[:, :columns]
         np.testing.assert_allclose(out[:, 7 : 7 + columns], expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
         assert np.isnan(out[:, :7]).all()
@@ -66,8 +66,19 @@ def test_the_largest_sums_do_not_saturate() -> None:
     modules = np.full((200, 64), 127, np.int8)
     weights, joins = digits(np.ones((2, 200)) * [[1.5], [-1.5]])
     out = np.empty((2, 64), np.float32)
-    Int8Product(2, 64)(weights, joins, modules, out)
+    compose_paper_int8(weights, joins, modules, out, np.empty(128, np.float32))
     np.testing.assert_array_equal(out, np.array([[38100], [-38100]]) * np.ones(64))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.filterwarnings("error")
+def test_what_is_not_finite_stays_so(value: float) -> None:
+    """So that such a candidate's loss is the worst, and the others' are their own."""
+    weights, joins = digits(np.array([[1.0, value, 0.5], [1.0, 1.0, 1.0]]))
+    out = np.empty((2, 4), np.float32)
+    compose_paper_int8(weights, joins, np.ones((3, 4), np.int8), out, np.empty(8, np.float32))
+    assert not np.isfinite(out[0]).any()
+    assert out[1].tolist() == [3, 3, 3, 3]
 
 
 def test_the_package_has_the_graph_that_is_written(tmp_path: Path) -> None:

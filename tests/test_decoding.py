@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
-from edge_lorahub import load
+from edge_lorahub import generate, generation, load
+from edge_lorahub.bench.latency import RandomLora
+from edge_lorahub.contract import GRAPHS, ModelConfig
 from edge_lorahub.decoding import Cache, Decoding
+from edge_lorahub.exact_stack import ExactStack
 from edge_lorahub.export import export
-from edge_lorahub.runs import Encoded, Runner, Scoring
+from edge_lorahub.runs import Encoded, LoraValues, Runner, Scoring
 from edge_lorahub.stack import plain_inputs
 
 # beyond the room that a cache has at first, and beyond what it then grows to
@@ -71,6 +76,12 @@ def test_a_cache_serves_batches_of_all_sizes(bundle_of: Path) -> None:
 
 def test_joined_layers_are_those_layers(bundle_of: Path) -> None:
     """Without LoRA an int8 decoder has q, k and v in one product; with it they are apart."""
+    runner = runner_of(bundle_of, "none")
+    graph = onnx.load(bundle_of / GRAPHS["none"][1], load_external_data=False).graph
+    joined = [node.input[0] for node in graph.node if node.op_type == "Concat"]
+    int8 = runner.model.manifest.precision == "int8"
+    for layer in ("0.layer.0.SelfAttention.q", "1.layer.2.DenseReluDense.wi_0"):
+        assert (f"decoder.block.{layer}.weight" in joined) == int8
     ids, mask = texts(3, 12)
     new = np.random.default_rng(2).integers(3, 120, (3, 9))
     plain, apart = (decoded(runner_of(bundle_of, form), ids, mask, new, None) for form in ("none", "float32"))
@@ -83,3 +94,52 @@ def test_memory_is_kept_from_batch_to_batch(bundle: Path) -> None:
     for small in (cache.arrays(5, 64), cache.arrays(2, 128), cache.arrays(1, 1)):
         assert all(np.shares_memory(small[names], large[names]) for names in large)
     assert {array.shape for array in cache.arrays(6, 64).values()} == {(6, 3, 64, 8)}
+
+
+def test_generation_has_one_cache(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, given = [], []
+
+    class Watched(Cache):
+        def __init__(self, config: ModelConfig) -> None:
+            super().__init__(config)
+            made.append(self)
+
+        def arrays(self, batch: int, room: int) -> dict[tuple[str, str], np.ndarray]:
+            given.append((self, batch))
+            return super().arrays(batch, room)
+
+    monkeypatch.setattr(generation, "Cache", Watched)
+    generate(load(bundle, threads=1), ["w3 w4", "w5", "w6 w7 w8"], max_new_tokens=2, batch_size=2)
+    assert len(made) == 1
+    assert {cache for cache, _ in given} == set(made)
+    assert {batch for _, batch in given} == {1, 2}
+
+
+def test_an_interrupt_while_lora_is_bound_is_made_good(bundle: Path) -> None:
+    """The candidate that was there before is bound anew, not taken for bound."""
+    model = load(bundle, threads=1)
+    slots = model.manifest.slots
+    rng = np.random.default_rng(0)
+    stack = ExactStack([RandomLora(slots, seed, 2) for seed in range(3)], slots)
+    first, second = (LoraValues(stack.inputs(rng.normal(size=stack.width).astype(np.float32))) for _ in range(2))
+    runner = Runner(model, first.inputs)
+    ids, mask = texts(2, 9)
+    scoring = Scoring(runner, ids, mask, ids[:, :4])
+    runner.lora = first
+    scoring.run()
+    expected = scoring.logits.copy()
+
+    class Interrupted(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            yield from self[:2]
+            raise KeyboardInterrupt
+
+    names = runner.wanted[model.encoder]
+    runner.wanted[model.encoder] = Interrupted(names)
+    runner.lora = second
+    with pytest.raises(KeyboardInterrupt):
+        scoring.run()
+    runner.wanted[model.encoder] = names
+    runner.lora = first
+    scoring.run()
+    np.testing.assert_array_equal(scoring.logits, expected)

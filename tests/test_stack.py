@@ -136,19 +136,40 @@ def test_paper_composition_in_int8_is_that_of_float32_to_a_percent(model: Model,
             assert np.linalg.norm(close.arrays[name] - expected) <= 0.01 * np.linalg.norm(expected)
 
 
+@pytest.mark.parametrize("std", [0.1, 1e-6])
+@pytest.mark.filterwarnings("ignore:idle")
+def test_a_module_that_lacks_a_slot_does_not_coarsen_it_in_int8(model: Model, tmp_path: Path, std: float) -> None:
+    """Nor one with zeros there: their weights count for nothing among those of the others."""
+    slots = model.manifest.slots
+    folders = [write_module(tmp_path / f"m{i}", "tiny", seed=i, rank=2, std=std) for i in range(4)]
+    folders.append(write_module(tmp_path / "only-q", "tiny", seed=4, rank=2, std=std, kinds=("q",)))
+    modules = list(Modules.load(folders))
+    weights = np.array([0.3, -0.2, 0.1, 0.4, 1.5])
+    shapes = {slot.name: ((2, slot.d_in), (slot.d_out, 2)) for slot in slots[:2]}
+    zeros = {name: Lora(np.ones(a, np.float32), np.zeros(b, np.float32), 1.0) for name, (a, b) in shapes.items()}
+    idle = Adapter("idle", "tiny", zeros)
+    for sources in (modules, [*modules[:4], idle]):
+        exact, close = (kind(sources, slots).inputs() for kind in (PaperStack, Int8PaperStack))
+        exact.compose(weights)
+        close.compose(weights)
+        for name, expected in exact.arrays.items():
+            assert np.linalg.norm(close.arrays[name] - expected) <= 0.01 * np.linalg.norm(expected)
+
+
 @pytest.mark.parametrize("held", ["float32", "int8"])
-@pytest.mark.parametrize("rank", [1, 3, 16])
-def test_what_is_composed_does_not_depend_on_the_cuts(held: str, rank: int) -> None:
-    """Bit for bit; sizes that are no multiples of what BLAS works on at a time, and blocks within a slot.
+@pytest.mark.parametrize("rank", [1, 3])
+@pytest.mark.parametrize("candidates", [1, 6, 70])
+def test_what_is_composed_does_not_depend_on_the_cuts(held: str, rank: int, candidates: int) -> None:
+    """Bit for bit, for one candidate and for many; with blocks within a slot, and a last one that is not full.
 
     On one BLAS thread, as the evaluator composes: BLAS makes cuts of its own for several.
     """
     rng = np.random.default_rng(rank)
-    slots = [Slot(f"s{i}", d_in, d_out, 0) for i, (d_in, d_out) in enumerate([(37, 2501), (700, 13)])]
+    slots = [Slot(f"s{i}", d_in, d_out, 0) for i, (d_in, d_out) in enumerate([(37, 140001), (700, 13)])]
     sources = [RandomLora(slots, seed, rank) for seed in range(30)]
     stack = (PaperStack if held == "float32" else Int8PaperStack)(sources, slots)
-    population = rng.normal(size=(6, 30))
-    whole = np.empty((6, stack.width), np.float32)
+    population = rng.normal(size=(candidates, 30))
+    whole = np.empty((candidates, stack.width), np.float32)
     with threadpool_limits(1, "blas"):
         stack.compose(population, whole)
         for count in (2, 3, 4, 64):
@@ -160,10 +181,6 @@ def test_what_is_composed_does_not_depend_on_the_cuts(held: str, rank: int) -> N
             for start, end in pairwise(cuts):
                 stack.compose(population, out, slice(start, end))
             np.testing.assert_array_equal(out, whole)
-    elsewhere = np.full_like(whole, np.nan)
-    for start, end in pairwise([0, 5, stack.width // 2 + 1, stack.width]):
-        stack.compose(population, elsewhere, slice(start, end))
-    np.testing.assert_allclose(elsewhere, whole, atol=1e-5 * np.abs(whole).max())
     expected = population.astype(np.float32) @ PaperStack(sources, slots).matrix
     tolerance = 1e-5 if held == "float32" else 0.02
     assert np.linalg.norm(whole - expected) <= tolerance * np.linalg.norm(expected)

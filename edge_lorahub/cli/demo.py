@@ -142,13 +142,13 @@ def base_bundle() -> Path:
     from platformdirs import user_cache_path
 
     from .. import __version__
-    from ..contract import MANIFEST
+    from ..contract import FORMAT_VERSION, MANIFEST
     from ..export import export
     from ..files import sha256
     from ..tinyhub.hub import BASE
 
     digest = sha256(BASE / "model.safetensors")[:12]
-    out = Path(user_cache_path("edge-lorahub")) / f"tiny-t5-{__version__}-{digest}"
+    out = Path(user_cache_path("edge-lorahub")) / f"tiny-t5-{__version__}-{FORMAT_VERSION}-{digest}"
     if (out / MANIFEST).is_file():
         return out
     try:
