@@ -56,7 +56,7 @@ def measure(load: Load, work: Path | None, threads: int | None) -> Report:
             write_module(work / f"{load.size}.r{load.rank}" / f"module-{i}", load.size, seed=i, rank=load.rank)
             for i in range(load.modules)
         ]
-        examples = work / "examples.jsonl"
+        examples = work / f"{load.size}.examples.jsonl"
         write_examples(examples, load)
         facts |= _check(load, checkpoint, bundle, modules[0], examples, threads)
         out = work / "adapter"

@@ -64,7 +64,7 @@ class Inputs:
             write_module(work / f"{load.size}.r{load.rank}" / f"module-{i}", load.size, seed=i, rank=load.rank)
             for i in range(load.modules)
         ]
-        self.examples = work / "examples.jsonl"
+        self.examples = work / f"{load.size}.examples.jsonl"
         write_examples(self.examples, load)
         self.bundles = {precision: work / f"{load.size}.{precision}.bundle" for precision in PRECISIONS}
         for precision, bundle in self.bundles.items():

@@ -99,7 +99,7 @@ def load_to_adapt(
 ) -> Model:
     """The bundle, loaded for `adapt` on these examples with these settings, as the command line loads it.
 
-    Chooses what `load` leaves to its caller: int8 for the modules where the bundle is in int8 and composition exact,
+    Chooses what `load` leaves to its caller: LoRA in int8 where the bundle is in int8 and composition exact,
     absorbed graphs where the outputs are short, and as many workers as the optimiser has use for (or so many). Not
     for `generate`, nor for a text_objective, which generates: they take a model of `load`. Raises MissingPathError,
     BundleError, ExamplesError or SettingsError.

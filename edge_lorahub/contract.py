@@ -191,8 +191,10 @@ def read_manifest(folder: Path) -> Manifest:
     record = read_json(path, BundleError)
     version = record.get("format_version")
     if version != FORMAT_VERSION:
+        newer = isinstance(version, int) and version > FORMAT_VERSION
         raise BundleError(
-            f"{path}: format version {version}, but this program reads {FORMAT_VERSION}; export the bundle again"
+            f"{path}: format version {version!r}, but this program reads {FORMAT_VERSION}; "
+            + ("update edge-lorahub" if newer else "export the bundle again")
         )
     try:
         manifest = Manifest(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from bundles import sign
 from click.testing import Result
 
 from edge_lorahub.bench.random_models import write_module
+from edge_lorahub.cli import main
 
 Fails = Callable[..., str]
 
@@ -185,7 +187,8 @@ def test_damaged_bundles(fails: Fails, bundle: Path, tmp_path: Path) -> None:
     for name, file, content, words in (
         ("not-json", "manifest.json", b"{", "not valid JSON"),
         ("deep", "manifest.json", b"[" * 200_000, "not valid JSON"),
-        ("version", "manifest.json", json.dumps(manifest | {"format_version": 9}).encode(), "format version 9"),
+        ("version", "manifest.json", json.dumps(manifest | {"format_version": 9}).encode(), "update edge-lorahub"),
+        ("older", "manifest.json", json.dumps(manifest | {"format_version": 1}).encode(), "export the bundle again"),
         ("no-slots", "manifest.json", json.dumps({**manifest, "slots": 3}).encode(), "missing or wrong"),
         ("text", "manifest.json", json.dumps(manifest | {"model": model | {"heads": "3"}}).encode(), "heads is '3'"),
         ("layers", "manifest.json", json.dumps(manifest | {"model": model | {"decoder_layers": 3}}).encode(),
@@ -312,3 +315,23 @@ def test_what_cannot_be_printed_ends_in_one_line() -> None:
         )
     assert done.returncode == 2
     assert done.stderr.splitlines() == ["Error: No space left on device"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
+def test_a_signal_that_a_library_makes_an_error_of_is_no_defect(
+    monkeypatch: pytest.MonkeyPatch, run: Callable[..., Result], bundle: Path, number: int, code: int
+) -> None:
+    """As compiled modules do it whose import is interrupted."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        try:
+            handler(number, None)
+        except (KeyboardInterrupt, SystemExit):
+            raise ImportError("initialization failed") from None
+
+    handler = main._interrupt if number == signal.SIGINT else main._terminate
+    monkeypatch.setattr(main, "_ended_by", [])
+    monkeypatch.setattr("edge_lorahub.session.load", interrupted)
+    result = run("generate", bundle, "w3")
+    assert result.exit_code == code
+    assert "defect" not in result.stderr

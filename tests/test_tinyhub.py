@@ -130,6 +130,19 @@ def test_a_home_that_cannot_be_written_to(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_damaged_bundle_is_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from edge_lorahub.cli.demo import base_bundle
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made = base_bundle()
+    (made / "decoder.onnx").unlink()
+    assert base_bundle() == made
+    load(base_bundle(), threads=1)
+    (made / "manifest.json").write_text("{")
+    load(base_bundle(), threads=1)
+    assert [path.name for path in made.parent.iterdir()] == [made.name]
+
+
 def test_two_first_runs_at_once(tmp_path: Path) -> None:
     """Both export the base into the same empty cache; folders appear whole, so both find one."""
     code = "from edge_lorahub.cli.demo import base_bundle; from edge_lorahub import load; load(base_bundle())"

@@ -151,6 +151,8 @@ def _modules_in(parent: Path) -> list[Path]:
 
     if not parent.is_dir():
         raise MissingPathError(f"{parent}: no such folder of modules")
+    if (parent / CONFIG).is_file():
+        raise SettingsError(f"{parent}: a module itself, not a folder of modules; name it with --module")
     folders = sorted(file.parent for file in parent.glob(f"*/{CONFIG}"))
     if not folders:
         raise SettingsError(f"{parent}: no module in it (no folder with {CONFIG})")

@@ -142,17 +142,24 @@ def base_bundle() -> Path:
     from platformdirs import user_cache_path
 
     from .. import __version__
-    from ..contract import FORMAT_VERSION, MANIFEST
+    from ..contract import FORMAT_VERSION, MANIFEST, read_manifest
+    from ..errors import BundleError
     from ..export import export
     from ..files import sha256
     from ..tinyhub.hub import BASE
 
     digest = sha256(BASE / "model.safetensors")[:12]
     out = Path(user_cache_path("edge-lorahub")) / f"tiny-t5-{__version__}-{FORMAT_VERSION}-{digest}"
+    damaged = False
     if (out / MANIFEST).is_file():
-        return out
+        try:
+            read_manifest(out)
+        except BundleError:
+            damaged = True
+        else:
+            return out
     try:
-        export(BASE, out)
+        export(BASE, out, force=damaged)
     except NotWritableError:
         # a home that cannot be written to, as in containers: for this run only
         folder = tempfile.mkdtemp(prefix="edge-lorahub-")

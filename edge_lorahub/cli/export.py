@@ -26,7 +26,7 @@ from .main import COMMANDS
     type=click.Choice(PRECISIONS),
     default="fp32",
     show_default=True,
-    help="int8: the base's matrices in eight bits, a quarter of the size and faster; LoRA stays float32.",
+    help="int8: the base's matrices in eight bits, a quarter of the size and faster; modules too, while adapting.",
 )
 @click.option(
     "--check/--no-check",
@@ -57,9 +57,10 @@ def command(
 
     SOURCE is a local Hugging Face folder or a Hub id, OUT the bundle's folder. PyTorch is not needed.
 
-    With --precision int8 the losses of some candidates are compared with those of an fp32 export, and a warning
-    says so when their order is not kept; this takes the time of the export and of some candidates, and the memory of
-    an fp32 model. Give your own modules and examples for a comparison that means something for them.
+    With --precision int8 the losses of some candidates (in exact composition) are compared with those of an fp32
+    export, and a warning says so when their order is not kept; this takes the time of the export and of some
+    candidates, and the memory of an fp32 model. Give your own modules and examples for a comparison that means
+    something for them.
     """
     import time
     import warnings

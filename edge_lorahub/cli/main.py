@@ -25,6 +25,8 @@ COMMANDS = {
     "bake": ("bake", "Merge an adapter into a copy of a bundle's weights."),
     "bench": ("bench", "Measure speed and memory, or how well tasks are learned."),
 }
+# The signal that is ending the program. A library that is being imported may turn what it raises into another error.
+_ended_by: list[int] = []
 _EXIT_USAGE = 2
 _EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h
 
@@ -79,6 +81,10 @@ class LazyGroup(click.Group):
         except MemoryError as error:
             raise CliError("not enough memory for this model, these modules and these examples") from error
         except Exception as error:
+            if signal.SIGINT in _ended_by:
+                raise click.Abort from error
+            if _ended_by:
+                raise SystemExit(128 + _ended_by[0]) from None
             if "EDGE_LORAHUB_TRACEBACK" in os.environ:
                 raise
             raise DefectError(
@@ -109,6 +115,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     # as an interrupt does it, so that what is half written is removed
     signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         cli()
     except OSError as error:
@@ -117,5 +124,11 @@ def main() -> None:
         sys.exit(_EXIT_USAGE)
 
 
+def _interrupt(number: int, _: object) -> None:
+    _ended_by.append(number)
+    raise KeyboardInterrupt
+
+
 def _terminate(number: int, _: object) -> None:
+    _ended_by.append(number)
     raise SystemExit(128 + number)
