@@ -6,6 +6,7 @@ zeros, and so is a slot that a module lacks. What is composed is such a row too,
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -29,7 +30,7 @@ _INT8_BLOCK = 16384
 _GROUP = 32
 
 
-class _PaperStack:
+class _PaperStack(ABC):
     """What both forms of holding the modules have in common: where a row has what, and the graphs' inputs."""
 
     form = "float32"
@@ -40,21 +41,23 @@ class _PaperStack:
         # the A's and the B's in turn: the parts of a row
         sizes = [r * d for r, slot in zip(self._ranks, slots, strict=True) for d in (slot.d_in, slot.d_out)]
         self._edges: list[int] = [0, *np.cumsum(sizes, dtype=int).tolist()]
+        # what multiplies between A and B: nothing here, and the same arrays for every candidate
+        self._ones: list[Float32] = [np.ones(rank, np.float32) for rank in self._ranks]
         self._where = {slot.name: index for index, slot in enumerate(slots)}
 
     @property
     def width(self) -> int:
         return self._edges[-1]
 
-    def compose(self, population: Float64, out: Float32, part: slice = slice(None)) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def compose(self, population: Float64, out: Float32, part: slice = slice(None)) -> None: ...
 
     def inputs(self, row: Float32 | None = None) -> LoraInputs:
         row = np.zeros(self.width, np.float32) if row is None else row
         arrays: dict[str, Float32] = {}
         for index, slot in enumerate(self.slots):
             arrays[lora_a_name(slot.name)], arrays[lora_b_name(slot.name)] = self._views(row, index)
-            arrays[lora_scale_name(slot.name)] = np.ones(self._ranks[index], np.float32)
+            arrays[lora_scale_name(slot.name)] = self._ones[index]
         return LoraInputs(self, arrays, row)
 
     def _matrices(self, row: NDArray[Any], source: LoraSource) -> Iterator[tuple[int, NDArray[Any], Float32]]:

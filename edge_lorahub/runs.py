@@ -149,7 +149,7 @@ class Run:
         self._runner = runner
         self._session = session
         # a binding does not keep what it is bound to
-        self._held = [inputs, outputs]
+        self._held = inputs | outputs
         self._lora: LoraValues | None = None
         for name, value in inputs.items():
             self._binding.bind_ortvalue_input(name, value)
@@ -158,7 +158,7 @@ class Run:
 
     def bind_both(self, name: str, output: str, value: ort.OrtValue) -> None:
         """Binds one value as an input and as an output."""
-        self._held.append({name: value})
+        self._held[name] = value
         self._binding.bind_ortvalue_input(name, value)
         self._binding.bind_ortvalue_output(output, value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,3 +144,16 @@ def test_an_interrupt_while_lora_is_bound_is_made_good(bundle: Path) -> None:
     runner.lora = first
     scoring.run()
     np.testing.assert_array_equal(scoring.logits, expected)
+
+
+def test_a_cache_that_grows_lets_the_old_one_go(bundle: Path) -> None:
+    ids, mask = texts(1, 9)
+    encoded = Encoded(runner := runner_of(bundle, "none"), ids, mask)
+    encoded.run()
+    cache = Cache(runner.model.manifest.model)
+    decoding = Decoding(runner, encoded, cache)
+    decoding.step(ids[:, :1])
+    first = [weakref.ref(memory) for memory in cache._memory]
+    for _ in range(64):
+        decoding.step(ids[:, :1])
+    assert all(memory() is None for memory in first)

@@ -115,7 +115,8 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     # as an interrupt does it, so that what is half written is removed
     signal.signal(signal.SIGTERM, _terminate)
-    signal.signal(signal.SIGINT, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         cli()
     except OSError as error:
