@@ -143,7 +143,7 @@ class Trial:
         runner.lora.inputs.compose(weights)
         texts = [example.input for example in self._held_out]
         answers = generate_with(runner, texts, max_new_tokens=MOST_NEW_TOKENS, batch_size=len(texts))
-        # to the letter, unlike `evaluate`, which ignores capitals: here they are part of the task
+        # to the letter, as `evaluate` counts an exact match: capitals are part of the task
         right = [answer == example.output for answer, example in zip(answers, self._held_out, strict=True)]
         return 100 * sum(right) / len(right)
 

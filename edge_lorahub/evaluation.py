@@ -1,4 +1,4 @@
-"""Exact match on held-out examples."""
+"""How many answers are right, by two measures: to the letter, and as the released LoraHub code compares."""
 
 from __future__ import annotations
 
@@ -12,20 +12,37 @@ from .generation import BATCH_SIZE, MAX_INPUT_TOKENS, MAX_NEW_TOKENS, generate
 from .session import Model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
-    """Predictions in the order of the examples, and how many of them are right."""
+    """Predictions in the order of the examples, and which of them are right, by two measures.
+
+    exact: the prediction is the output, to the letter. normalized: both are the same after `normalize`. What is
+    exact is normalized too.
+    """
 
     predictions: tuple[str, ...]
-    correct: tuple[bool, ...]
+    exact: tuple[bool, ...]
+    normalized: tuple[bool, ...]
 
     @property
-    def accuracy(self) -> float:
-        """The share of right predictions, from 0 to 1."""
-        return sum(self.correct) / len(self.correct)
+    def exact_match_percent(self) -> float:
+        """The share of exact predictions, from 0 to 100."""
+        return _percent(self.exact)
+
+    @property
+    def normalized_match_percent(self) -> float:
+        """The share of predictions that are right after `normalize`, from 0 to 100."""
+        return _percent(self.normalized)
+
+    def __repr__(self) -> str:
+        """In short: there may be thousands of predictions."""
+        return (
+            f"Evaluation({len(self.predictions)} predictions, exact match {self.exact_match_percent:.1f} %, "
+            f"normalized match {self.normalized_match_percent:.1f} %)"
+        )
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """What the released LoraHub code compares: no space at the ends, no capitals, no full stops."""
     return text.strip().lower().replace(".", "")
 
@@ -39,9 +56,7 @@ def evaluate(
     max_input_tokens: int = MAX_INPUT_TOKENS,
     batch_size: int = BATCH_SIZE,
 ) -> Evaluation:
-    """Greedy predictions, compared with the outputs after `normalise`."""
-    if not examples:
-        raise ExamplesError("no examples to evaluate on")
+    """Greedy predictions, compared with the outputs. Raises ExamplesError if there are no examples."""
     predictions = generate(
         model,
         [example.input for example in examples],
@@ -50,5 +65,20 @@ def evaluate(
         max_input_tokens=max_input_tokens,
         batch_size=batch_size,
     )
-    correct = [normalise(p) == normalise(e.output) for p, e in zip(predictions, examples, strict=True)]
-    return Evaluation(tuple(predictions), tuple(correct))
+    return compare(predictions, examples)
+
+
+def compare(predictions: Sequence[str], examples: Sequence[Example]) -> Evaluation:
+    """Predictions, one an example, beside the outputs. Raises ExamplesError if there are none."""
+    if not examples:
+        raise ExamplesError("no examples to evaluate on")
+    pairs = [(p, example.output) for p, example in zip(predictions, examples, strict=True)]
+    return Evaluation(
+        predictions=tuple(predictions),
+        exact=tuple(prediction == output for prediction, output in pairs),
+        normalized=tuple(normalize(prediction) == normalize(output) for prediction, output in pairs),
+    )
+
+
+def _percent(right: Sequence[bool]) -> float:
+    return 100 * sum(right) / len(right)

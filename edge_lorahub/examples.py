@@ -25,13 +25,17 @@ class Example:
     output: str
 
 
-def read_examples(path: str | Path, *, limit: int | None = None, shuffle_seed: int | None = None) -> list[Example]:
+def read_examples(
+    path: str | Path, *, skip: int = 0, limit: int | None = None, shuffle_seed: int | None = None
+) -> list[Example]:
     """Reads examples from JSONL (an object a line), or JSON (a list, or {"examples": [...]}).
 
     Each has "input" and "output", or "context" and "completion", or "input" and "target" (BIG-Bench Hard).
-    shuffle_seed shuffles first, limit then takes that many from the front. Raises ExamplesError,
-    MissingPathError or SettingsError (a limit below 1).
+    shuffle_seed shuffles first, skip then leaves out that many from the front, and limit takes that many of the
+    rest. Raises ExamplesError, MissingPathError or SettingsError (a skip below 0, a limit below 1).
     """
+    if skip < 0:
+        raise SettingsError(f"skip must be at least 0, got {skip}")
     if limit is not None and limit < 1:
         raise SettingsError(f"limit must be at least 1, got {limit}")
     path = Path(path)
@@ -41,7 +45,9 @@ def read_examples(path: str | Path, *, limit: int | None = None, shuffle_seed: i
         raise ExamplesError(f"{path}: no examples in it")
     if shuffle_seed is not None:
         random.Random(shuffle_seed).shuffle(examples)
-    return examples[:limit] if limit is not None else examples
+    if skip >= len(examples):
+        raise ExamplesError(f"{path}: skipping {skip} leaves nothing of its {len(examples)} examples; skip fewer")
+    return examples[skip : None if limit is None else skip + limit]
 
 
 def read_inputs(path: str | Path) -> list[str]:

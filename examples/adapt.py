@@ -25,8 +25,8 @@ def main(bundle: str, examples: str, out: str, *sources: str) -> None:
     model = el.load(bundle)
     print(el.generate(model, [task[0].input], adapter=result.adapter)[0])
     if held_out := task[5:]:
-        accuracy = el.evaluate(model, held_out, adapter=result.adapter).accuracy
-        print(f"exact match on {len(held_out)} held-out examples: {accuracy:.1%}")
+        evaluation = el.evaluate(model, held_out, adapter=result.adapter)
+        print(f"exact match on {len(held_out)} held-out examples: {evaluation.exact_match_percent:.1f} %")
 
 
 if __name__ == "__main__":

@@ -166,12 +166,23 @@ def test_evaluate(run: Run, bundle: Path, tmp_path: Path) -> None:
     data.write_text("".join(json.dumps({"input": i, "output": o}) + "\n" for i, o in zip(texts, outputs, strict=True)))
     predictions = tmp_path / "predictions.jsonl"
     result = run("evaluate", bundle, data, "--predictions", predictions)
-    assert result.stdout == "exact match: 2 of 3, 66.7%\n"
+    assert result.stdout.splitlines() == [
+        "exact match: 1 of 3, 33.3 %",
+        "normalized match (without capitals, full stops and outer spaces): 2 of 3, 66.7 %",
+    ]
     rows = [json.loads(row) for row in predictions.read_text(encoding="utf-8").splitlines()]
-    assert [row["correct"] for row in rows] == [True, False, True]
+    assert [(row["exact"], row["normalized"]) for row in rows] == [(False, True), (False, False), (True, True)]
     assert [row["prediction"] for row in rows] == answers
     record = json.loads(run("evaluate", bundle, data, "--json", "--limit", 2).stdout)
-    assert record == {"correct": 1, "count": 2, "exact_match": 0.5}
+    assert record == {
+        "count": 2,
+        "exact_matches": 0,
+        "exact_match_percent": 0,
+        "normalized_matches": 1,
+        "normalized_match_percent": 50,
+    }
+    rest = json.loads(run("evaluate", bundle, data, "--json", "--skip", 2).stdout)
+    assert (rest["count"], rest["exact_match_percent"], rest["normalized_match_percent"]) == (1, 100, 100)
 
 
 def test_inspect_the_four_kinds(run: Run, checkpoint: Path, bundle: Path, module_folders: list[Path]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_lorahub.errors import ExamplesError, MissingPathError
+from edge_lorahub.errors import ExamplesError, MissingPathError, SettingsError
 from edge_lorahub.examples import Example, fingerprint, read_examples, read_inputs
 
 PAIRS = [("one", "1"), ("two", "2"), ("three", "3")]
@@ -79,6 +79,24 @@ def test_limit_takes_from_the_front(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "x.jsonl", *records("input", "output"))
     assert read_examples(path, limit=2) == EXPECTED[:2]
     assert read_examples(path, limit=99) == EXPECTED
+
+
+def test_skip_leaves_out_the_front_and_comes_before_the_limit(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "x.jsonl", *records("input", "output"))
+    assert read_examples(path, skip=1) == EXPECTED[1:]
+    assert read_examples(path, skip=1, limit=1) == EXPECTED[1:2]
+    assert read_examples(path, skip=2, limit=9) == EXPECTED[2:]
+    with pytest.raises(ExamplesError, match="skipping 3 leaves nothing of its 3 examples"):
+        read_examples(path, skip=3)
+    with pytest.raises(SettingsError, match="skip must be at least 0"):
+        read_examples(path, skip=-1)
+
+
+@pytest.mark.parametrize("seed", [None, 0, 3])
+def test_the_first_n_and_the_rest_are_all_and_share_none(tmp_path: Path, seed: int | None) -> None:
+    path = jsonl(tmp_path / "x.jsonl", *({"input": f"i{n}", "output": f"o{n}"} for n in range(12)))
+    whole = read_examples(path, shuffle_seed=seed)
+    assert read_examples(path, limit=5, shuffle_seed=seed) + read_examples(path, skip=5, shuffle_seed=seed) == whole
 
 
 def test_shuffling_is_the_seeds_alone_and_comes_before_the_limit(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from scores import score
 
 from edge_lorahub import Example, Model, evaluate, generate, load_adapter
 from edge_lorahub.errors import ExamplesError, SettingsError
-from edge_lorahub.evaluation import normalise
+from edge_lorahub.evaluation import compare, normalize
 from edge_lorahub.runs import Runner, Scoring
 from edge_lorahub.scoring import cross_entropy
 from edge_lorahub.stack import plain_inputs
@@ -90,18 +90,29 @@ def test_cross_entropy_of_large_logits_is_finite() -> None:
     assert cross_entropy(np.array([[1e4, 0.0]], np.float32), np.array([1])) == pytest.approx(1e4)
 
 
-def test_exact_match_normalises_as_the_released_code() -> None:
-    assert normalise("  Yes. ") == normalise("yes")
-    assert normalise("U.S.A.") == "usa"
-    assert normalise("a b") != normalise("ab")
+def test_the_normalized_match_compares_as_the_released_code() -> None:
+    assert normalize("  Yes. ") == normalize("yes")
+    assert normalize("U.S.A.") == "usa"
+    assert normalize("a b") != normalize("ab")
 
 
 def test_evaluate_counts_matches(model: Model) -> None:
     answers = generate(model, TEXTS[:4], max_new_tokens=6)
     right = [Example(t, f" {a.upper()}.") for t, a in zip(TEXTS, answers, strict=False)]
     result = evaluate(model, [*right[:3], Example(TEXTS[3], "something else")], max_new_tokens=6)
-    assert result.correct == (True, True, True, False)
-    assert result.accuracy == 0.75
+    assert result.normalized == (True, True, True, False)
+    assert result.exact == (False,) * 4
+    assert (result.exact_match_percent, result.normalized_match_percent) == (0, 75)
     assert list(result.predictions) == answers
     with pytest.raises(ExamplesError, match="no examples"):
         evaluate(model, [])
+
+
+def test_what_is_exact_is_normalized_too() -> None:
+    outputs = ["Yes.", "Yes.", "Yes.", "Yes."]
+    result = compare(["Yes.", "yes", "Yes. ", "No."], [Example("?", output) for output in outputs])
+    assert result.exact == (True, False, False, False)
+    assert result.normalized == (True, True, True, False)
+    assert repr(result) == "Evaluation(4 predictions, exact match 25.0 %, normalized match 75.0 %)"
+    with pytest.raises(ExamplesError, match="no examples"):
+        compare([], [])

@@ -15,6 +15,7 @@ from .main import COMMANDS
 @click.argument("data", type=click.Path(path_type=Path))
 @options.adapter
 @options.data
+@options.skip
 @options.decoding
 @click.option(
     "--predictions",
@@ -24,14 +25,15 @@ from .main import COMMANDS
 @options.threads
 @options.as_json
 def command(
-    bundle: Path, data: Path, adapter: str | None, limit: int | None, shuffle_seed: int | None,
+    bundle: Path, data: Path, adapter: str | None, limit: int | None, shuffle_seed: int | None, skip: int,
     max_new_tokens: int, max_input_tokens: int, batch_size: int, predictions: Path | None,
     threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure exact match on a file of examples.
 
-    DATA is JSONL or JSON as for adapt. Prediction and output are compared as the paper's released code
-    does: without space at the ends, capitals and full stops.
+    DATA is JSONL or JSON as for adapt. "exact match" counts predictions that are the output to the letter,
+    "normalized match" compares as the paper's released code does: without space at the ends, capitals and
+    full stops. Both are shares in percent.
     """
     import json
 
@@ -44,7 +46,7 @@ def command(
         if predictions.resolve() == data.resolve():
             raise SettingsError(f"{predictions}: the examples themselves; name another file for the predictions")
         check_output_file(predictions)
-    examples = read_examples(data, limit=limit, shuffle_seed=shuffle_seed)
+    examples = read_examples(data, skip=skip, limit=limit, shuffle_seed=shuffle_seed)
     model, loaded = options.load_model(bundle, adapter, threads)
     result = evaluate(
         model, examples, adapter=loaded, max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens,
@@ -52,12 +54,25 @@ def command(
     )  # fmt: skip
     if predictions is not None:
         rows = (
-            {"input": e.input, "output": e.output, "prediction": p, "correct": c}
-            for e, p, c in zip(examples, result.predictions, result.correct, strict=True)
+            {"input": e.input, "output": e.output, "prediction": p, "exact": exact, "normalized": normalized}
+            for e, p, exact, normalized in zip(
+                examples, result.predictions, result.exact, result.normalized, strict=True
+            )
         )
         write_text(predictions, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    correct, count = sum(result.correct), len(result.correct)
+    count, exact, normalized = len(examples), sum(result.exact), sum(result.normalized)
     if as_json:
-        click.echo(json.dumps({"correct": correct, "count": count, "exact_match": result.accuracy}))
-    else:
-        click.echo(f"exact match: {correct} of {count}, {result.accuracy:.1%}")
+        record = {
+            "count": count,
+            "exact_matches": exact,
+            "exact_match_percent": result.exact_match_percent,
+            "normalized_matches": normalized,
+            "normalized_match_percent": result.normalized_match_percent,
+        }
+        click.echo(json.dumps(record))
+        return
+    click.echo(f"exact match: {exact} of {count}, {result.exact_match_percent:.1f} %")
+    click.echo(
+        f"normalized match (without capitals, full stops and outer spaces): {normalized} of {count}, "
+        f"{result.normalized_match_percent:.1f} %"
+    )

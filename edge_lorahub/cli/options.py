@@ -66,6 +66,13 @@ def data(function: F) -> F:
     return function
 
 
+def skip(function: F) -> F:
+    return click.option(
+        "--skip", type=click.IntRange(0), default=0, show_default=True,
+        help="Leave out this many examples from the front, for example those that were adapted on.",
+    )(function)  # fmt: skip
+
+
 def decoding(function: F) -> F:
     for option in (
         click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Texts at once."),
