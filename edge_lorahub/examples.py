@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Sequence
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import ExamplesError, MissingPathError, SettingsError
-from .files import is_lfs_pointer, lfs_message
+from .errors import EdgeLorahubWarning, ExamplesError, SettingsError
+from .example_files import read_records
+from .example_forms import Read, holds_text, is_form, read_input, read_pair
 
-# The accepted spellings: our own, the released LoraHub data's, BIG-Bench-Hard's
-_KEYS = (("input", "output"), ("context", "completion"), ("input", "target"))
+# What BIG-Bench Hard's files have beside their examples: a mark by which to find them in training data
+_CANARY = "canary"
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,13 @@ class Example:
 def read_examples(
     path: str | Path, *, skip: int = 0, limit: int | None = None, shuffle_seed: int | None = None
 ) -> list[Example]:
-    """Reads examples from JSONL (an object a line), or JSON (a list, or {"examples": [...]}).
+    """Reads examples from JSONL, JSON (a list, or {"examples": [...]}), or a CSV or TSV table with a header.
 
-    Each has "input" and "output", or "context" and "completion", or "input" and "target" (BIG-Bench Hard).
+    Each has one of the spellings of `example_forms`: "input" and "output", or "target" (BIG-Bench Hard), "question"
+    and "answer", "context" or "prompt" and "completion" or "response", "inputs" and "targets", each with an
+    "instruction" before its input or without; or "messages" of one user and one assistant. Text under other keys is
+    warned about. A pipe will do.
+
     shuffle_seed shuffles first, skip then leaves out that many from the front, and limit takes that many of the
     rest. Raises ExamplesError, MissingPathError or SettingsError (a skip below 0, a limit below 1).
     """
@@ -39,10 +46,12 @@ def read_examples(
     if limit is not None and limit < 1:
         raise SettingsError(f"limit must be at least 1, got {limit}")
     path = Path(path)
-    records = _records(path)
-    examples = [_example(record, where) for where, record in records]
-    if not examples:
+    found = read_records(path, is_form)
+    read = [read_pair(record, where) for where, record in found.records]
+    if not read:
         raise ExamplesError(f"{path}: no examples in it")
+    _warn_of_left_over(path, read, found.beside)
+    examples = [Example(one.input, one.output) for one in read]
     if shuffle_seed is not None:
         random.Random(shuffle_seed).shuffle(examples)
     if skip >= len(examples):
@@ -53,15 +62,12 @@ def read_examples(
 def read_inputs(path: str | Path) -> list[str]:
     """Reads only the inputs of a file that `read_examples` reads; the outputs may be missing."""
     path = Path(path)
-    texts = []
-    for where, record in _records(path):
-        text = next((record[key] for key, _ in _KEYS if isinstance(record, dict) and key in record), None)
-        if not isinstance(text, str):
-            raise ExamplesError(f"{where}: no text under 'input' or 'context'")
-        texts.append(text)
-    if not texts:
+    found = read_records(path, is_form)
+    read = [read_input(record, where) for where, record in found.records]
+    if not read:
         raise ExamplesError(f"{path}: no examples in it")
-    return texts
+    _warn_of_left_over(path, read, found.beside)
+    return [one.input for one in read]
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
@@ -70,50 +76,24 @@ def fingerprint(examples: Sequence[Example]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _records(path: Path) -> list[tuple[str, Any]]:
-    """(where, record) for each record; where is for messages."""
-    if not path.is_file():
-        raise MissingPathError(f"{path}: no such file of examples")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ExamplesError(f"{path}: not UTF-8 text ({error}); save it as UTF-8") from error
-    if is_lfs_pointer(path):
-        raise ExamplesError(lfs_message(path))
-    if path.suffix.lower() == ".json":
-        return _json_records(path, text)
-    records = []
-    # not splitlines: a JSON text may hold U+2028, which that would break
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                records.append((f"{path}, line {number}", json.loads(line)))
-            except (ValueError, RecursionError) as error:
-                raise ExamplesError(f"{path}, line {number}: not valid JSON ({error})") from error
-    return records
+def check_examples(examples: Sequence[Example]) -> None:
+    """Refuses what is no sequence of examples: a file's name, for example. Raises SettingsError."""
+    if isinstance(examples, (str, Path)):
+        raise SettingsError(f"examples must be a list of Example, got {examples!r:.80}; read_examples reads a file")
+    for number, example in enumerate(examples, 1):
+        if not isinstance(example, Example):
+            raise SettingsError(f"example {number} must be an Example, got a {type(example).__name__}")
 
 
-def _json_records(path: Path, text: str) -> list[tuple[str, Any]]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ExamplesError(f"{path}: not valid JSON ({error}); one object a line is JSONL, name it .jsonl") from error
-    records = value.get("examples") if isinstance(value, dict) else value
-    if not isinstance(records, list):
-        raise ExamplesError(f"{path}: expected a list of examples, or an object with one under 'examples'")
-    return [(f"{path}, example {number}", record) for number, record in enumerate(records, 1)]
-
-
-def _example(record: Any, where: str) -> Example:
-    if not isinstance(record, dict):
-        raise ExamplesError(f"{where}: expected an object, got a {type(record).__name__}")
-    for first, second in _KEYS:
-        if first in record and second in record:
-            for key in (first, second):
-                if not isinstance(record[key], str) or not record[key].strip():
-                    raise ExamplesError(f"{where}: {key!r} must be a text that is not empty, got {record[key]!r:.80}")
-            return Example(record[first], record[second])
-    raise ExamplesError(
-        f"{where}: no input with an output; expected 'input' and 'output', 'context' and 'completion' or "
-        f"'input' and 'target', got {', '.join(map(repr, record)) or 'nothing'}"
-    )
+def _warn_of_left_over(path: Path, read: Sequence[Read], beside: Mapping[str, Any]) -> None:
+    """Says once, by name, what the file holds beside what was taken."""
+    left = Counter(key for one in read for key in one.left)
+    parts = [f"{key!r} ({count} of {len(read)})" for key, count in left.items()]
+    parts += [f"{key!r} (beside 'examples')" for key, value in beside.items() if key != _CANARY and holds_text(value)]
+    if parts:
+        used = dict.fromkeys(" and ".join(map(repr, one.used)) for one in read)
+        warnings.warn(
+            f"{path}: there is text that is not used, under {', '.join(parts)}; used: {'; '.join(used)}",
+            EdgeLorahubWarning,
+            stacklevel=3,
+        )

@@ -14,7 +14,7 @@ from typing import Any
 
 from .errors import BundleError, EdgeLorahubError, MissingPathError, NotWritableError, OutputExistsError
 
-_LFS_HEAD = b"version https://git-lfs"
+LFS_HEAD = b"version https://git-lfs"
 
 
 def sha256(path: Path) -> str:
@@ -36,7 +36,7 @@ def check_digests(folder: Path, digests: Mapping[str, str]) -> None:
 def is_lfs_pointer(path: Path) -> bool:
     """Whether a file is what git leaves where Git LFS was not installed."""
     with path.open("rb") as file:
-        return file.read(len(_LFS_HEAD)) == _LFS_HEAD
+        return file.read(len(LFS_HEAD)) == LFS_HEAD
 
 
 def lfs_message(path: Path) -> str:

@@ -108,7 +108,7 @@ def test_examples_that_are_none(adapt: Fails, module_folders: list[Path], tmp_pa
         ("empty-output.jsonl", '{"input": "w3", "output": " "}', "line 1: 'output' must be a text that is not empty"),
         ("number.jsonl", '{"input": 3, "output": "w4"}', "line 1: 'input' must be a text"),
         ("broken.jsonl", '{"input": "w3", "output": "w4"}\n\n{"input"', "line 3: not valid JSON"),
-        ("list.jsonl", "[1, 2]", "line 1: expected an object, got a list"),
+        ("list.jsonl", "[1, 2]", "example 1: expected an object, got a int"),
         ("broken.json", "{", "not valid JSON"),
         ("other.json", '{"a": 1}', "expected a list of examples"),
         ("half.jsonl", '{"input": "\\ud83d", "output": "w4"}', "text 1: not valid Unicode"),

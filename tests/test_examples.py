@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from edge_lorahub.errors import ExamplesError, MissingPathError, SettingsError
+from edge_lorahub.errors import EdgeLorahubWarning, ExamplesError, MissingPathError, SettingsError
 from edge_lorahub.examples import Example, fingerprint, read_examples, read_inputs
 
 PAIRS = [("one", "1"), ("two", "2"), ("three", "3")]
 EXPECTED = [Example(*pair) for pair in PAIRS]
-SPELLINGS = [("input", "output"), ("context", "completion"), ("input", "target")]
+SPELLINGS = [
+    ("input", "output"), ("context", "completion"), ("input", "target"), ("question", "answer"),
+    ("prompt", "completion"), ("prompt", "response"), ("instruction", "output"), ("instruction", "response"),
+    ("inputs", "targets"),
+]  # fmt: skip
 
 
 def records(first: str, second: str) -> list[dict[str, str]]:
@@ -44,9 +48,12 @@ def test_another_ending_is_read_as_jsonl(tmp_path: Path) -> None:
     assert read_examples(tmp_path / "x.JSON") == EXPECTED
 
 
-def test_other_fields_are_ignored_and_output_wins_over_target(tmp_path: Path) -> None:
+def test_output_wins_over_target(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "x.jsonl", {"id": 7, "input": "one", "output": "1", "target": "no", "context": "no"})
-    assert read_examples(path) == EXPECTED[:1]
+    with pytest.warns(
+        EdgeLorahubWarning, match="under 'target' \\(1 of 1\\), 'context' \\(1 of 1\\); used: 'input' and"
+    ):
+        assert read_examples(path) == EXPECTED[:1]
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.json"])
@@ -122,7 +129,7 @@ def test_inputs_alone_need_no_outputs(tmp_path: Path) -> None:
     [
         ({"input": "x"}, "no input with an output"),
         ({"output": "x"}, "no input with an output"),
-        ({"question": "x", "answer": "y"}, "got 'question', 'answer'"),
+        ({"text": "x", "label": "y"}, "got 'text', 'label'"),
         ({"input": "x", "completion": "y"}, "no input with an output"),
         ({}, "got nothing"),
         ([], "expected an object, got a list"),
@@ -151,7 +158,7 @@ def test_an_incomplete_example_is_refused_with_its_place(tmp_path: Path, record:
 
 @pytest.mark.parametrize("record", [{"output": "x"}, {"input": 3}, ["x"], {"input": None, "output": "y"}])
 def test_inputs_that_are_no_texts_are_refused(tmp_path: Path, record: object) -> None:
-    with pytest.raises(ExamplesError, match="line 1: no text under 'input' or 'context'"):
+    with pytest.raises(ExamplesError, match=r"x\.jsonl, (line|example) 1: "):
         read_inputs(jsonl(tmp_path / "x.jsonl", record))
 
 

@@ -31,7 +31,7 @@ def command(
 ) -> None:  # fmt: skip
     """Measure exact match on a file of examples.
 
-    DATA is JSONL or JSON as for adapt. "exact match" counts predictions that are the output to the letter,
+    DATA is JSONL, JSON, CSV or TSV, as for adapt. "exact match" counts predictions that are the output to the letter,
     "normalized match" compares as the paper's released code does: without space at the ends, capitals and
     full stops. Both are shares in percent.
     """

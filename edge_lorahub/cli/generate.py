@@ -18,7 +18,7 @@ from .main import COMMANDS, CliError
     "--file",
     "file",
     type=click.Path(path_type=Path),
-    help='Read the texts from JSONL or JSON: "input" or "context" of every record.',
+    help='Read the texts from a file of examples: "input" of every record, for example.',
 )
 @options.adapter
 @options.decoding
