@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from .adapter import Adapter
 from .errors import ExamplesError
-from .examples import Example
+from .examples import Example, check_examples
 from .generation import BATCH_SIZE, MAX_INPUT_TOKENS, MAX_NEW_TOKENS, generate
 from .session import Model
+from .vocabulary import warn_of_unwritable
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,7 +57,13 @@ def evaluate(
     max_input_tokens: int = MAX_INPUT_TOKENS,
     batch_size: int = BATCH_SIZE,
 ) -> Evaluation:
-    """Greedy predictions, compared with the outputs. Raises ExamplesError if there are no examples."""
+    """Greedy predictions, compared with the outputs.
+
+    Warns of outputs that the tokenizer cannot write. Raises ExamplesError if there are no examples, SettingsError if
+    they are none.
+    """
+    check_examples(examples)
+    warn_of_unwritable(model.tokens, examples)
     predictions = generate(
         model,
         [example.input for example in examples],

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +61,26 @@ class Tokens:
     def decode(self, ids: Sequence[Ids]) -> list[str]:
         """Texts without special tokens."""
         return list(self._tokenizer.decode_batch([row.tolist() for row in ids], skip_special_tokens=True))
+
+    def read_back(self, texts: Sequence[str]) -> list[str]:
+        """What is left of texts that are encoded and decoded; the same texts, where the vocabulary has it all."""
+        return self.decode(self.encode(texts, sys.maxsize))
+
+    def unknown_pieces(self, text: str) -> set[str]:
+        """The pieces of a text, characters or words, for which there is nothing but the unknown token."""
+        unknown = self._unknown
+        encoding = self._tokenizer.encode(text)
+        spans = zip(encoding.offsets, encoding.ids, strict=True)
+        return {text[start:end] for (start, end), token in spans if token == unknown}
+
+    @cached_property
+    def _unknown(self) -> int | None:
+        """The unknown token's id, where there is one. The library does not tell; its file does."""
+        model = json.loads(self._tokenizer.to_str())["model"]
+        if "unk_id" in model:
+            return int(model["unk_id"]) if model["unk_id"] is not None else None
+        token = model.get("unk_token")
+        return None if token is None else self._tokenizer.token_to_id(token)
 
     def pad(self, rows: Sequence[Ids]) -> tuple[Ids, Ids]:
         """Rows of different lengths -> ids and mask, both int64 (B, longest)."""

@@ -96,6 +96,7 @@ def test_the_normalized_match_compares_as_the_released_code() -> None:
     assert normalize("a b") != normalize("ab")
 
 
+@pytest.mark.filterwarnings("ignore::edge_lorahub.EdgeLorahubWarning")
 def test_evaluate_counts_matches(model: Model) -> None:
     answers = generate(model, TEXTS[:4], max_new_tokens=6)
     right = [Example(t, f" {a.upper()}.") for t, a in zip(TEXTS, answers, strict=False)]
@@ -116,3 +117,9 @@ def test_what_is_exact_is_normalized_too() -> None:
     assert repr(result) == "Evaluation(4 predictions, exact match 25.0 %, normalized match 75.0 %)"
     with pytest.raises(ExamplesError, match="no examples"):
         compare([], [])
+
+
+@pytest.mark.parametrize("examples", ["examples.jsonl", [("a", "b")], [{"input": "a", "output": "b"}], [None]])
+def test_what_is_no_list_of_examples_is_refused(model: Model, examples: object) -> None:
+    with pytest.raises(SettingsError, match="must be a"):
+        evaluate(model, examples)  # type: ignore[arg-type]
