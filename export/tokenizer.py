@@ -10,11 +10,14 @@ from edge_lorahub.contract import TOKENIZER
 from edge_lorahub.errors import CheckpointError, MissingDependencyError, MissingPathError
 from edge_lorahub.files import is_lfs_pointer, lfs_message
 
+from .clean_up import clean_up_as_settings_say
 from .t5_config import T5Config
 
 
 def write_tokenizer(folder: Path, out: Path, config: T5Config) -> None:
     """Writes the checkpoint's tokenizer to `out`, with no truncation or padding baked in.
+
+    Decoding cleans up spaces where the checkpoint's settings say so.
 
     A checkpoint with no tokenizer.json (mT5's, for example) is converted with transformers, from the extra
     "export".
@@ -29,6 +32,7 @@ def write_tokenizer(folder: Path, out: Path, config: T5Config) -> None:
         )
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    clean_up_as_settings_say(tokenizer, folder)
     ids = tokenizer.encode("a").ids
     if not ids or ids[-1] != config.eos_token_id:
         raise CheckpointError(
