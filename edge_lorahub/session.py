@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from .contract import (
 from .errors import BundleError, SettingsError
 from .files import check_digests
 from .onnx_runtime import ort
+from .processors import usable_processors
 from .tokens import Tokens
 
 # ONNX Runtime starts as many as it is told to, and a mistyped number takes the machine's memory.
@@ -32,9 +32,8 @@ MOST_THREADS = 256
 
 
 def default_threads() -> int:
-    """The processors that this process may use."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(count, MOST_THREADS)
+    """The processors that this process may use, in a container those of its quota."""
+    return min(usable_processors(), MOST_THREADS)
 
 
 class Model:
@@ -134,7 +133,7 @@ def load(
     lora: str = "float32",
     absorbed: bool = False,
 ) -> Model:
-    """Loads a bundle for use on `threads` threads (None: all processors).
+    """Loads a bundle for use on `threads` threads (None: all processors that it may use).
 
     For `adapt` there is `load_to_adapt`, which chooses what follows. With several workers `adapt` evaluates as many
     candidates at once, which is faster than one after the other on all threads; other uses are slower then, since

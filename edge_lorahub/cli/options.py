@@ -38,7 +38,7 @@ class MemorySize(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # ge
 
 def threads(function: F) -> F:
     return click.option(
-        "--threads", type=click.IntRange(1), help="Threads of ONNX Runtime.  [default: all processors]"
+        "--threads", type=click.IntRange(1), help="Threads of ONNX Runtime.  [default: all that it may use]"
     )(function)
 
 
