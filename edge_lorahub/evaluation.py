@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .adapter import Adapter
@@ -56,11 +56,12 @@ def evaluate(
     max_new_tokens: int = MAX_NEW_TOKENS,
     max_input_tokens: int = MAX_INPUT_TOKENS,
     batch_size: int = BATCH_SIZE,
+    on_answers: Callable[[int], None] = lambda count: None,
 ) -> Evaluation:
     """Greedy predictions, compared with the outputs.
 
-    Warns of outputs that the tokenizer cannot write. Raises ExamplesError if there are no examples, SettingsError if
-    they are none.
+    on_answers is called after every batch with the number of examples that it answered. Warns of outputs that the
+    tokenizer cannot write. Raises ExamplesError if there are no examples, SettingsError if they are none.
     """
     check_examples(examples)
     warn_of_unwritable(model.tokens, examples)
@@ -71,6 +72,7 @@ def evaluate(
         max_new_tokens=max_new_tokens,
         max_input_tokens=max_input_tokens,
         batch_size=batch_size,
+        on_answers=on_answers,
     )
     return compare(predictions, examples)
 

@@ -38,17 +38,18 @@ class Tokens:
         self._eos = config.eos_token_id
         self._pad = config.pad_token_id
 
-    def encode(self, texts: Sequence[str], limit: int) -> list[Ids]:
+    def encode(self, texts: Sequence[str], limit: int, first: int = 1) -> list[Ids]:
         """Token ids, one array a text. A text of more than `limit` tokens is cut, with a warning.
 
-        As transformers does it, what is kept of a longer text is its start, and the end token.
+        As transformers does it, what is kept of a longer text is its start, and the end token. first: the first
+        text's number, in warnings and errors.
         """
-        for number, text in enumerate(texts, 1):
+        for number, text in enumerate(texts, first):
             # JSON can spell half of a surrogate pair, which is no character
             if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
                 raise ExamplesError(f"text {number}: not valid Unicode (a lone surrogate); mend the text")
         result = []
-        for number, encoding in enumerate(self._tokenizer.encode_batch(list(texts)), 1):
+        for number, encoding in enumerate(self._tokenizer.encode_batch(list(texts)), first):
             ids = np.array(encoding.ids, np.int64)
             if len(ids) > limit:
                 warnings.warn(

@@ -255,7 +255,7 @@ def test_a_defect_is_one_line_and_exit_code_70(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr("edge_lorahub.generation.generate", broken)
+    monkeypatch.setattr("edge_lorahub.generation.generate_with", broken)
     monkeypatch.delenv("EDGE_LORAHUB_TRACEBACK", raising=False)
     result = run("generate", bundle, "w3")
     assert result.exit_code == 70

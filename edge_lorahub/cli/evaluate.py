@@ -8,6 +8,7 @@ import click
 
 from . import options
 from .main import COMMANDS
+from .progress import progress
 
 
 @click.command(short_help=COMMANDS["evaluate"][1])
@@ -48,10 +49,11 @@ def command(
         check_output_file(predictions)
     examples = read_examples(data, skip=skip, limit=limit, shuffle_seed=shuffle_seed)
     model, loaded = options.load_model(bundle, adapter, threads)
-    result = evaluate(
-        model, examples, adapter=loaded, max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens,
-        batch_size=batch_size,
-    )  # fmt: skip
+    with progress("examples", len(examples), batch_size) as on_answers:
+        result = evaluate(
+            model, examples, adapter=loaded, max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens,
+            batch_size=batch_size, on_answers=on_answers,
+        )  # fmt: skip
     if predictions is not None:
         rows = (
             {"input": e.input, "output": e.output, "prediction": p, "exact": exact, "normalized": normalized}
