@@ -29,9 +29,6 @@ class Form:
     inputs: tuple[str, ...]
     output: str
 
-    def __str__(self) -> str:
-        return f"{' with '.join(map(repr, self.inputs))} and {self.output!r}"
-
 
 # In the order in which they are tried: our own and Alpaca's, BIG-Bench Hard's, question answering, the released LoraHub
 # data's, fine-tuning services', Dolly's, Flan's. An instruction may stand before any of them, or alone.
@@ -65,10 +62,10 @@ def read_pair(record: Any, where: str) -> Read:
     if form is None:
         if key := _conversation_key(mapping):
             return _conversation(mapping, key, where, answered=True)
-        forms = "; ".join(map(str, FORMS))
+        forms = ", ".join(f"{form.inputs[-1]!r} and {form.output!r}" for form in FORMS)
         raise ExamplesError(
-            f"{where}: no input with an output, got {', '.join(map(repr, mapping)) or 'nothing'}; "
-            f"expected one of: {forms}; 'messages' of one user and one assistant"
+            f"{where}: no input with an output, got {', '.join(map(repr, mapping)) or 'nothing'}; expected {forms}, "
+            "with an 'instruction' or without, or 'messages' of one user and one assistant"
         )
     text, used = _joined(mapping, form.inputs, where)
     output = mapping[form.output]
@@ -143,9 +140,8 @@ def _conversation(record: Mapping[str, Any], key: str, where: str, *, answered: 
         if not isinstance(text, str) or not text.strip():
             raise ExamplesError(f"{where}: the {role}'s {content!r} must be a text that is not empty, got {text!r:.80}")
     output = texts.pop() if turn else ""
-    inner = {f"{key}.{name}": value for message in messages for name, value in message.items() if name != speaker}
-    left = (*_left(record, (key,)), *_left(inner, (f"{key}.{content}",)))
-    return Read("\n".join(texts), output, (key,), left)
+    inner = dict.fromkeys(f"{key}.{name}" for message in messages for name in _left(message, (speaker, content)))
+    return Read("\n".join(texts), output, (key,), (*_left(record, (key,)), *inner))
 
 
 def _left(record: Mapping[str, Any], used: Sequence[str]) -> tuple[str, ...]:

@@ -78,8 +78,9 @@ def fingerprint(examples: Sequence[Example]) -> str:
 
 def check_examples(examples: Sequence[Example]) -> None:
     """Refuses what is no sequence of examples: a file's name, for example. Raises SettingsError."""
-    if isinstance(examples, (str, Path)):
-        raise SettingsError(f"examples must be a list of Example, got {examples!r:.80}; read_examples reads a file")
+    if isinstance(examples, str) or not isinstance(examples, Sequence):
+        kind = type(examples).__name__
+        raise SettingsError(f"examples must be a list of Example, got a {kind}; read_examples reads those of a file")
     for number, example in enumerate(examples, 1):
         if not isinstance(example, Example):
             raise SettingsError(f"example {number} must be an Example, got a {type(example).__name__}")

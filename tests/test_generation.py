@@ -119,7 +119,9 @@ def test_what_is_exact_is_normalized_too() -> None:
         compare([], [])
 
 
-@pytest.mark.parametrize("examples", ["examples.jsonl", [("a", "b")], [{"input": "a", "output": "b"}], [None]])
+@pytest.mark.parametrize(
+    "examples", ["examples.jsonl", [("a", "b")], [{"input": "a", "output": "b"}], [None], iter([])]
+)
 def test_what_is_no_list_of_examples_is_refused(model: Model, examples: object) -> None:
     with pytest.raises(SettingsError, match="must be a"):
         evaluate(model, examples)  # type: ignore[arg-type]
