@@ -130,7 +130,7 @@ def _table(
                     raise ExamplesError(f"{where}: two columns are named {repeated!r}; rename one of them")
                 if not known(header):
                     raise ExamplesError(
-                        f"{where}: no columns that make an example, got {', '.join(map(repr, header))}; "
+                        f"{where}: no columns that make an example, got {', '.join(map(repr, header))[:200]}; "
                         "the first line must name them, for example input and output"
                     )
                 continue

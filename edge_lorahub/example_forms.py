@@ -49,6 +49,9 @@ _OUTPUTS = tuple(dict.fromkeys(form.output for form in FORMS))
 _CONVERSATIONS = {"messages": ("role", "content"), "conversations": ("from", "value")}
 _SYSTEM, _USER, _ASSISTANT = ("system", "developer"), ("user", "human"), ("assistant", "gpt", "model")
 
+# How many names a message lists.
+_MOST_NAMED = 10
+
 
 def is_form(names: Sequence[str]) -> bool:
     """Whether a table with these columns has at least an input."""
@@ -64,7 +67,7 @@ def read_pair(record: Any, where: str) -> Read:
             return _conversation(mapping, key, where, answered=True)
         forms = ", ".join(f"{form.inputs[-1]!r} and {form.output!r}" for form in FORMS)
         raise ExamplesError(
-            f"{where}: no input with an output, got {', '.join(map(repr, mapping)) or 'nothing'}; expected {forms}, "
+            f"{where}: no input with an output, got {in_short(list(map(repr, mapping)))}; expected {forms}, "
             "with an 'instruction' or without, or 'messages' of one user and one assistant"
         )
     text, used = _joined(mapping, form.inputs, where)
@@ -85,7 +88,7 @@ def read_input(record: Any, where: str) -> Read:
             return _conversation(mapping, key, where, answered=False)
         raise ExamplesError(
             f"{where}: no text under {', '.join(map(repr, _INPUTS))} or 'messages', "
-            f"got {', '.join(map(repr, mapping)) or 'nothing'}"
+            f"got {in_short(list(map(repr, mapping)))}"
         )
     text, used = _joined(mapping, form.inputs, where, empty=True)
     return Read(text, "", used, _left(mapping, (*used, *_OUTPUTS)))
@@ -133,7 +136,7 @@ def _conversation(record: Mapping[str, Any], key: str, where: str, *, answered: 
     if not turn and (answered or len(rest) != 1 or rest[0] not in _USER):
         raise ExamplesError(
             f"{where}: {key!r} must be one message of a user and one of an assistant, after one of a system or none, "
-            f"got {', '.join(roles) or 'no message'}; make an example of each turn"
+            f"got {in_short(roles)}; make an example of each turn"
         )
     texts = [message.get(content) for message in messages]
     for role, text in zip(roles, texts, strict=True):
@@ -150,13 +153,23 @@ def _left(record: Mapping[str, Any], used: Sequence[str]) -> tuple[str, ...]:
 
 def holds_text(value: Any) -> bool:
     """Whether there is a text in a JSON value that is not a number's."""
-    if isinstance(value, str):
-        return bool(value.strip()) and not _is_number(value)
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, list):
-        return False
-    return any(holds_text(item) for item in value)
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            if item.strip() and not _is_number(item):
+                return True
+        elif isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+    return False
+
+
+def in_short(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    more = len(names) - _MOST_NAMED
+    return ", ".join([*names[:_MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]) or "nothing"
 
 
 def _is_number(text: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from .errors import EdgeLorahubWarning, ExamplesError, SettingsError
 from .example_files import read_records
-from .example_forms import Read, holds_text, is_form, read_input, read_pair
+from .example_forms import Read, holds_text, in_short, is_form, read_input, read_pair
 
 # What BIG-Bench Hard's files have beside their examples: a mark by which to find them in training data
 _CANARY = "canary"
@@ -94,7 +94,7 @@ def _warn_of_left_over(path: Path, read: Sequence[Read], beside: Mapping[str, An
     if parts:
         used = dict.fromkeys(" and ".join(map(repr, one.used)) for one in read)
         warnings.warn(
-            f"{path}: there is text that is not used, under {', '.join(parts)}; used: {'; '.join(used)}",
+            f"{path}: there is text that is not used, under {in_short(parts)}; used: {'; '.join(used)}",
             EdgeLorahubWarning,
             stacklevel=3,
         )

@@ -62,7 +62,7 @@ def test_a_record_is_read_whole(tmp_path: Path, record: dict[str, object], expec
          "got user, assistant, user, assistant; make an example of each turn"),
         ({"messages": chat(("assistant", "b"), ("user", "a"))}, "got assistant, user"),
         ({"messages": chat(("user", "a"))}, "one of an assistant"),
-        ({"messages": []}, "got no message"),
+        ({"messages": []}, "got nothing"),
         ({"messages": "hello"}, "must be a list of objects"),
         ({"messages": [1, 2]}, "must be a list of objects"),
         ({"messages": [{"role": "user"}, {"role": "assistant", "content": "b"}]},
@@ -115,6 +115,16 @@ def test_left_over_text_in_messages_and_beside_the_examples_is_named(tmp_path: P
 def test_what_holds_no_text_is_not_warned_of(tmp_path: Path) -> None:
     record = {"input": "a", "output": "b", "id": 7, "score": "0.5", "tags": [], "more": {}, "x": " ", "ok": True}
     read_quietly(write(tmp_path / "x.jsonl", record))
+
+
+def test_what_is_deep_or_wide_is_said_in_short(tmp_path: Path) -> None:
+    deep = json.loads("[" * 900 + '"text"' + "]" * 900)
+    assert "under 'x' (1 of 1)" in warning_of(write(tmp_path / "x.jsonl", {"input": "a", "output": "b", "x": deep}))
+    wide = {f"column {i}": "text" for i in range(1000)}
+    line = warning_of(write(tmp_path / "y.jsonl", {"input": "a", "output": "b"} | wide))
+    assert "'column 9' (1 of 1), and 990 more; used" in line
+    with pytest.raises(ExamplesError, match="'column 9', and 990 more; expected"):
+        read_examples(write(tmp_path / "z.jsonl", wide))
 
 
 def test_forms_may_differ_in_a_file(tmp_path: Path) -> None:
