@@ -14,8 +14,8 @@ from edge_lorahub import Example, Model, load
 from edge_lorahub.contract import Slot, read_manifest
 from edge_lorahub.decoding import Decoding
 from edge_lorahub.errors import EdgeLorahubError, EdgeLorahubWarning
+from edge_lorahub.lora import Lora
 from edge_lorahub.objective import Evaluator
-from edge_lorahub.peft_files import Lora
 from edge_lorahub.runs import Encoded, Runner, Scoring
 from edge_lorahub.scoring import Batches, Losses, Scorer, absorbing_is_faster
 from edge_lorahub.search import SearchSettings, search

@@ -21,8 +21,9 @@ from edge_lorahub import Model, Modules, Settings, adapt, load
 from edge_lorahub.adaptation import reference_loss
 from edge_lorahub.examples import Example
 from edge_lorahub.generation import generate_with
+from edge_lorahub.lora import Lora
 from edge_lorahub.objective import Evaluator
-from edge_lorahub.peft_files import Lora, write_peft
+from edge_lorahub.peft_files import write_peft
 from edge_lorahub.runs import Runner
 from edge_lorahub.scoring import Batches, Scorer
 from edge_lorahub.search import REFERENCE, search

@@ -15,10 +15,11 @@ from .contract import Manifest
 from .errors import ModuleFileError, SettingsError
 from .exact_stack import ExactStack
 from .files import output_folder, read_json
+from .lora import Lora, identity
 from .lora_inputs import LoraInputs
 from .modules import Modules, check_fit
 from .peft_config import CONFIG
-from .peft_files import SAFETENSORS, Lora, load_module, write_peft
+from .peft_files import SAFETENSORS, load_module, write_peft
 
 SIDECAR = "edge_lorahub.json"
 # what --force may overwrite: the sidecar tells an adapter of ours from somebody's module
@@ -37,6 +38,11 @@ class Adapter:
     @property
     def shapes(self) -> Mapping[str, tuple[int, int, int]]:
         return {layer: (lora.a.shape[0], lora.a.shape[1], lora.b.shape[0]) for layer, lora in self.pairs.items()}
+
+    @property
+    def sha256(self) -> str:
+        """Which adapter it is, as `Module.sha256`; computed anew each time."""
+        return identity(self.loras())
 
     def loras(self) -> Iterable[tuple[str, Lora]]:
         return self.pairs.items()
@@ -57,7 +63,7 @@ class Adapter:
             raise SettingsError(f"rank must be at least 1, got {rank}")
         pairs, dropped, whole = {}, 0.0, 0.0
         for layer, lora in self.pairs.items():
-            a, b, lost, total = truncate(lora.a.T, (lora.b * np.float32(lora.scale)).T, rank)
+            a, b, lost, total = truncate(lora.a.T, lora.scaled_b().T, rank)
             pairs[layer] = Lora(a.T, b.T, 1.0)
             dropped, whole = dropped + lost, whole + total
         error = float(np.sqrt(dropped / whole)) if whole else 0.0

@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .adapter import SIDECAR
 from .contract import MANIFEST, read_manifest
 from .errors import CheckpointError, MissingPathError, ModuleFileError
@@ -66,9 +64,7 @@ def _module(folder: Path) -> dict[str, Any]:
     for _, lora in module.loras():
         parameters += lora.a.size + lora.b.size
         largest = max(largest, lora.a.shape[0])
-        idle = idle and not lora.b.any()
-        if not (np.isfinite(lora.a).all() and np.isfinite(lora.b).all()):
-            raise ModuleFileError(f"{module.file}: it has numbers that are not finite")
+        idle = idle and not lora.scaled_b().any()
     ranks = sorted({rank for rank, _, _ in module.shapes.values()})
     scales = sorted({module.config.scale_of(layer) for layer in module.shapes})
     facts: dict[str, Any] = {
@@ -82,7 +78,7 @@ def _module(folder: Path) -> dict[str, Any]:
         "sha256": module.sha256,
     }
     if idle:
-        facts["note"] = "all B are zero: it changes nothing"
+        facts["note"] = "all B are zero, or multiplied by 0: it changes nothing"
     sidecar = folder / SIDECAR
     if sidecar.is_file():
         record = read_json(sidecar, ModuleFileError)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .contract import Slot
-from .errors import EdgeLorahubWarning, ModuleFileError
-from .peft_files import Lora
+from .errors import EdgeLorahubWarning
+from .lora import Lora
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -64,14 +64,12 @@ def checked(source: LoraSource) -> Iterable[tuple[str, Lora]]:
     """A source's pairs; refuses numbers that are not finite, and warns of a module that does nothing."""
     idle = True
     for layer, lora in source.loras():
-        for side, matrix in (("A", lora.a), ("B", lora.b)):
-            if not np.isfinite(matrix).all():
-                raise ModuleFileError(f"{source.name}: {layer}.lora_{side} has numbers that are not finite")
-        idle = idle and not lora.b.any()
+        lora.check(*(f"{source.name}: {layer}.lora_{side}" for side in "AB"))
+        idle = idle and not (np.float32(lora.scale) and lora.b.any())
         yield layer, lora
     if idle:
         warnings.warn(
-            f"{source.name}: all of its B are zero, so it changes nothing",
+            f"{source.name}: all of its B are zero, or multiplied by 0, so it changes nothing",
             EdgeLorahubWarning,
             stacklevel=4,
         )

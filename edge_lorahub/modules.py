@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from .base_names import may_be_same
 from .contract import SLOT_KINDS, Manifest
 from .errors import EdgeLorahubWarning, ModuleMismatchError, SettingsError
 from .hub import module_folder
@@ -29,16 +30,18 @@ class Modules(Sequence[Module]):
         self._modules = tuple(modules)
 
     @classmethod
-    def load(cls, sources: Sequence[str | Path], *, revision: str | None = None) -> Modules:
+    def load(cls, sources: str | Path | Sequence[str | Path], *, revision: str | None = None) -> Modules:
         """Reads the modules' settings and checks their files; the matrices stay on disk.
 
-        sources are PEFT folders or Hub ids. A module is called after its folder; folders of the same name
-        (`task-a/checkpoint-10`, `task-b/checkpoint-10`) get as much of their path as tells them apart. Warns
-        about modules whose files are the same, byte for byte. Raises what `load_module` raises.
+        sources are PEFT folders or Hub ids; a single one may stand alone. A module is called after its folder; folders
+        of the same name (`task-a/checkpoint-10`, `task-b/checkpoint-10`) get as much of their path as tells them apart.
+        Warns about modules that are the same, whatever their files are called. Raises what `load_module` raises.
         """
+        if isinstance(sources, (str, Path)):
+            sources = [sources]  # a text is a sequence too, of letters
         names = _names(sources)
         folders = [module_folder(source, revision) for source in sources]
-        # most of the time goes into the files' digests, which several threads compute at once
+        # most of the time goes into the modules' digests, which several threads compute at once
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             loaded = cls(list(pool.map(lambda folder, name: load_module(folder, name=name), folders, names)))
         loaded._warn_about_copies()
@@ -67,9 +70,8 @@ class Modules(Sequence[Module]):
             check_fit(module.shapes, str(module.folder), manifest)
         strangers: dict[str, list[str]] = {}
         for module in self._modules:
-            base = module.config.base_model
-            if base and _short(base) != _short(manifest.model.base_model):
-                strangers.setdefault(base, []).append(module.name)
+            if not may_be_same(module.config.base_model, manifest.model.base_model):
+                strangers.setdefault(module.config.base_model, []).append(module.name)
         for base, names in strangers.items():
             warnings.warn(
                 f"trained on {base!r}, says adapter_config.json, but the bundle is of {manifest.model.base_model!r}: "
@@ -85,7 +87,7 @@ class Modules(Sequence[Module]):
         for names in by_digest.values():
             if len(names) > 1:
                 warnings.warn(
-                    f"the same file, byte for byte, under several names: {_some(names)}",
+                    f"the same module, to the last number, under several names: {_some(names)}",
                     EdgeLorahubWarning,
                     stacklevel=3,
                 )
@@ -99,14 +101,9 @@ def check_fit(shapes: Mapping[str, tuple[int, int, int]], where: str, manifest: 
     for layer, (rank, d_in, d_out) in shapes.items():
         slot = slots.get(layer)
         if slot is None:
-            kind = layer.rpartition(".")[2]
             raise ModuleMismatchError(
                 f"{where}: {layer} is not a slot of the bundle, which has {','.join(kinds)} of {base!r}; "
-                + (
-                    f"export it again with --slots {','.join([*kinds, kind])}"
-                    if kind in SLOT_KINDS and kind not in kinds
-                    else "the module is for another model, or for a layer that cannot be a slot"
-                )
+                + _why_no_slot(layer, slots, kinds)
             )
         for side, found, wanted in (
             ("A", (rank, d_in), (rank, slot.d_in)),
@@ -117,6 +114,17 @@ def check_fit(shapes: Mapping[str, tuple[int, int, int]], where: str, manifest: 
                     f"{where}: tensor {layer}.lora_{side} has shape {found}, but the bundle of {base!r} takes "
                     f"{wanted}; the module is for another model"
                 )
+
+
+def _why_no_slot(layer: str, slots: Iterable[str], kinds: Sequence[str]) -> str:
+    kind = layer.rpartition(".")[2]
+    if kind in SLOT_KINDS and kind not in kinds:
+        return f"export it again with --slots {','.join([*kinds, kind])}"
+    inner = next((slot for slot in slots if layer.endswith(f".{slot}")), None)
+    if inner is not None:
+        wrapper = layer.removesuffix(f".{inner}")
+        return f"{wrapper!r} is of a model around the one that was trained; save the inner model's adapter"
+    return "the module is for another model, or for a layer that cannot be a slot"
 
 
 def _names(sources: Sequence[str | Path]) -> list[str]:
@@ -135,10 +143,6 @@ def _names(sources: Sequence[str | Path]) -> list[str]:
             depth += 1
         names.append("/".join(path.parts[-depth:]))
     return names
-
-
-def _short(base_model: str) -> str:
-    return base_model.replace("\\", "/").rstrip("/").rpartition("/")[2].lower()
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from .lora import Lora
 from .lora_inputs import LoraSource
-from .peft_files import Lora
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -38,7 +38,7 @@ def compose_pairs(sources: Sequence[LoraSource], weights: Float64, composition: 
             start = filled[layer]
             place = slice(start, start + len(lora.a))
             pairs[layer].a[place] += lora.a if composition == "exact" else weight * lora.a
-            pairs[layer].b[:, place] += weight * (np.float32(lora.scale) * lora.b)
+            pairs[layer].b[:, place] += weight * lora.scaled_b()
             if composition == "exact":
                 filled[layer] = place.stop
     return pairs

@@ -1,45 +1,53 @@
 """adapter_config.json of a LoRA: what is supported, and what each linear layer gets.
 
 The rules are peft's (0.21: `check_target_module_exists`, `get_pattern_key`, `LoraLayer.update_layer`). What
-would change the result and is not supported is refused by name.
+would change the result and is not supported is refused by name; what says something and changes nothing is named too.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import ModuleFileError
 from .files import read_json
+from .peft_keys import WRAPPERS
 
 CONFIG = "adapter_config.json"
 TASK_TYPE = "SEQ_2_SEQ_LM"
 
 # Fields that change what a module computes, in ways that are not supported, when they are not empty.
 _REFUSED = (
-    "use_dora", "use_qalora", "use_bdlora", "lora_bias", "fan_in_fan_out", "modules_to_save",
+    "use_dora", "use_qalora", "use_bdlora", "lora_bias", "modules_to_save",
     "layer_replication", "trainable_token_indices", "target_parameters", "alora_invocation_tokens",
     "megatron_config", "arrow_config", "kasa_config", "monteclora_config", "velora_config",
 )  # fmt: skip
 # Initialisations that also change the base model's weights: the module fits only that changed model.
 _REFUSED_INIT = ("pissa", "olora", "corda", "loftq", "lora_ga")
+# What peft targets in T5 and mT5 where target_modules is null (TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING).
+_DEFAULT_TARGETS = ("q", "v")
+_ALL_LINEAR = "all-linear"
 # Read here, or without influence on a finished module.
 _KNOWN = frozenset((
     "peft_type", "task_type", "base_model_name_or_path", "r", "lora_alpha", "rank_pattern", "alpha_pattern",
     "use_rslora", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "bias",
-    "init_lora_weights", "auto_mapping", "revision", "inference_mode", "lora_dropout", "megatron_core",
-    "loftq_config", "eva_config", "corda_config", "lora_ga_config", "qalora_group_size", "peft_version",
-    "runtime_config", "ensure_weight_tying", *_REFUSED,
+    "fan_in_fan_out", "init_lora_weights", "auto_mapping", "revision", "inference_mode", "lora_dropout",
+    "megatron_core", "loftq_config", "eva_config", "corda_config", "lora_ga_config", "qalora_group_size",
+    "peft_version", "runtime_config", "ensure_weight_tying", *_REFUSED,
 ))  # fmt: skip
 
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """The fields of adapter_config.json that decide what a module computes."""
+    """The fields of adapter_config.json that decide what a module computes.
+
+    unknown_fields are names, idle_fields descriptions of fields that say something and change nothing in T5.
+    """
 
     path: Path
     base_model: str
@@ -53,6 +61,7 @@ class LoraConfig:
     layers_to_transform: tuple[int, ...]
     layers_pattern: tuple[str, ...]
     unknown_fields: tuple[str, ...]
+    idle_fields: tuple[str, ...]
 
     def rank_of(self, layer: str) -> int:
         """The rank r of a linear layer, by its full name."""
@@ -68,7 +77,7 @@ class LoraConfig:
         """Whether peft would put the LoRA on that linear layer."""
         if self.exclude_modules and _matches(self.exclude_modules, layer):
             return False
-        if self.target_modules == "all-linear":
+        if self.target_modules == _ALL_LINEAR:
             return True
         if not _matches(self.target_modules, layer):
             return False
@@ -85,6 +94,9 @@ def read_lora_config(folder: Path) -> LoraConfig:
     path = folder / CONFIG
     fields = read_json(path, ModuleFileError)
     _refuse(fields, path)
+    targets = _names(fields, "target_modules", path)
+    if isinstance(targets, str) and targets.lower() == _ALL_LINEAR:
+        targets = _ALL_LINEAR
     alpha_pattern = _mapping(fields, "alpha_pattern", path)
     return LoraConfig(
         path=path,
@@ -99,11 +111,12 @@ def read_lora_config(folder: Path) -> LoraConfig:
             _regex(key, path): _number(value, f"alpha_pattern[{key!r}]", path) for key, value in alpha_pattern.items()
         },
         use_rslora=bool(fields.get("use_rslora")),
-        target_modules=_names(fields, "target_modules", path),
+        target_modules=_DEFAULT_TARGETS if fields.get("target_modules") is None else targets,
         exclude_modules=_names(fields, "exclude_modules", path),
         layers_to_transform=_layers(fields, path),
         layers_pattern=tuple(_regex(p, path) for p in _name_list(fields, "layers_pattern", path)),
         unknown_fields=tuple(key for key, value in fields.items() if value and key not in _KNOWN),
+        idle_fields=tuple(_idle(fields)),
     )
 
 
@@ -111,14 +124,9 @@ def _refuse(fields: dict[str, Any], path: Path) -> None:
     peft_type = fields.get("peft_type")
     if peft_type != "LORA":
         raise ModuleFileError(f"{path}: peft_type {peft_type!r} is not supported, only 'LORA'")
-    task_type = fields.get("task_type")
-    if task_type not in (TASK_TYPE, None):
-        raise ModuleFileError(
-            f"{path}: task_type {task_type!r} (base model {fields.get('base_model_name_or_path')!r}) is not "
-            f"supported, only {TASK_TYPE!r}: a module for T5 or Flan-T5"
-        )
-    if fields.get("bias", "none") != "none":
-        raise ModuleFileError(f"{path}: bias {fields['bias']!r} is not supported, only 'none'")
+    bias = fields.get("bias", "none")
+    if not isinstance(bias, str) or not (bias in ("none", "all") or bias.endswith("_only")):
+        raise ModuleFileError(f"{path}: bias {bias!r} is unknown; it is 'none' where only a LoRA was trained")
     for name in _REFUSED:
         if fields.get(name):
             raise ModuleFileError(f"{path}: {name} is not supported (it is {fields[name]!r})")
@@ -128,6 +136,16 @@ def _refuse(fields: dict[str, Any], path: Path) -> None:
             f"{path}: init_lora_weights {init!r} is not supported: it changes the base model's weights too; "
             "convert the module to a plain LoRA with peft"
         )
+
+
+def _idle(fields: dict[str, Any]) -> Iterator[str]:
+    task_type = fields.get("task_type")
+    if task_type not in (TASK_TYPE, None):
+        yield f"task_type {task_type!r} (not {TASK_TYPE!r})"
+    if fields.get("bias", "none") != "none":
+        yield f"bias {fields['bias']!r} (its linear layers have none)"
+    if fields.get("fan_in_fan_out"):
+        yield f"fan_in_fan_out {fields['fan_in_fan_out']!r} (for layers of another kind)"
 
 
 def _pattern_for(patterns: Mapping[str, Any], layer: str) -> str:
@@ -151,7 +169,17 @@ def _name_list(fields: dict[str, Any], key: str, path: Path) -> tuple[str, ...]:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ModuleFileError(f"{path}: {key} must be a list of names, got {value!r}")
+    for name in names:
+        _refuse_wrappers(name, path)
     return tuple(names)
+
+
+def _refuse_wrappers(name: str, path: Path) -> None:
+    """Layers lose their wrappers' names when the tensors are read, so these would match none of them."""
+    if found := WRAPPERS.intersection(re.findall(r"\w+", name)):
+        raise ModuleFileError(
+            f"{path}: {name!r} names the wrapper {min(found)!r}; save the adapter of the model inside it"
+        )
 
 
 def _layers(fields: dict[str, Any], path: Path) -> tuple[int, ...]:
@@ -165,11 +193,12 @@ def _layers(fields: dict[str, Any], path: Path) -> tuple[int, ...]:
 def _mapping(fields: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
     value = fields.get(key) or {}
     if not isinstance(value, dict):
-        raise ModuleFileError(f"{path}: {key} must be an object, got {value!r}")
+        raise ModuleFileError(f"{path}: {key} must be an object, got {value!r:.80}")
     return value
 
 
 def _regex(pattern: str, path: Path) -> str:
+    _refuse_wrappers(pattern, path)
     try:
         re.compile(pattern)
     except re.error as error:
@@ -179,11 +208,13 @@ def _regex(pattern: str, path: Path) -> str:
 
 def _rank(value: Any, key: str, path: Path) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ModuleFileError(f"{path}: {key} must be a whole number of at least 1, got {value!r}")
+        raise ModuleFileError(f"{path}: {key} must be a whole number of at least 1, got {value!r:.80}")
     return value
 
 
 def _number(value: Any, key: str, path: Path) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ModuleFileError(f"{path}: {key} must be a number, got {value!r}")
+    # a whole number of JSON's may be larger than any float
+    right = not isinstance(value, bool) and isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
+    if not right:
+        raise ModuleFileError(f"{path}: {key} must be a number, got {value!r:.80}")
     return float(value)

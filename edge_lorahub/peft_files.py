@@ -15,32 +15,23 @@ from typing import Any
 import numpy as np
 
 from .errors import EdgeLorahubWarning, MissingPathError, ModuleFileError
-from .files import sha256
 from .hub import module_folder
+from .lora import Lora, identity
 from .peft_config import CONFIG, TASK_TYPE, LoraConfig, read_lora_config
+from .peft_keys import pairs_of
 from .tensors import Float32, open_tensors
 from .torch_zip import read_state_dict
 
 SAFETENSORS = "adapter_model.safetensors"
 PICKLED = "adapter_model.bin"
-_KEY = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<side>[AB])(?:\.(?P<adapter>\w+))?\.weight")
-
-
-@dataclass(frozen=True)
-class Lora:
-    """One linear layer's pair: A float32 (r, d_in), B float32 (d_out, r), delta = scale * B A."""
-
-    a: Float32
-    b: Float32
-    scale: float
 
 
 @dataclass(frozen=True)
 class Module:
-    """A LoRA module: its settings read and its tensors' shapes checked against them, the tensors still on disk.
+    """A LoRA module: its settings read and its tensors checked against them, the tensors still on disk.
 
-    shapes maps each linear layer to (r, d_in, d_out). name is for the user's eyes; sha256 is the digest of the
-    file of tensors.
+    shapes maps each linear layer to (r, d_in, d_out). name is for the user's eyes; sha256 says which module it is,
+    whatever its files are called (`lora.identity`).
     """
 
     name: str
@@ -53,8 +44,7 @@ class Module:
     def loras(self) -> Iterator[tuple[str, Lora]]:
         """Reads the matrices: (linear layer, pair), in the order of `shapes`."""
         with _open(self.file) as tensors:
-            for layer, pair in _pairs(self.file, tensors.names).items():
-                yield layer, Lora(tensors.read(pair["A"]), tensors.read(pair["B"]), self.config.scale_of(layer))
+            yield from _read(self.file, tensors, pairs_of(self.file, tensors.names), self.config)
 
 
 def load_module(source: str | Path, *, name: str | None = None, revision: str | None = None) -> Module:
@@ -73,60 +63,54 @@ def load_module(source: str | Path, *, name: str | None = None, revision: str | 
     file = next((folder / f for f in (SAFETENSORS, PICKLED) if (folder / f).is_file()), None)
     if file is None:
         raise MissingPathError(f"{folder}: neither {SAFETENSORS} nor {PICKLED} is there; is the module complete?")
-    if config.unknown_fields:
-        warnings.warn(
-            f"{config.path}: unknown settings are ignored: {', '.join(config.unknown_fields)}",
-            EdgeLorahubWarning,
-            stacklevel=2,
-        )
+    for what, fields in (
+        ("unknown settings are ignored", config.unknown_fields),
+        ("settings that change nothing in a LoRA for T5", config.idle_fields),
+    ):
+        if fields:
+            warnings.warn(f"{config.path}: {what}: {', '.join(fields)}", EdgeLorahubWarning, stacklevel=2)
     if name is None:
         name = folder.resolve().name if Path(source).expanduser().is_dir() else str(source)
-    return Module(name, folder, config, file, sha256(file), _shapes(file, config))
-
-
-def _shapes(file: Path, config: LoraConfig) -> dict[str, tuple[int, int, int]]:
-    shapes = {}
     with _open(file) as tensors:
-        for layer, pair in _pairs(file, tensors.names).items():
-            if not config.targets(layer):
+        pairs = pairs_of(file, tensors.names)
+        shapes = _shapes(file, tensors, pairs, config)
+        digest = identity(_read(file, tensors, pairs, config))
+    return Module(name, folder, config, file, digest, shapes)
+
+
+def _shapes(
+    file: Path, tensors: Any, pairs: Mapping[str, Mapping[str, str]], config: LoraConfig
+) -> dict[str, tuple[int, int, int]]:
+    shapes = {}
+    for layer, pair in pairs.items():
+        if not config.targets(layer):
+            raise ModuleFileError(
+                f"{file}: tensor {pair['A']} is there, but {CONFIG} does not target that layer "
+                "(target_modules, exclude_modules, layers_to_transform), so peft would ignore it; mend the settings"
+            )
+        a, b = tensors.shape(pair["A"]), tensors.shape(pair["B"])
+        rank = config.rank_of(layer)
+        for key, shape, axis in ((pair["A"], a, 0), (pair["B"], b, 1)):
+            if 0 in shape:
                 raise ModuleFileError(
-                    f"{file}: tensor {pair['A']} is there, but {CONFIG} does not target that layer "
-                    "(target_modules, exclude_modules, layers_to_transform), so peft would ignore it; "
-                    "mend the settings"
+                    f"{file}: tensor {key} is empty, shape {shape}; DeepSpeed ZeRO-3 leaves such where the parameters "
+                    "were not gathered before saving"
                 )
-            a, b = tensors.shape(pair["A"]), tensors.shape(pair["B"])
-            rank = config.rank_of(layer)
-            for key, shape, axis in ((pair["A"], a, 0), (pair["B"], b, 1)):
-                if len(shape) != 2 or shape[axis] != rank:
-                    raise ModuleFileError(
-                        f"{file}: tensor {key} has shape {shape}, but {CONFIG} says rank {rank} "
-                        f"(dimension {axis} of two)"
-                    )
-            shapes[layer] = (rank, a[1], b[0])
+            if len(shape) != 2 or shape[axis] != rank:
+                raise ModuleFileError(
+                    f"{file}: tensor {key} has shape {shape}, but {CONFIG} says rank {rank} (dimension {axis} of two)"
+                )
+        shapes[layer] = (rank, a[1], b[0])
     return shapes
 
 
-def _pairs(file: Path, names: list[str]) -> dict[str, dict[str, str]]:
-    """The tensors by linear layer and side, from either spelling of the keys."""
-    pairs: dict[str, dict[str, str]] = {}
-    adapters = set()
-    for name in names:
-        match = _KEY.fullmatch(name)
-        if match is None:
-            what = "DoRA" if "lora_magnitude_vector" in name else "not the A or B of a linear layer's LoRA"
-            raise ModuleFileError(f"{file}: tensor {name} is not supported: {what}")
-        adapters.add(match["adapter"])
-        pairs.setdefault(match["layer"], {})[match["side"]] = name
-    if not pairs:
-        raise ModuleFileError(f"{file}: no tensors in it")
-    if len(adapters) > 1:
-        raise ModuleFileError(
-            f"{file}: tensors of several adapters ({', '.join(map(str, sorted(map(str, adapters))))})"
-        )
+def _read(
+    file: Path, tensors: Any, pairs: Mapping[str, Mapping[str, str]], config: LoraConfig
+) -> Iterator[tuple[str, Lora]]:
     for layer, pair in pairs.items():
-        if len(pair) == 1:
-            raise ModuleFileError(f"{file}: {layer} has lora_{next(iter(pair))} only; is the file complete?")
-    return pairs
+        lora = Lora(tensors.read(pair["A"]), tensors.read(pair["B"]), config.scale_of(layer))
+        lora.check(*(f"{file}: tensor {pair[side]}" for side in "AB"))
+        yield layer, lora
 
 
 class _StateDict:
@@ -162,8 +146,7 @@ def write_peft(folder: Path, base_model: str, loras: Mapping[str, Lora]) -> None
     tensors: dict[str, Float32] = {}
     for layer, lora in loras.items():
         tensors[f"base_model.model.{layer}.lora_A.weight"] = np.ascontiguousarray(lora.a)
-        scaled = lora.b if lora.scale == 1 else lora.b * np.float32(lora.scale)
-        tensors[f"base_model.model.{layer}.lora_B.weight"] = np.ascontiguousarray(scaled)
+        tensors[f"base_model.model.{layer}.lora_B.weight"] = np.ascontiguousarray(lora.scaled_b())
     ranks = {layer: lora.a.shape[0] for layer, lora in loras.items()}
     rank = max(ranks.values())
     # escaped, because peft matches these as regular expressions at the end of a layer's name

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from edge_lorahub.adaptation import load_to_adapt
 from edge_lorahub.contract import TOKENIZER, WEIGHTS, Slot, read_manifest
 from edge_lorahub.examples import Example
+from edge_lorahub.lora import Lora
 from edge_lorahub.lora_inputs import LoraSource
 from edge_lorahub.modules import Modules
-from edge_lorahub.peft_files import Lora
 from edge_lorahub.runs import Runner
 from edge_lorahub.scoring import Batches, Scorer
 from edge_lorahub.session import Model, load

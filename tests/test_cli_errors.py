@@ -11,9 +11,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bundles import sign
 from click.testing import Result
+from safetensors.numpy import load_file, save_file
 
 from edge_lorahub.bench.random_models import write_module
 from edge_lorahub.cli import main
@@ -93,12 +95,53 @@ def test_a_wrong_shape_names_the_tensor_both_shapes_and_the_folder(adapt: Fails,
 
 
 def test_modules_of_other_kinds(adapt: Fails, module_folders: list[Path], tmp_path: Path) -> None:
-    gpt2 = settings(module_folders[0], tmp_path / "gpt2", task_type="CAUSAL_LM", base_model_name_or_path="gpt2")
+    gpt2 = settings(
+        module_folders[0], tmp_path / "gpt2", task_type="CAUSAL_LM", fan_in_fan_out=True, target_modules=["c_attn"]
+    )
+    key = "base_model.model.transformer.h.0.attn.c_attn.lora_{}.weight"
+    save_file({key.format(side): np.ones((4, 4), np.float32) for side in "AB"}, gpt2 / "adapter_model.safetensors")
     line = adapt(gpt2)
-    assert "task_type 'CAUSAL_LM'" in line
-    assert "'gpt2'" in line
+    assert "gpt2: transformer.h.0.attn.c_attn is not a slot of the bundle, which has q,v of 'tiny'" in line
+    assert "the module is for another model" in line
     prefix = settings(module_folders[0], tmp_path / "prefix", peft_type="PREFIX_TUNING")
     assert "peft_type 'PREFIX_TUNING' is not supported" in adapt(prefix)
+
+
+def test_a_module_inside_an_unknown_wrapper(adapt: Fails, module_folders: list[Path], tmp_path: Path) -> None:
+    for prefix, words in (
+        ("student.base_model.model.", "'student' before base_model.model is not of peft"),
+        ("base_model.model.student.net.", "'student.net' is of a model around the one that was trained"),
+        ("student.", "'student' is of a model around the one that was trained"),
+    ):
+        folder = tmp_path / "wrapped"
+        shutil.copytree(module_folders[0], folder)
+        tensors = load_file(folder / "adapter_model.safetensors")
+        renamed = {prefix + key.removeprefix("base_model.model."): tensor for key, tensor in tensors.items()}
+        save_file(renamed, folder / "adapter_model.safetensors")
+        assert words in adapt(folder)
+        shutil.rmtree(folder)
+
+
+def test_numbers_that_are_not_finite(
+    adapt: Fails, fails: Fails, bundle: Path, examples_file: Path, module_folders: list[Path], tmp_path: Path
+) -> None:
+    for name, value, fields in (("nan", np.nan, {}), ("infinite", np.inf, {}), ("scale", 1.0, {"lora_alpha": 1e300})):
+        folder = settings(module_folders[0], tmp_path / name, **fields)
+        tensors = load_file(folder / "adapter_model.safetensors")
+        key = sorted(tensors)[3]
+        tensors[key][0, 0] = value
+        save_file(tensors, folder / "adapter_model.safetensors")
+        for line in (
+            adapt(folder),
+            fails("generate", bundle, "w3", "--adapter", folder),
+            fails("evaluate", bundle, examples_file, "--adapter", folder),
+            fails("bake", bundle, folder, tmp_path / "out"),
+            fails("inspect", folder),
+        ):
+            assert "adapter_model.safetensors: tensor base_model.model." in line
+            assert "not finite in float32" in line
+            assert key in line or fields
+        assert not (tmp_path / "out").exists()
 
 
 def test_examples_that_are_none(adapt: Fails, module_folders: list[Path], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,12 @@ CONFIGS: dict[str, tuple[dict[str, Any], int]] = {
     ),
     "one layer by number": ({"target_modules": ["q"], "layers_to_transform": 0, "layers_pattern": ["block"]}, 3),
     "exclude_modules": ({"target_modules": ["q", "v", "wo"], "exclude_modules": ["wo", ENCODER_Q]}, 11),
+    "the default of the family": ({"target_modules": None}, 12),
+    "the default, narrowed down": ({"target_modules": None, "exclude_modules": r".*decoder.*"}, 4),
+    "no task": ({"target_modules": ["q", "v"], "task_type": None}, 12),
+    "bias all": ({"target_modules": ["q", "v"], "bias": "all"}, 12),
+    "bias lora_only": ({"target_modules": ["q", "v"], "bias": "lora_only"}, 12),
+    "fan_in_fan_out": ({"target_modules": ["q", "v"], "fan_in_fan_out": True}, 12),
     "exclude by regex": ({"target_modules": ["q", "v"], "exclude_modules": r".*decoder.*"}, 4),
 }
 
@@ -128,7 +135,73 @@ def test_keys_with_the_adapters_name(adapter: str, checkpoint: Path, ours: Model
     assert_reads_as(model, tmp_path, ours, batch)
 
 
-@pytest.mark.parametrize("settings", [{"use_dora": True}, {"bias": "lora_only"}, {"modules_to_save": ["lm_head"]}])
+def rewrite(folder: Path, **fields: Any) -> None:
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"task_type": "CAUSAL_LM"},
+        {"task_type": "FEATURE_EXTRACTION"},
+        {"task_type": "SEQ_CLS"},
+        {"task_type": "TOKEN_CLS"},
+        {"target_modules": None},
+        {"target_modules": "All-Linear"},
+    ],
+    ids=str,
+)
+def test_settings_that_come_to_the_same(
+    fields: dict[str, Any], checkpoint: Path, ours: Model, batch: Batch, tmp_path: Path
+) -> None:
+    """The truth is peft's model of the file with those settings, whatever class it makes."""
+    trained(checkpoint, target_modules=["q", "v"]).save_pretrained(tmp_path)
+    rewrite(tmp_path, **fields)
+    truth = oracle_result(PeftModel.from_pretrained(oracle_model(checkpoint), tmp_path).eval(), batch)
+    inputs = load_adapter(tmp_path, ours.manifest).inputs(ours.manifest)
+    plain = our_result(ours, plain_inputs(ours.manifest.slots), batch)
+    assert_same(our_result(ours, inputs, batch), truth, other_than=plain)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: torch.nn.DataParallel(model),
+        lambda model: torch.compile(model),
+        lambda model: torch.nn.DataParallel(torch.compile(model)),
+    ],
+    ids=["module", "_orig_mod", "both"],
+)
+def test_the_state_dict_of_a_wrapped_model(
+    wrap: Callable[[torch.nn.Module], torch.nn.Module], checkpoint: Path, ours: Model, batch: Batch, tmp_path: Path
+) -> None:
+    """The keys that torch's own wrappers give; the truth is the model that was wrapped."""
+    model = trained(checkpoint, target_modules=["q", "v"])
+    model.save_pretrained(tmp_path)
+    tensors = {key: tensor for key, tensor in wrap(model).state_dict().items() if "lora_" in key}
+    assert not [key for key in tensors if key.startswith("base_model")]
+    save_file(tensors, tmp_path / "adapter_model.safetensors", {"format": "pt"})
+    assert_reads_as(model, tmp_path, ours, batch)
+
+
+def test_a_model_that_was_wrapped_before_peft(checkpoint: Path, ours: Model, batch: Batch, tmp_path: Path) -> None:
+    """peft's own file of a compiled model: the wrapper's name is in the middle of every key."""
+    config = LoraConfig(r=4, lora_alpha=6, target_modules=["q", "v"])
+    model = get_peft_model(torch.compile(oracle_model(checkpoint)), config).eval()
+    deltas = {}
+    for name, layer in lora_layers(model).items():
+        torch.nn.init.normal_(layer.lora_B["default"].weight, std=0.1)
+        deltas[name.removeprefix("_orig_mod.")] = layer.get_delta_weight("default").detach().numpy()
+    assert not deltas.keys() & lora_layers(model).keys()
+    model.save_pretrained(tmp_path)
+    loras = dict(load_module(tmp_path).loras())
+    assert loras.keys() == deltas.keys()
+    for name, lora in loras.items():
+        np.testing.assert_allclose(lora.scale * (lora.b @ lora.a), deltas[name], atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{"use_dora": True}, {"modules_to_save": ["lm_head"]}])
 def test_what_peft_computes_otherwise_is_refused(settings: dict[str, Any], checkpoint: Path, tmp_path: Path) -> None:
     trained(checkpoint, target_modules=["q", "v"], **settings).save_pretrained(tmp_path)
     with pytest.raises(ModuleFileError, match=next(iter(settings))):

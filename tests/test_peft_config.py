@@ -49,7 +49,6 @@ def refusal(folder: Path, **fields: Any) -> str:
         ("use_dora", True),
         ("use_qalora", True),
         ("lora_bias", True),
-        ("fan_in_fan_out", True),
         ("modules_to_save", ["lm_head"]),
         ("layer_replication", [[0, 2], [1, 3]]),
         ("trainable_token_indices", [1, 2]),
@@ -57,12 +56,8 @@ def refusal(folder: Path, **fields: Any) -> str:
         ("alora_invocation_tokens", [5, 6]),
         ("megatron_config", {"a": 1}),
         ("arrow_config", {"a": 1}),
-        ("bias", "all"),
-        ("bias", "lora_only"),
         ("peft_type", "IA3"),
         ("peft_type", "ADALORA"),
-        ("task_type", "CAUSAL_LM"),
-        ("task_type", "SEQ_CLS"),
         ("init_lora_weights", "pissa"),
         ("init_lora_weights", "pissa_niter_16"),
         ("init_lora_weights", "PiSSA"),
@@ -82,10 +77,45 @@ def test_no_peft_type_is_refused(folder: Path) -> None:
     assert "peft_type None" in refusal(folder, peft_type=...)
 
 
-def test_a_module_of_another_model_family_is_named(folder: Path) -> None:
-    message = refusal(folder, task_type="CAUSAL_LM", base_model_name_or_path="gpt2")
-    assert "'gpt2'" in message
-    assert "T5" in message
+# What peft makes of them is in test_oracle_module_files.py: the same LoRA, or no model at all.
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("task_type", "CAUSAL_LM"),
+        ("task_type", "CASUAL_LM"),
+        ("task_type", "FEATURE_EXTRACTION"),
+        ("task_type", "SEQ_CLS"),
+        ("task_type", 3),
+        ("bias", "all"),
+        ("bias", "lora_only"),
+        ("fan_in_fan_out", True),
+    ],
+)
+def test_what_changes_nothing_is_named(folder: Path, field: str, value: Any) -> None:
+    config = read(folder, **{field: value})
+    (idle,) = config.idle_fields
+    assert idle.startswith(f"{field} {value!r} ")
+    assert read(folder).idle_fields == ()
+
+
+@pytest.mark.parametrize("bias", ["everything", None, ["all"], ""])
+def test_a_bias_that_peft_does_not_know_is_refused(folder: Path, bias: Any) -> None:
+    assert f"bias {bias!r} is unknown" in refusal(folder, bias=bias)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("target_modules", ["_orig_mod.encoder.block.0.layer.0.SelfAttention.q"]),
+        ("target_modules", r"module\.encoder.*"),
+        ("exclude_modules", ["module.decoder"]),
+        ("rank_pattern", {"_fsdp_wrapped_module.q": 2}),
+        ("alpha_pattern", {r"_orig_mod\.encoder.*": 2}),
+        ("layers_pattern", ["module.block"]),
+    ],
+)
+def test_a_wrappers_name_in_the_settings_is_refused(folder: Path, field: str, value: Any) -> None:
+    assert "names the wrapper" in refusal(folder, **{field: value})
 
 
 @pytest.mark.parametrize(
@@ -190,7 +220,15 @@ def test_the_scale_of_a_layer(folder: Path, fields: dict[str, Any], scales: tupl
         ({"layers_to_transform": [1], "layers_pattern": []}, (0, 1, 1, 0)),
         # a layer that is named in full is not narrowed down
         ({"target_modules": [ENCODER_Q, "v"], "layers_to_transform": [5]}, (1, 0, 0, 0)),
-        ({"target_modules": ...}, (0, 0, 0, 0)),
+        # peft's default for T5 and mT5, which the other fields narrow down as they do a list
+        ({"target_modules": ...}, (1, 1, 1, 0)),
+        ({"target_modules": None}, (1, 1, 1, 0)),
+        ({"target_modules": None, "layers_to_transform": [0]}, (1, 0, 0, 0)),
+        ({"target_modules": None, "exclude_modules": ["v"]}, (1, 0, 1, 0)),
+        ({"target_modules": []}, (0, 0, 0, 0)),
+        ({"target_modules": "all-linear"}, (1, 1, 1, 1)),
+        ({"target_modules": "All-Linear"}, (1, 1, 1, 1)),
+        ({"target_modules": ["all-linear"]}, (0, 0, 0, 0)),
     ],
 )
 def test_the_layers_that_are_targeted(folder: Path, fields: dict[str, Any], targeted: tuple[int, ...]) -> None:
@@ -210,6 +248,7 @@ def test_the_layers_that_are_targeted(folder: Path, fields: dict[str, Any], targ
         ({"lora_alpha": float("nan")}, "lora_alpha must be a number, got nan"),
         ({"lora_alpha": float("inf")}, "lora_alpha must be a number, got inf"),
         ({"lora_alpha": None}, "lora_alpha must be a number"),
+        ({"lora_alpha": 10**400}, "lora_alpha must be a number"),
         ({"rank_pattern": ["q"]}, "rank_pattern must be an object"),
         ({"rank_pattern": {"q": 0}}, "rank_pattern['q'] must be a whole number"),
         ({"rank_pattern": {"(": 4}}, "'(' is not a regular expression"),

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from torch_files import state_dict
 
-from edge_lorahub import Example, Model, Modules, Settings, adapt
+from edge_lorahub import Example, Model, Modules, Settings, adapt, load_adapter
 from edge_lorahub.errors import EdgeLorahubWarning, MissingPathError, ModuleFileError
-from edge_lorahub.peft_files import Lora, load_module, write_peft
+from edge_lorahub.inspection import inspect
+from edge_lorahub.lora import Lora
+from edge_lorahub.peft_files import load_module, write_peft
 
 Tensors = dict[str, NDArray[np.float32]]
 Q = "encoder.block.0.layer.0.SelfAttention.q"
@@ -73,9 +75,9 @@ def test_bfloat16_is_the_upper_half_of_a_float32(tmp_path: Path) -> None:
 
 
 def test_whole_numbers_are_refused(tmp_path: Path) -> None:
-    module = load_module(write(tmp_path, {key: array.astype(np.int64) for key, array in keys().items()}))
+    folder = write(tmp_path, {key: array.astype(np.int64) for key, array in keys().items()})
     with pytest.raises(ModuleFileError, match=r"lora_A\.weight is I64"):
-        list(module.loras())
+        load_module(folder)
 
 
 @pytest.mark.parametrize(
@@ -85,12 +87,18 @@ def test_whole_numbers_are_refused(tmp_path: Path) -> None:
         ({**keys(), f"base_model.model.{Q}.lora_magnitude_vector": A[0]}, {}, "DoRA"),
         ({f"base_model.model.{Q}.lora_embedding_A": A}, {}, "not the A or B"),
         ({f"base_model.model.{Q}.lora_A.bias": A[0]}, {}, "not the A or B"),
-        ({f"{Q}.lora_A.weight": A}, {}, "not the A or B"),
         ({f"base_model.model.{Q}.lora_A.weight": A}, {}, f"{Q} has lora_A only"),
         ({f"base_model.model.{Q}.lora_B.weight": B}, {}, f"{Q} has lora_B only"),
         ({**keys(), **keys(infix=".other")}, {}, "several adapters"),
         ({**keys(infix=".one"), **keys("b.q", infix=".two")}, {}, "several adapters (one, two)"),
+        ({**keys(infix=".one"), **keys(infix=".two")}, {}, "several adapters (one, two)"),
         ({}, {}, "no tensors in it"),
+        ({**keys(), f"base_model.model.{Q}.lora_A.weight": A[:0]}, {}, "is empty, shape (0, 4); DeepSpeed ZeRO-3"),
+        (
+            {**keys(), "base_model.model.encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight": A},
+            {"bias": "all"},
+            "the base model's own position bias, which older versions of peft train and save with bias 'all'",
+        ),
         (keys("encoder.block.0.layer.0.SelfAttention.k"), {}, "does not target that layer"),
         (keys(), {"layers_to_transform": [3]}, "does not target that layer"),
         (keys(), {"exclude_modules": ["q"]}, "does not target that layer"),
@@ -170,7 +178,7 @@ def test_copies_are_warned_about_by_name(
     twin = Path(shutil.copytree(module_folders[0], tmp_path / "twin"))
     assert messages(model, module_folders, examples) == []
     assert messages(model, [*module_folders, twin], examples) == [
-        "the same file, byte for byte, under several names: module-0, twin"
+        "the same module, to the last number, under several names: module-0, twin"
     ]
 
 
@@ -202,8 +210,48 @@ def test_numbers_that_are_not_finite_are_refused(
     model: Model, module_folders: list[Path], examples: list[Example], tmp_path: Path, side: str, value: float
 ) -> None:
     broken = copy_with(module_folders[0], tmp_path / "broken", {side: value})
-    with pytest.raises(ModuleFileError, match=rf"broken: .*lora_{side} has numbers that are not finite"):
-        adapt(model, Modules.load([broken]), examples, Settings(budget=2))
+    for refused in (
+        lambda: adapt(model, Modules.load([broken]), examples, Settings(budget=2)),
+        lambda: load_adapter(broken),
+        lambda: inspect(broken),
+    ):
+        with pytest.raises(
+            ModuleFileError, match=rf"broken/.*: tensor .*\.lora_{side}\.weight has numbers that are not f"
+        ):
+            refused()
+
+
+@pytest.mark.parametrize(("alpha", "b"), [(1e300, 1.0), (1e300, 0.0), (-1e30, 1e12)])
+def test_a_scale_that_overflows_is_refused(tmp_path: Path, alpha: float, b: float) -> None:
+    tensors = keys()
+    tensors[f"base_model.model.{Q}.lora_B.weight"] = np.full_like(B, b)
+    with pytest.raises(ModuleFileError, match=r"tensor .*lora_B\.weight times its scale of .* is not finite"):
+        load_module(write(tmp_path, tensors, lora_alpha=alpha))
+
+
+def test_a_number_beyond_float32_is_refused(tmp_path: Path) -> None:
+    tensors = {key: array.astype(np.float64) * 1e300 for key, array in keys().items()}
+    with pytest.raises(ModuleFileError, match=r"lora_A\.weight has numbers that are not finite in float32"):
+        load_module(write(tmp_path, tensors))
+
+
+def test_a_single_module_may_stand_alone(module_folders: list[Path]) -> None:
+    for source in (module_folders[0], str(module_folders[0])):
+        assert Modules.load(source).names == ["module-0"]
+
+
+def test_what_changes_nothing_is_warned_about_once(
+    model: Model, module_folders: list[Path], examples: list[Example], tmp_path: Path
+) -> None:
+    folder = copy_with(module_folders[0], tmp_path / "odd", {})
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    changes = {"task_type": "CASUAL_LM", "bias": "all", "fan_in_fan_out": True}
+    (folder / "adapter_config.json").write_text(json.dumps(settings | changes))
+    assert messages(model, [folder], examples) == [
+        f"{folder / 'adapter_config.json'}: settings that change nothing in a LoRA for T5: task_type 'CASUAL_LM' "
+        "(not 'SEQ_2_SEQ_LM'), bias 'all' (its linear layers have none), fan_in_fan_out True (for layers of another "
+        "kind)"
+    ]
 
 
 def test_folders_of_one_name_are_told_apart(module_folders: list[Path], tmp_path: Path) -> None:
