@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .base_names import public_name
 from .errors import EdgeLorahubWarning, MissingPathError, ModuleFileError
 from .hub import module_folder
 from .lora import Lora, identity
@@ -137,9 +137,10 @@ def _open(file: Path) -> Iterator[Any]:
 
 
 def write_peft(folder: Path, base_model: str, loras: Mapping[str, Lora]) -> None:
-    """Writes a PEFT folder that `peft.PeftModel.from_pretrained` loads.
+    """Writes a PEFT folder that `peft.PeftModel.from_pretrained` loads, in every peft from 0.6 on.
 
-    The scale of each pair goes into its B, so that lora_alpha = r everywhere.
+    The scale of each pair goes into its B, so that lora_alpha = r everywhere. Of a base model that is a path the last
+    part is written.
     """
     from safetensors.numpy import save_file
 
@@ -149,12 +150,14 @@ def write_peft(folder: Path, base_model: str, loras: Mapping[str, Lora]) -> None
         tensors[f"base_model.model.{layer}.lora_B.weight"] = np.ascontiguousarray(lora.scaled_b())
     ranks = {layer: lora.a.shape[0] for layer, lora in loras.items()}
     rank = max(ranks.values())
-    # escaped, because peft matches these as regular expressions at the end of a layer's name
-    pattern = {re.escape(layer): r for layer, r in ranks.items() if r != rank}
+    # peft takes these for regular expressions since 0.15, and before then looked for the name itself as well: so the
+    # dots, which match themselves, are not escaped
+    pattern = {layer: r for layer, r in ranks.items() if r != rank}
+    # what is false or empty is left out: an older peft refuses a field that it does not know, whatever its value
     settings = {
         "peft_type": "LORA",
         "task_type": TASK_TYPE,
-        "base_model_name_or_path": base_model,
+        "base_model_name_or_path": public_name(base_model),
         "r": rank,
         "lora_alpha": rank,
         "rank_pattern": pattern,
@@ -162,12 +165,8 @@ def write_peft(folder: Path, base_model: str, loras: Mapping[str, Lora]) -> None
         "target_modules": sorted(loras),
         "lora_dropout": 0.0,
         "bias": "none",
-        "fan_in_fan_out": False,
         "inference_mode": True,
         "init_lora_weights": True,
-        "modules_to_save": None,
-        "use_rslora": False,
-        "use_dora": False,
     }
     (folder / CONFIG).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     save_file(tensors, folder / SAFETENSORS, metadata={"format": "pt"})

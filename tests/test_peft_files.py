@@ -269,6 +269,10 @@ def test_folders_of_one_name_are_told_apart(module_folders: list[Path], tmp_path
 def test_what_is_written_is_what_peft_reads(tmp_path: Path) -> None:
     loras = {Q: Lora(A, B, 0.5), "decoder.block.0.layer.0.SelfAttention.q": Lora(A[:1], B[:, :1], 2.0)}
     write_peft(tmp_path, "google/flan-t5-tiny", loras)
+    settings = json.loads((tmp_path / "adapter_config.json").read_text())
+    # peft 0.9 to 0.14 take no escaped names, and 0.6 and 0.7 no field that they do not know
+    assert settings["rank_pattern"] == settings["alpha_pattern"] == {"decoder.block.0.layer.0.SelfAttention.q": 1}
+    assert not [key for key, value in settings.items() if value is False or value is None]
     assert {p.name for p in tmp_path.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
     tensors = load_file(tmp_path / "adapter_model.safetensors")
     assert {key: array.tobytes() for key, array in tensors.items()} == {
