@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,18 +13,20 @@ import numpy as np
 
 from .compose import truncate
 from .contract import Manifest
-from .errors import ModuleFileError, SettingsError
+from .errors import EdgeLorahubWarning, ModuleFileError, SettingsError
 from .exact_stack import ExactStack
 from .files import output_folder, read_json
 from .lora import Lora, identity
 from .lora_inputs import LoraInputs
-from .modules import Modules, check_fit
+from .modules import Modules, check_fit, warn_if_baked
 from .peft_config import CONFIG
 from .peft_files import SAFETENSORS, load_module, write_peft
 
 SIDECAR = "edge_lorahub.json"
 # what --force may overwrite: the sidecar tells an adapter of ours from somebody's module
 ADAPTER_FILES = (SIDECAR, CONFIG, SAFETENSORS)
+# A truncation that loses more of the change than this is warned about: it may answer otherwise than was learned.
+_MUCH_LOST = 0.1
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,14 @@ class Adapter:
         return self.pairs.items()
 
     def inputs(self, manifest: Manifest) -> LoraInputs:
-        """The graphs' inputs with this adapter in them. Raises ModuleMismatchError if it does not fit."""
+        """The graphs' inputs with this adapter in them.
+
+        Raises ModuleMismatchError if it does not fit, and ModuleFileError for numbers that are not finite. Warns if it
+        is baked into the bundle already.
+        """
         check_fit(self.shapes, self.name, manifest)
+        if manifest.baked:
+            warn_if_baked(self.name, self.sha256, manifest)
         inputs = ExactStack([self], manifest.slots).inputs()
         inputs.compose(np.ones(1))
         return inputs
@@ -57,23 +66,40 @@ class Adapter:
     def truncated(self, rank: int) -> tuple[Adapter, float]:
         """The nearest adapter of at most that rank (by SVD, in the Frobenius norm), and its error.
 
-        The error is relative, over all layers: |delta - truncated delta| / |delta|.
+        The error is relative, over all layers: |delta - truncated delta| / |delta|. Warns where it is above 0.1.
         """
         if rank < 1:
             raise SettingsError(f"rank must be at least 1, got {rank}")
+        self._check()
         pairs, dropped, whole = {}, 0.0, 0.0
         for layer, lora in self.pairs.items():
             a, b, lost, total = truncate(lora.a.T, lora.scaled_b().T, rank)
             pairs[layer] = Lora(a.T, b.T, 1.0)
             dropped, whole = dropped + lost, whole + total
         error = float(np.sqrt(dropped / whole)) if whole else 0.0
+        if error > _MUCH_LOST:
+            largest = max(lora.a.shape[0] for lora in self.pairs.values())
+            warnings.warn(
+                f"rank {rank} loses {error:.0%} of the adapter's change, so it may answer otherwise than the whole "
+                f"adapter of rank {largest}; try a higher rank",
+                EdgeLorahubWarning,
+                stacklevel=2,
+            )
         record = dict(self.record)
         if record:
             record["truncation"] = {"rank": rank, "relative_error": error, "loss_is": "before truncation"}
         return Adapter(self.name, self.base_model, pairs, record), error
 
+    def _check(self) -> None:
+        for layer, lora in self.pairs.items():
+            lora.check(*(f"{self.name}: {layer}.lora_{side}" for side in "AB"))
+
     def save(self, folder: str | Path, *, force: bool = False) -> None:
-        """Writes the PEFT folder and the sidecar. Raises OutputExistsError; what is on disk stays until then."""
+        """Writes the PEFT folder and the sidecar.
+
+        Raises OutputExistsError, or ModuleFileError for numbers that are not finite; what is on disk stays until then.
+        """
+        self._check()
         with output_folder(Path(folder), force=force, names=ADAPTER_FILES) as work:
             write_peft(work, self.base_model, self.pairs)
             if self.record:
@@ -84,12 +110,12 @@ class Adapter:
 def load_adapter(source: str | Path, manifest: Manifest | None = None) -> Adapter:
     """Reads an adapter, or any single LoRA module, from a PEFT folder or the Hub.
 
-    With a manifest, checks that it fits that bundle. Raises ModuleFileError, ModuleMismatchError,
-    MissingPathError or HubError.
+    With a manifest, checks that it fits that bundle, and warns where the base model has another name. Raises
+    ModuleFileError, ModuleMismatchError, MissingPathError or HubError.
     """
     module = load_module(source)
     if manifest is not None:
-        Modules([module]).check(manifest)
+        Modules([module]).check_fit(manifest)
     sidecar = module.folder / SIDECAR
     record = read_json(sidecar, ModuleFileError) if sidecar.is_file() else {}
     return Adapter(module.name, module.config.base_model, dict(module.loras()), record)

@@ -16,6 +16,7 @@ from .contract import (
     BUNDLE_FILES,
     MANIFEST,
     WEIGHTS,
+    Baked,
     Manifest,
     Slot,
     lora_a_name,
@@ -23,7 +24,7 @@ from .contract import (
     lora_scale_name,
     read_manifest,
 )
-from .errors import BundleError, SettingsError
+from .errors import BundleError, ModuleFileError, SettingsError
 from .files import check_digests, check_output_folder, output_folder, sha256
 from .lora_inputs import Float32
 
@@ -31,8 +32,9 @@ from .lora_inputs import Float32
 def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool = False) -> Manifest:
     """Writes a bundle whose plain model is the given bundle with the adapter.
 
-    The weights are copied and changed in place through a memory map, one slot at a time. Raises BundleError,
-    SettingsError, ModuleMismatchError, MissingPathError or OutputExistsError.
+    The weights are copied and changed in place through a memory map, one slot at a time. The manifest says what is
+    baked in, and an adapter that is already is warned about. Raises BundleError, SettingsError, ModuleFileError,
+    ModuleMismatchError, MissingPathError or OutputExistsError.
     """
     source = Path(bundle)
     manifest = read_manifest(source)
@@ -51,17 +53,27 @@ def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool =
         for name in manifest.files:
             shutil.copyfile(source / name, work / name)
         for slot in manifest.slots:
-            _merge(work / WEIGHTS, slot, inputs.arrays)
-        baked = replace(manifest, sha256=manifest.sha256 | {WEIGHTS: sha256(work / WEIGHTS)})
+            _merge(work / WEIGHTS, slot, inputs.arrays, adapter.name)
+        baked = replace(
+            manifest,
+            sha256=manifest.sha256 | {WEIGHTS: sha256(work / WEIGHTS)},
+            baked=(*manifest.baked, Baked(adapter.name, adapter.sha256)),
+        )
         (work / MANIFEST).write_text(baked.to_json(), encoding="utf-8")
     return baked
 
 
-def _merge(weights: Path, slot: Slot, arrays: Mapping[str, Float32]) -> None:
+def _merge(weights: Path, slot: Slot, arrays: Mapping[str, Float32], adapter: str) -> None:
     a, scale, b = (arrays[name(slot.name)] for name in (lora_a_name, lora_scale_name, lora_b_name))
     if not len(scale):
         return
     shape = (slot.d_in, slot.d_out)
     weight: Float32 = np.memmap(weights, np.float32, "r+", offset=slot.weight_offset, shape=shape)
-    merge_dense(weight, a, scale, b)
+    with np.errstate(over="ignore", invalid="ignore"):
+        merge_dense(weight, a, scale, b)
+    if not np.isfinite(weight).all():
+        raise ModuleFileError(
+            f"{slot.name}: with {adapter} in it, the weight has numbers that are not finite in float32; the adapter's "
+            "are too large, or the bundle's are not finite either"
+        )
     weight.flush()  # type: ignore[attr-defined]  # a memmap, typed by what it holds

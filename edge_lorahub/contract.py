@@ -14,6 +14,7 @@ from typing import Any
 
 from .errors import BundleError, MissingPathError
 from .files import read_json
+from .kinds import not_a_bundle
 
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
@@ -150,8 +151,22 @@ def _check_types(record: Any) -> None:
 
 
 @dataclass(frozen=True)
+class Baked:
+    """An adapter that was merged into the bundle's weights: its name, and its `lora.identity`."""
+
+    name: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """`manifest.json`, checked. sha256 has the digest of every other file of the bundle."""
+    """`manifest.json`, checked. sha256 has the digest of every other file of the bundle.
+
+    baked has the adapters in the weights, in the order in which they were merged.
+    """
 
     model: ModelConfig
     precision: str
@@ -159,6 +174,7 @@ class Manifest:
     tool_version: str
     sha256: dict[str, str]
     format_version: int = FORMAT_VERSION
+    baked: tuple[Baked, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1) + "\n"
@@ -184,10 +200,8 @@ def read_manifest(folder: Path) -> Manifest:
     Raises MissingPathError if the folder is not there, BundleError for everything else that is wrong.
     """
     path = folder / MANIFEST
-    if not folder.exists():
-        raise MissingPathError(f"{folder}: no such bundle; make one with `edge-lorahub export SOURCE {folder}`")
     if not path.is_file():
-        raise BundleError(f"{folder}: not a bundle (no {MANIFEST}); make one with `edge-lorahub export`")
+        raise (BundleError if folder.exists() else MissingPathError)(not_a_bundle(folder))
     record = read_json(path, BundleError)
     version = record.get("format_version")
     if version != FORMAT_VERSION:
@@ -203,6 +217,7 @@ def read_manifest(folder: Path) -> Manifest:
             slots=tuple(Slot(**slot) for slot in record["slots"]),
             tool_version=str(record["tool_version"]),
             sha256=dict(record["sha256"]),
+            baked=tuple(Baked(**baked) for baked in record.get("baked", ())),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path}: a field is missing or wrong ({error}); export the bundle again") from error

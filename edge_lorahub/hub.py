@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .errors import HubError, MissingPathError
+from .kinds import kind_of
 
 # owner/name or name, as the Hub spells repositories; anything else can only be a path
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
@@ -33,6 +34,8 @@ def module_folder(source: str | Path, revision: str | None = None) -> Path:
     if local is not None:
         return local
     folder = _download(str(source), revision, _SAFETENSORS)
+    if not (folder / "adapter_config.json").exists():
+        raise HubError(f"{source}: the Hub has no adapter_config.json there, so it is not a LoRA module")
     if (folder / "adapter_model.safetensors").exists():
         return folder
     return _download(str(source), revision, _PICKLED)
@@ -43,7 +46,8 @@ def _local(source: str | Path) -> Path | None:
     if path.is_dir() and source != "":  # an empty shell variable is not the working folder
         return path
     if path.is_file():
-        raise MissingPathError(f"{path}: a file, where a folder was expected")
+        inside = f"; name its folder, {path.parent}" if kind_of(path.parent) else ""
+        raise MissingPathError(f"{path}: a file, where a folder was expected{inside}")
     if isinstance(source, Path) or not _HUB_ID.fullmatch(source):
         raise MissingPathError(f"{source or repr(source)}: no such folder, and not a Hub id (owner/name)")
     return None

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from .adapter import SIDECAR
-from .contract import MANIFEST, read_manifest
+from .contract import read_manifest
 from .errors import CheckpointError, MissingPathError, ModuleFileError
 from .files import check_digests, read_json
 from .hub import module_folder
-from .peft_config import CONFIG
+from .kinds import SIGNS, kind_of, modules_in
 from .peft_files import load_module
-
-_CHECKPOINT = "config.json"
 
 
 def inspect(source: str | Path, *, check: bool = False) -> dict[str, Any]:
@@ -26,14 +24,18 @@ def inspect(source: str | Path, *, check: bool = False) -> dict[str, Any]:
     folder = Path(source).expanduser()
     if not folder.is_dir():
         folder = module_folder(source)
-    if (folder / MANIFEST).is_file():
+    kind = kind_of(folder)
+    if kind == "bundle":
         return _bundle(folder, check)
-    if (folder / CONFIG).is_file():
+    if kind == "module":
         return _module(folder)
-    if (folder / _CHECKPOINT).is_file():
+    if kind == "checkpoint":
         return _checkpoint(folder)
+    if found := modules_in(folder):
+        raise MissingPathError(f"{folder}: a folder of modules; name one of them, as {found[0]}")
     raise MissingPathError(
-        f"{folder}: no bundle ({MANIFEST}), adapter or module ({CONFIG}), or checkpoint ({_CHECKPOINT}) in it"
+        f"{folder}: no bundle ({SIGNS['bundle']}), adapter or module ({SIGNS['module']}), or checkpoint "
+        f"({SIGNS['checkpoint']}) in it"
     )
 
 
@@ -51,6 +53,7 @@ def _bundle(folder: Path, check: bool) -> dict[str, Any]:
         "heads": f"{model.heads} of {model.head_size}",
         "vocabulary": model.vocab_size,
         "slots": f"{len(manifest.slots)} ({','.join(manifest.slot_kinds())})",
+        **({"baked in": ", ".join(baked.name for baked in manifest.baked)} if manifest.baked else {}),
         "size": _size(folder / name for name in manifest.files),
         "made by": f"edge-lorahub {manifest.tool_version}",
         **({"checked": "all files match their digests"} if check else {}),
@@ -99,7 +102,7 @@ def _module(folder: Path) -> dict[str, Any]:
 
 
 def _checkpoint(folder: Path) -> dict[str, Any]:
-    fields = read_json(folder / _CHECKPOINT, CheckpointError)
+    fields = read_json(folder / SIGNS["checkpoint"], CheckpointError)
     weights = sorted(folder.glob("*.safetensors"))
     names = ("model_type", "d_model", "d_ff", "d_kv", "num_heads", "num_layers", "vocab_size", "feed_forward_proj")
     return {

@@ -64,8 +64,14 @@ class Modules(Sequence[Module]):
         """Checks that every module fits a bundle.
 
         Raises ModuleMismatchError for a layer that is not a slot, or has another shape. Another base model's
-        name is a warning: names are free text, shapes are not.
+        name is a warning: names are free text, shapes are not. So is a module that is baked into the bundle already.
         """
+        self.check_fit(manifest)
+        for module in self._modules:
+            warn_if_baked(module.name, module.sha256, manifest)
+
+    def check_fit(self, manifest: Manifest) -> None:
+        """As `check`, but for what is baked in."""
         for module in self._modules:
             check_fit(module.shapes, str(module.folder), manifest)
         strangers: dict[str, list[str]] = {}
@@ -125,6 +131,20 @@ def _why_no_slot(layer: str, slots: Iterable[str], kinds: Sequence[str]) -> str:
         wrapper = layer.removesuffix(f".{inner}")
         return f"{wrapper!r} is of a model around the one that was trained; save the inner model's adapter"
     return "the module is for another model, or for a layer that cannot be a slot"
+
+
+def warn_if_baked(name: str, sha256: str, manifest: Manifest) -> None:
+    """Warns about what is in the bundle's weights already. sha256 is the `lora.identity` of what is called name."""
+    for baked in manifest.baked:
+        if baked.sha256 == sha256:
+            known = "" if baked.name == name else f" as {baked.name!r}"
+            warnings.warn(
+                f"{name}: baked into this bundle already{known}, so its change counts twice; leave it out, or take "
+                "the bundle that it was baked into",
+                EdgeLorahubWarning,
+                stacklevel=3,
+            )
+            return
 
 
 def _names(sources: Sequence[str | Path]) -> list[str]:

@@ -16,6 +16,7 @@ import numpy as np
 from .base_names import public_name
 from .errors import EdgeLorahubWarning, MissingPathError, ModuleFileError
 from .hub import module_folder
+from .kinds import not_a_module
 from .lora import Lora, identity
 from .peft_config import CONFIG, TASK_TYPE, LoraConfig, read_lora_config
 from .peft_keys import pairs_of
@@ -59,6 +60,8 @@ def load_module(source: str | Path, *, name: str | None = None, revision: str | 
     except UnicodeEncodeError:
         # an adapter's sidecar could not name it
         raise ModuleFileError(f"{str(folder)!r}: a name that is not UTF-8; rename the folder") from None
+    if not (folder / CONFIG).is_file():
+        raise MissingPathError(not_a_module(folder))
     config = read_lora_config(folder)
     file = next((folder / f for f in (SAFETENSORS, PICKLED) if (folder / f).is_file()), None)
     if file is None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +13,22 @@ import pytest
 from safetensors.numpy import load_file
 from scores import score
 
-from edge_lorahub import Example, Model, Modules, Settings, adapt, bake, load, load_adapter
+from edge_lorahub import Example, Model, Modules, Settings, adapt, bake, generate, load, load_adapter
 from edge_lorahub.adapter import Adapter
 from edge_lorahub.contract import read_manifest
-from edge_lorahub.errors import BundleError, ModuleMismatchError, OutputExistsError, SettingsError
+from edge_lorahub.errors import (
+    BundleError,
+    EdgeLorahubWarning,
+    ModuleFileError,
+    ModuleMismatchError,
+    OutputExistsError,
+    SettingsError,
+)
 from edge_lorahub.files import sha256
+from edge_lorahub.inspection import inspect
+from edge_lorahub.lora import Lora
 from edge_lorahub.lora_inputs import LoraInputs
+from edge_lorahub.peft_files import load_module
 from edge_lorahub.runs import Runner
 from edge_lorahub.stack import COMPOSITIONS, plain_inputs
 
@@ -93,6 +107,74 @@ def test_truncations_error_is_that_of_the_deltas(adapter: Adapter) -> None:
         for one, other in zip(adapter.pairs.values(), small.pairs.values(), strict=True)
     ]
     assert error == pytest.approx(np.sqrt(sum(s for s, _ in squares) / sum(w for _, w in squares)), rel=1e-3)
+
+
+def test_a_truncation_that_loses_much_is_warned_about(adapter: Adapter) -> None:
+    with pytest.warns(EdgeLorahubWarning, match=r"rank 1 loses \d\d% of the adapter's change.*; try a higher rank"):
+        adapter.truncated(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        adapter.truncated(64)
+
+
+def test_what_is_not_finite_is_not_saved(adapter: Adapter, tmp_path: Path) -> None:
+    layer, lora = next(iter(adapter.pairs.items()))
+    broken = replace(adapter, name="broken", pairs={**adapter.pairs, layer: replace(lora, scale=1e39)})
+    for refused in (lambda: broken.save(tmp_path / "out"), lambda: broken.truncated(2)):
+        with pytest.raises(ModuleFileError, match=r"broken: .*lora_B times its scale"):
+            refused()
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_baked_in_is_written_down(
+    adapter: Adapter, bundle: Path, module_folders: list[Path], tmp_path: Path
+) -> None:
+    adapter.save(tmp_path / "task")
+    bake(bundle, load_adapter(tmp_path / "task"), tmp_path / "once")
+    manifest = bake(tmp_path / "once", load_adapter(module_folders[0]), tmp_path / "twice")
+    assert read_manifest(tmp_path / "twice") == manifest
+    assert [(baked.name, baked.sha256) for baked in manifest.baked] == [
+        ("task", adapter.sha256),
+        ("module-0", load_module(module_folders[0]).sha256),
+    ]
+    assert inspect(tmp_path / "twice")["baked in"] == "task, module-0"
+    assert "baked in" not in inspect(bundle)
+
+
+def test_an_adapter_that_is_baked_in_already_is_warned_about(
+    bundle: Path, module_folders: list[Path], examples: list[Example], tmp_path: Path
+) -> None:
+    bake(bundle, load_adapter(module_folders[0]), tmp_path / "baked")
+    baked = load(tmp_path / "baked", threads=1)
+    twin = shutil.copytree(module_folders[0], tmp_path / "twin")
+    words = "twin: baked into this bundle already as 'module-0', so its change counts twice"
+    for use in (
+        lambda: generate(baked, ["w3"], adapter=load_adapter(twin)),
+        lambda: bake(tmp_path / "baked", load_adapter(twin), tmp_path / "again"),
+        lambda: adapt(baked, Modules.load([twin]), examples, Settings(budget=1)),
+    ):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            use()
+        assert [words in str(warning.message) for warning in caught] == [True]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        generate(baked, ["w3"], adapter=load_adapter(module_folders[1]))
+
+
+def test_a_bake_beyond_float32_is_refused(bundle: Path, model: Model, tmp_path: Path) -> None:
+    slot = model.manifest.slots[0]
+    large = Lora(np.full((1, slot.d_in), 1e30, np.float32), np.full((slot.d_out, 1), 1e30, np.float32), 1.0)
+    with pytest.raises(
+        ModuleFileError, match=f"{slot.name}: with large in it, the weight has numbers that are not fin"
+    ):
+        bake(bundle, Adapter("large", "tiny", {slot.name: large}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_path_of_the_base_model_is_not_given_away(adapter: Adapter, tmp_path: Path) -> None:
+    replace(adapter, base_model="/home/someone/flan").save(tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["base_model_name_or_path"] == "flan"
 
 
 def test_an_adapter_for_another_bundle_is_refused(adapter: Adapter, checkpoint: Path, tmp_path: Path) -> None:

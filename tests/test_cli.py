@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -110,6 +111,7 @@ def test_adapt_reports_weights_and_losses(
     assert report.exit_code == 0, report.output
     assert "4 modules, 5 examples, 9 candidates, CMA-ES (population 6, step size" in report.stdout
     assert "truncated to rank 2: relative error" in report.stdout
+    assert re.search(r"^Warning: rank 2 loses \d\d% of the adapter's change", report.stderr, re.MULTILINE)
     record = json.loads(run(*arguments, "--out", tmp_path / "json", "--json", "--rank", 1).stdout)
     assert set(record["weights"]) == {f"module-{i}" for i in range(4)}
     assert 0 < record["truncation_error"] < 1
@@ -156,6 +158,10 @@ def test_an_adapter_changes_the_answers_and_baking_keeps_them(
     baked = run("bake", bundle, module_folders[0], tmp_path / "baked")
     assert baked.exit_code == 0
     assert run("generate", tmp_path / "baked", text).stdout == adapted
+    again = run("generate", tmp_path / "baked", text, "--adapter", module_folders[0])
+    assert again.exit_code == 0
+    assert again.stderr.count("Warning: module-0: baked into this bundle already") == 1
+    assert re.search(r"^baked in +module-0$", run("inspect", tmp_path / "baked").stdout, re.MULTILINE)
 
 
 def test_evaluate(run: Run, bundle: Path, tmp_path: Path) -> None:

@@ -144,6 +144,26 @@ def test_numbers_that_are_not_finite(
         assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_of_another_kind(
+    adapt: Fails, fails: Fails, checkpoint: Path, bundle: Path, module_folders: list[Path], tmp_path: Path
+) -> None:
+    module = module_folders[0]
+    assert "a folder of modules, not a module; name one of them, as" in adapt(module.parent)
+    assert "a folder of modules, not a module" in fails("generate", bundle, "w3", "--adapter", module.parent)
+    assert "a folder of modules; name one of them" in fails("inspect", module.parent)
+    assert f"{bundle}: a bundle, not a LoRA module" in adapt(bundle)
+    assert f"{checkpoint}: a checkpoint, not a LoRA module" in adapt(checkpoint)
+    assert f"name its folder, {module}" in adapt(module / "adapter_model.safetensors")
+    for wrong, words in (
+        (checkpoint, f"{checkpoint}: a checkpoint, not a bundle; make one with `edge-lorahub export"),
+        (module, f"{module}: a LoRA module, not a bundle"),
+        (bundle / "encoder.onnx", f"a file of a bundle; name its folder, {bundle}"),
+        ("google/flan-t5-base", "no such bundle; make one with `edge-lorahub export google/flan-t5-base flan-t5-base`"),
+    ):
+        assert words in fails("generate", wrong, "w3")
+        assert words in fails("bake", wrong, module, tmp_path / "out")
+
+
 def test_examples_that_are_none(adapt: Fails, module_folders: list[Path], tmp_path: Path) -> None:
     for name, content, words in (
         ("empty.jsonl", "", "no examples in it"),

@@ -61,6 +61,15 @@ def test_a_checkpoint_and_modules_from_the_cache(
     assert "lorahub/task-1" in result.stdout
 
 
+def test_a_repository_that_is_no_module(offline: Offline, bundle: Path, checkpoint: Path, tmp_path: Path) -> None:
+    cached(tmp_path / "home", "someone/tiny", checkpoint)
+    result = offline("generate", bundle, "w3", "--adapter", "someone/tiny")
+    assert result.returncode == 2
+    assert result.stderr == (
+        "Error: someone/tiny: the Hub has no adapter_config.json there, so it is not a LoRA module\n"
+    )
+
+
 def test_a_revision_from_the_cache(offline: Offline, checkpoint: Path, tmp_path: Path) -> None:
     cached(tmp_path / "home", "someone/tiny", checkpoint, revision="v2")
     assert offline("export", "someone/tiny", "bundle", "--revision", "v2").returncode == 0

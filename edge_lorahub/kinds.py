@@ -1,0 +1,56 @@
+"""What a folder is, by the file that tells: a bundle, module or checkpoint; and the lines where another was meant."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+# The file that only a folder of this kind has, in the order in which to look: a module may lie beside its base model.
+SIGNS = {"bundle": "manifest.json", "module": "adapter_config.json", "checkpoint": "config.json"}
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+
+
+def kind_of(folder: Path) -> str | None:
+    """A key of SIGNS, or None."""
+    return next((kind for kind, sign in SIGNS.items() if (folder / sign).is_file()), None)
+
+
+def modules_in(folder: Path) -> list[Path]:
+    """The PEFT folders right below a folder, sorted."""
+    return sorted(file.parent for file in folder.glob(f"*/{SIGNS['module']}"))
+
+
+def not_a_bundle(path: Path) -> str:
+    """What a path is that was given for a bundle, and what to do."""
+    if path.is_file():
+        folder = path.parent
+        if kind_of(folder) == "bundle":
+            return f"{path}: a file of a bundle; name its folder, {folder}"
+        return f"{path}: a file, where a bundle's folder was expected; make one with `edge-lorahub export`"
+    if not path.exists():
+        if _HUB_ID.fullmatch(str(path)) and not path.parent.exists():
+            return (
+                f"{path}: no such bundle; make one with `edge-lorahub export {path} {path.name}`, and name its folder"
+            )
+        return f"{path}: no such bundle; make one with `edge-lorahub export SOURCE {path}`"
+    kind = kind_of(path)
+    if kind == "module":
+        return f"{path}: a LoRA module, not a bundle; name a bundle here, and the module with --adapter or --module"
+    if kind == "checkpoint":
+        return f"{path}: a checkpoint, not a bundle; make one with `edge-lorahub export {path} OUT`"
+    return f"{path}: not a bundle (no {SIGNS['bundle']}); make one with `edge-lorahub export`"
+
+
+def not_a_module(path: Path) -> str:
+    """What a folder is that was given for a LoRA module, and what to do."""
+    kind = kind_of(path)
+    if kind == "bundle":
+        return f"{path}: a bundle, not a LoRA module; a module is a PEFT folder, with {SIGNS['module']}"
+    if found := modules_in(path):
+        return (
+            f"{path}: a folder of modules, not a module; name one of them, as {found[0]} "
+            "(adapt takes all of them with --modules)"
+        )
+    if kind == "checkpoint":
+        return f"{path}: a checkpoint, not a LoRA module; a module is a PEFT folder, with {SIGNS['module']}"
+    return f"{path / SIGNS['module']}: no such file; a LoRA module is a PEFT folder that has it"
