@@ -89,7 +89,7 @@ def _shapes(
         if not config.targets(layer):
             raise ModuleFileError(
                 f"{file}: tensor {pair['A']} is there, but {CONFIG} does not target that layer "
-                "(target_modules, exclude_modules, layers_to_transform), so peft would ignore it; mend the settings"
+                "(target_modules, exclude_modules, layers_to_transform), so peft does not read it; mend the settings"
             )
         a, b = tensors.shape(pair["A"]), tensors.shape(pair["B"])
         rank = config.rank_of(layer)

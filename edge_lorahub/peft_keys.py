@@ -1,7 +1,7 @@
 """The names of tensors in a PEFT file: which linear layer's A or B each of them is.
 
 peft writes `base_model.model.LAYER.lora_A.weight`. A model that was wrapped when it was saved has its wrapper's names
-in the path as well, and peft then finds none of the tensors; here they are read as what they are.
+in the path as well, and in a model that is not wrapped peft finds none of the tensors; here they are read.
 """
 
 from __future__ import annotations
