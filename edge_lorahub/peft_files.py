@@ -66,18 +66,19 @@ def load_module(source: str | Path, *, name: str | None = None, revision: str | 
     file = next((folder / f for f in (SAFETENSORS, PICKLED) if (folder / f).is_file()), None)
     if file is None:
         raise MissingPathError(f"{folder}: neither {SAFETENSORS} nor {PICKLED} is there; is the module complete?")
-    for what, fields in (
-        ("unknown settings are ignored", config.unknown_fields),
-        ("settings that change nothing in a LoRA for T5", config.idle_fields),
-    ):
-        if fields:
-            warnings.warn(f"{config.path}: {what}: {', '.join(fields)}", EdgeLorahubWarning, stacklevel=2)
     if name is None:
         name = folder.resolve().name if Path(source).expanduser().is_dir() else str(source)
     with _open(file) as tensors:
         pairs = pairs_of(file, tensors.names)
         shapes = _shapes(file, tensors, pairs, config)
         digest = identity(_read(file, tensors, pairs, config))
+    # last: with bias 'all' there may be a tensor that is refused
+    for what, fields in (
+        ("unknown settings are ignored", config.unknown_fields),
+        ("settings that change nothing in a LoRA for T5", config.idle_fields),
+    ):
+        if fields:
+            warnings.warn(f"{config.path}: {what}: {', '.join(fields)}", EdgeLorahubWarning, stacklevel=2)
     return Module(name, folder, config, file, digest, shapes)
 
 
@@ -111,7 +112,8 @@ def _read(
     file: Path, tensors: Any, pairs: Mapping[str, Mapping[str, str]], config: LoraConfig
 ) -> Iterator[tuple[str, Lora]]:
     for layer, pair in pairs.items():
-        lora = Lora(tensors.read(pair["A"]), tensors.read(pair["B"]), config.scale_of(layer))
+        with np.errstate(over="ignore"):  # of float64, refused below
+            lora = Lora(tensors.read(pair["A"]), tensors.read(pair["B"]), config.scale_of(layer))
         lora.check(*(f"{file}: tensor {pair[side]}" for side in "AB"))
         yield layer, lora
 
