@@ -49,10 +49,10 @@ class Module:
 
 
 def load_module(source: str | Path, *, name: str | None = None, revision: str | None = None) -> Module:
-    """Reads a module's settings and the shapes of its tensors.
+    """Reads a module's settings, and checks the shapes and the numbers of its tensors.
 
     source is a PEFT folder or a Hub id; the default name is the folder's (or the id). Raises ModuleFileError,
-    MissingPathError or HubError. Warns about settings that are unknown here.
+    MissingPathError or HubError. Warns about settings that are unknown here, or that change nothing in T5.
     """
     folder = module_folder(source, revision)
     try:
