@@ -12,6 +12,7 @@ from .contract import (
     PARTS,
     PAST_TOKENS,
     TOKENIZER,
+    WEIGHTS,
     Manifest,
     cross_name,
     graph_files,
@@ -23,6 +24,7 @@ from .contract import (
 )
 from .errors import BundleError, SettingsError
 from .files import check_digests
+from .linked_weights import FOLDER_OPTION, graph_with_weights, linked_weights
 from .onnx_runtime import ort
 from .processors import usable_processors
 from .tokens import Tokens
@@ -74,6 +76,7 @@ class Model:
         graphs = known[lora]
         # not of the weights: those of flan-t5-large in float32 would take two seconds
         check_digests(self.folder, {name: self.manifest.sha256[name] for name in (*graphs, TOKENIZER)})
+        (self.folder / WEIGHTS).open("rb").close()  # says "permission denied", where ONNX Runtime gives a number
         self.tokens = tokens or Tokens(self.folder / TOKENIZER, self.manifest.model)
         options = ort.SessionOptions() if options is None else options
         options.intra_op_num_threads = self.threads // self.workers
@@ -83,6 +86,9 @@ class Model:
         options.enable_mem_pattern = False
         # threads that go on spinning after a run of one session take the processors from the next one's
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        self._weights = linked_weights(self.folder)
+        if self._weights:
+            options.add_session_config_entry(FOLDER_OPTION, str(self._weights.parent))
         self._options = options
         # packing a session's weights takes one thread
         with ThreadPoolExecutor(min(self.threads, 2)) as pool:
@@ -92,7 +98,8 @@ class Model:
     def _session(self, name: str) -> ort.InferenceSession:
         path = self.folder / name
         try:
-            return ort.InferenceSession(str(path), self._options, providers=["CPUExecutionProvider"])
+            graph = graph_with_weights(path, self._weights) if self._weights else str(path)
+            return ort.InferenceSession(graph, self._options, providers=["CPUExecutionProvider"])
         except MemoryError:
             raise
         except Exception as error:
