@@ -8,6 +8,7 @@ of the graphs' inputs and outputs, and nothing that needs more than the standard
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,13 @@ class Slot:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What the runtime needs to know of the model."""
+    """What the runtime needs to know of the model.
+
+    eos_token_id ends every encoded text; end_token_ids end an answer, each of them, and () is eos_token_id alone.
+    forced_bos_token_id and forced_eos_token_id are the first and the last token of every answer, None: whatever the
+    model says. longest_input and longest_output are the most tokens for which there are relative positions, None: any
+    number.
+    """
 
     family: str
     base_model: str
@@ -136,17 +143,34 @@ class ModelConfig:
     decoder_start_token_id: int
     eos_token_id: int
     pad_token_id: int
+    end_token_ids: tuple[int, ...] = ()
+    forced_bos_token_id: int | None = None
+    forced_eos_token_id: int | None = None
+    longest_input: int | None = None
+    longest_output: int | None = None
 
     def __post_init__(self) -> None:
         _check_types(self)
 
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The tokens that end an answer."""
+        return self.end_token_ids or (self.eos_token_id,)
+
+
+# How a record's fields may be, by their annotations: a manifest comes from a file.
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "str": lambda value: isinstance(value, str),
+    "int": lambda value: type(value) is int and value >= 0,
+    "int | None": lambda value: value is None or _CHECKS["int"](value),
+    "tuple[int, ...]": lambda value: isinstance(value, tuple) and all(map(_CHECKS["int"], value)),
+}
+
 
 def _check_types(record: Any) -> None:
-    """A manifest comes from a file: its whole numbers must be such, and its names texts."""
     for field in fields(record):
         value = getattr(record, field.name)
-        right = isinstance(value, str) if field.type == "str" else type(value) is int and value >= 0
-        if not right:
+        if not _CHECKS[str(field.type)](value):
             raise ValueError(f"{field.name} is {value!r:.80}")
 
 
@@ -194,6 +218,13 @@ class Manifest:
         return sorted({slot.kind for slot in self.slots})
 
 
+def _model_config(record: dict[str, Any]) -> ModelConfig:
+    ends = record.get("end_token_ids", [])
+    if not isinstance(ends, list):
+        raise ValueError(f"end_token_ids is {ends!r:.80}")
+    return ModelConfig(**{**record, "end_token_ids": tuple(ends)})
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Reads and checks a bundle's manifest, and that the bundle's other files are there.
 
@@ -212,14 +243,14 @@ def read_manifest(folder: Path) -> Manifest:
         )
     try:
         manifest = Manifest(
-            model=ModelConfig(**record["model"]),
+            model=_model_config(record["model"]),
             precision=str(record["precision"]),
             slots=tuple(Slot(**slot) for slot in record["slots"]),
             tool_version=str(record["tool_version"]),
             sha256=dict(record["sha256"]),
             baked=tuple(Baked(**baked) for baked in record.get("baked", ())),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path}: a field is missing or wrong ({error}); export the bundle again") from error
     if manifest.precision not in PRECISIONS:
         raise BundleError(

@@ -6,7 +6,7 @@ import numpy as np
 
 from .contract import ATTENTION_MASK, INPUT_IDS, LOGITS, PARTS, PAST_TOKENS, ModelConfig, past_name, present_name
 from .errors import SettingsError
-from .runs import Encoded, Float32, Run, Runner, value_of
+from .runs import Encoded, Float32, Run, Runner, check_length, value_of
 from .tokens import Ids
 
 # Tokens that a cache has room for at first; it doubles when it is full.
@@ -41,6 +41,7 @@ class Decoding:
                 "the model was loaded to adapt to short answers; load it with load, and without absorbed, to generate"
             )
         config = runner.model.manifest.model
+        self._longest = config.longest_output
         self._cache = cache or Cache(config)
         self._batch = encoded.batch
         self._ids: Ids = np.zeros((encoded.batch, 1), np.int64)
@@ -57,6 +58,7 @@ class Decoding:
 
     def step(self, ids: Ids) -> Float32:
         """One token a sequence, ids (B, 1) -> logits float32 (B, V), which the next step overwrites."""
+        check_length(int(self._past) + 1, self._longest, "an answer", "--max-new-tokens")
         if self._past == self._room:
             self._make_room()
         self._ids[:] = ids

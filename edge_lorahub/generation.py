@@ -93,7 +93,7 @@ def stream_with(
 
     def answers() -> Iterator[str]:
         for chosen in _steps(runner, ids, mask, max_new_tokens):
-            if chosen[0] != model.manifest.model.eos_token_id:
+            if chosen[0] not in model.manifest.model.ends:
                 row.append(int(chosen[0]))
             yield model.tokens.decode([np.array(row, np.int64)])[0]
 
@@ -116,12 +116,12 @@ def pieces(answers: Iterable[str]) -> Iterator[str]:
 
 
 def greedy(runner: Runner, ids: Ids, mask: Ids, max_new_tokens: int, cache: Cache | None = None) -> list[Ids]:
-    """The new token ids of each sequence of a batch, up to and without the end token."""
-    eos = runner.model.manifest.model.eos_token_id
+    """The new token ids of each sequence of a batch, up to and without the first end token."""
+    ends = runner.model.manifest.model.ends
     answers = []
     for row in np.stack(list(_steps(runner, ids, mask, max_new_tokens, cache)), axis=1):
-        ends = np.flatnonzero(row == eos)
-        answers.append(row[: ends[0]] if len(ends) else row)
+        stops = np.flatnonzero(np.isin(row, ends))
+        answers.append(row[: stops[0]] if len(stops) else row)
     return answers
 
 
@@ -133,11 +133,15 @@ def _steps(runner: Runner, ids: Ids, mask: Ids, max_new_tokens: int, cache: Cach
     decoding = Decoding(runner, encoded, cache)
     step = np.full((len(ids), 1), config.decoder_start_token_id, np.int64)
     running = np.ones(len(ids), bool)
-    for _ in range(max_new_tokens):
+    for position in range(max_new_tokens):
         best = decoding.step(step).argmax(axis=1)
+        if position == 0 and config.forced_bos_token_id is not None:
+            best[:] = config.forced_bos_token_id
+        if position == max_new_tokens - 1 and config.forced_eos_token_id is not None:
+            best[:] = config.forced_eos_token_id
         # a finished sequence goes on with padding until the whole batch is done
         best[~running] = config.pad_token_id
-        running &= best != config.eos_token_id
+        running &= ~np.isin(best, config.ends)
         yield best
         if not running.any():
             break

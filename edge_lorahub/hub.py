@@ -12,8 +12,10 @@ from .kinds import kind_of
 # owner/name or name, as the Hub spells repositories; anything else can only be a path
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 _CHECKPOINT_FILES = (
-    "config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors",
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "spiece.model",
+    "config.json", "generation_config.json",
+    "model.safetensors", "model.safetensors.index.json", "model-*.safetensors",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "spiece.model", "vocab.json", "merges.txt",
 )  # fmt: skip
 _CONFIG = ("adapter_config.json",)
 _SAFETENSORS = (*_CONFIG, "adapter_model.safetensors")
@@ -23,6 +25,16 @@ _PICKLED = (*_CONFIG, "adapter_model.bin")
 def checkpoint_folder(source: str | Path, revision: str | None = None) -> Path:
     """The local folder of a checkpoint, downloaded from the Hub if `source` is not a folder."""
     return _local(source) or _download(str(source), revision, _CHECKPOINT_FILES)
+
+
+def repository_files(repository: str, revision: str | None = None) -> list[str]:
+    """The names of all files of a repository on the Hub; none where it cannot be reached."""
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().list_repo_files(repository, revision=revision)
+    except Exception:  # noqa: BLE001  # of several HTTP libraries; what is named only makes a message better
+        return []
 
 
 def module_folder(source: str | Path, revision: str | None = None) -> Path:

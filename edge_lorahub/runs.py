@@ -29,6 +29,15 @@ def value_of(array: NDArray[Any]) -> ort.OrtValue:
     return ort.OrtValue.ortvalue_from_numpy(array)
 
 
+def check_length(tokens: int, longest: int | None, what: str, option: str) -> None:
+    """Refuses a text for which the model has no relative positions: beyond them its arithmetic breaks down."""
+    if longest is not None and tokens > longest:
+        raise SettingsError(
+            f"{what} of {tokens} tokens, but the model's relative positions end at {longest} "
+            f"(relative_attention_max_distance in its config.json); shorten it, or use {option} {longest}"
+        )
+
+
 class Space:
     """Memory for what the encoder gives and the logits of batches that are run one after the other."""
 
@@ -58,6 +67,7 @@ class Encoded:
     def __init__(self, runner: Runner, ids: Ids, mask: Ids, space: Float32 | None = None) -> None:
         """space: where the encoder's outputs go, as large as `Space` makes it; None: memory of their own."""
         self.batch, length = ids.shape
+        check_length(length, runner.model.manifest.model.longest_input, "a text", "--max-input-tokens")
         self.mask = value_of(mask)
         self.outputs: dict[str, ort.OrtValue] = {}
         start = 0
@@ -81,6 +91,7 @@ class Scoring:
         """space: for the largest batch of several; None: memory of its own."""
         config = runner.model.manifest.model
         batch, length = labels.shape
+        check_length(length, config.longest_output, "an answer", "--max-output-tokens")
         space = space or Space(runner.model, sources=ids.size, labels=labels.size)
         self._encoded = Encoded(runner, ids, mask, space.encoded)
         # the decoder reads the labels one step late

@@ -36,13 +36,27 @@ class TensorFile:
 
     def read(self, name: str) -> Float32:
         """One tensor, converted to float32."""
+        self._check_dtype(name)
+        return _float32(self._handle.get_tensor(name))
+
+    def rows(self, name: str, start: int, stop: int) -> Float32:
+        """The rows of a tensor, which is no scalar, from start to before stop or the end; converted to float32."""
+        self._check_dtype(name)
+        return _float32(self._handle.get_slice(name)[start : min(stop, self.shape(name)[0])])
+
+    def _check_dtype(self, name: str) -> None:
         dtype = self.dtype(name)
         if dtype not in _FLOATS:
             raise self._error(f"{self.path}: tensor {name} is {dtype}; only {', '.join(_FLOATS)} can be read")
         if dtype == "BF16":
             import ml_dtypes  # noqa: F401  (registers numpy's bfloat16, which safetensors then finds)
-        array: Float32 = np.ascontiguousarray(self._handle.get_tensor(name), dtype=np.float32)
-        return array
+
+
+def _float32(array: Any) -> Float32:
+    # a number too large for float32 becomes infinite without a word; callers look for such
+    with np.errstate(over="ignore"):
+        result: Float32 = np.ascontiguousarray(array, dtype=np.float32)
+    return result
 
 
 @contextmanager
@@ -50,6 +64,7 @@ def open_tensors(path: Path, error: type[EdgeLorahubError]) -> Iterator[TensorFi
     """Opens a safetensors file; whatever is wrong with its contents is raised as `error`."""
     if not path.is_file():
         raise MissingPathError(f"{path}: no such file")
+    path.open("rb").close()  # says "permission denied", where safetensors says "no such file"
     try:
         with safe_open(str(path), framework="numpy") as handle:
             yield TensorFile(handle, path, error)

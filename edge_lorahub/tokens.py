@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from .contract import ModelConfig
 from .errors import BundleError, EdgeLorahubWarning, ExamplesError
+from .tokenizer_file import load_tokenizer
 
 Ids = NDArray[np.int64]
 
@@ -31,10 +31,7 @@ class Tokens:
     """A bundle's tokenizer. Every encoded text ends with the end token."""
 
     def __init__(self, path: Path, config: ModelConfig) -> None:
-        try:
-            self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:
-            raise BundleError(f"{path}: not a tokenizer file ({error}); export the bundle again") from error
+        self._tokenizer = load_tokenizer(path, lambda message: BundleError(f"{message}; export the bundle again"))
         self._eos = config.eos_token_id
         self._pad = config.pad_token_id
 

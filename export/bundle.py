@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edge_lorahub import __version__
@@ -19,10 +19,12 @@ from edge_lorahub.contract import (
 )
 from edge_lorahub.errors import SettingsError
 from edge_lorahub.files import check_output_folder, output_folder, sha256
-from edge_lorahub.hub import checkpoint_folder
 
 from .checkpoint import Checkpoint
+from .embeddings import find_embeddings
+from .generation_config import read_special_tokens
 from .graph import WeightFile
+from .sources import check_weights, source_folder
 from .t5_config import T5Config, read_t5_config
 from .t5_graphs import T5Graphs
 from .tokenizer import write_tokenizer
@@ -38,12 +40,14 @@ def export(
     precision: str = "fp32",
     revision: str | None = None,
     force: bool = False,
+    check: Callable[[Path], None] | None = None,
 ) -> Manifest:
     """Writes a bundle from a Hugging Face checkpoint.
 
     source is a local folder or a Hub id, slots the kinds of linear layers that take a LoRA (of q, k, v, o,
     wi, wi_0, wi_1, wo, as far as the family has them). precision "int8" holds the base's matrices in eight bits;
-    norms and attention stay float32, LoRA too unless a model is loaded with lora="int8".
+    norms and attention stay float32, LoRA too unless a model is loaded with lora="int8". check gets the finished
+    folder before it becomes `out`; what it raises leaves no bundle.
     Raises CheckpointError, SettingsError, MissingPathError, MissingDependencyError, OutputExistsError or HubError;
     `out` appears only when it is complete.
     """
@@ -51,17 +55,22 @@ def export(
     if precision not in PRECISIONS:
         raise SettingsError(f"precision {precision!r} is unknown; choose {' or '.join(PRECISIONS)}")
     check_output_folder(out, force=force, names=BUNDLE_FILES)  # before a download
-    folder = checkpoint_folder(source, revision)
+    folder = source_folder(source, revision)
     config = read_t5_config(folder)
+    special = read_special_tokens(folder, config.vocab_size)
     _check_slots(slots, config)
+    check_weights(source, folder, revision)
     with output_folder(out, force=force, names=BUNDLE_FILES) as work, Checkpoint(folder) as checkpoint:
-        write_tokenizer(folder, work / TOKENIZER, config)
+        embeddings = find_embeddings(config, checkpoint)
+        eos = write_tokenizer(folder, work / TOKENIZER, config.vocab_size, special.end_token_ids)
         weights = WeightFile(work / WEIGHTS)
         try:
             found: list[Slot] = []
             for absorbed in (False, True):
                 for form, (encoder, decoder) in graph_files(precision, absorbed=absorbed).items():
-                    graphs = T5Graphs(config, checkpoint, weights, slots, precision, form, absorbed=absorbed)
+                    graphs = T5Graphs(
+                        config, checkpoint, embeddings, weights, slots, precision, form, absorbed=absorbed
+                    )
                     graphs.encoder().save(work / encoder)
                     graphs.decoder().save(work / decoder)
                     found = found or graphs.slots
@@ -75,9 +84,14 @@ def export(
                 decoder_layers=config.num_decoder_layers,
                 heads=config.num_heads,
                 head_size=config.d_kv,
-                decoder_start_token_id=config.decoder_start_token_id,
-                eos_token_id=config.eos_token_id,
-                pad_token_id=config.pad_token_id,
+                decoder_start_token_id=special.decoder_start_token_id,
+                eos_token_id=eos,
+                pad_token_id=special.pad_token_id,
+                end_token_ids=special.end_token_ids,
+                forced_bos_token_id=special.forced_bos_token_id,
+                forced_eos_token_id=special.forced_eos_token_id,
+                longest_input=config.reach("encoder").longest,
+                longest_output=config.reach("decoder").longest,
             ),
             precision=precision,
             slots=tuple(found),
@@ -89,6 +103,8 @@ def export(
             },
         )
         (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        if check is not None:
+            check(work)
     return manifest
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+
+import numpy as np
 
 from edge_lorahub.errors import CheckpointError, MissingPathError
 from edge_lorahub.files import read_json
@@ -12,6 +15,8 @@ from edge_lorahub.tensors import Float32, TensorFile, open_tensors
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+# Numbers of two tensors that are compared at once.
+_COMPARED = 1 << 20
 
 
 class Checkpoint:
@@ -48,8 +53,21 @@ class Checkpoint:
     def __contains__(self, name: str) -> bool:
         return name in self._where
 
+    def equal(self, name: str, other: str) -> bool:
+        """Whether two tensors hold the same numbers; compared some rows at a time."""
+        first, second = self._where[name], self._where[other]
+        shape = first.shape(name)
+        if shape != second.shape(other):
+            return False
+        rows = max(1, _COMPARED // max(1, math.prod(shape[1:])))
+        starts = range(0, shape[0], rows) if shape else ()
+        return all(
+            np.array_equal(first.rows(name, start, start + rows), second.rows(other, start, start + rows))
+            for start in starts
+        )
+
     def read(self, name: str, shape: tuple[int, ...]) -> Float32:
-        """One tensor as float32, after a check of its shape."""
+        """One tensor as float32, after a check of its shape and its numbers."""
         if name not in self._where:
             raise CheckpointError(f"{self.folder}: tensor {name} is missing; is the checkpoint complete?")
         found = self._where[name].shape(name)
@@ -57,7 +75,15 @@ class Checkpoint:
             raise CheckpointError(
                 f"{self._where[name].path}: tensor {name} has shape {found}, but config.json asks for {shape}"
             )
-        return self._where[name].read(name)
+        array = self._where[name].read(name)
+        # without an array of truth values: the largest tensor is large enough
+        if array.size and not np.isfinite([array.min(), array.max()]).all():
+            raise CheckpointError(
+                f"{self._where[name].path}: tensor {name} has numbers that are not finite in float32 (NaN or "
+                "infinite), with which every answer would be worthless; download it again, or take an earlier "
+                "checkpoint of its training"
+            )
+        return array
 
     def _files(self) -> dict[Path, list[str] | None]:
         """Each safetensors file with the tensors to take from it (None: all)."""
@@ -73,9 +99,4 @@ class Checkpoint:
                 assert names is not None
                 names.append(name)
             return files
-        if (self.folder / "pytorch_model.bin").is_file():
-            raise CheckpointError(
-                f"{self.folder}: only pytorch_model.bin; convert it to safetensors "
-                "(transformers: from_pretrained, then save_pretrained)"
-            )
         raise MissingPathError(f"{self.folder}: neither {SINGLE} nor {INDEX} is there; is it a checkpoint?")

@@ -32,13 +32,16 @@ from edge_lorahub.contract import (
 from edge_lorahub.tensors import Float32
 
 from .absorption import AbsorbedAttention
+from .activations import ACTIVATIONS
 from .cached_attention import CachedAttention
 from .checkpoint import Checkpoint
+from .embeddings import Embeddings
 from .graph import MICROSOFT, Graph, WeightFile
 from .positions import position_bias, relative_buckets
 from .products import Lora, make_products
 from .t5_config import T5Config
 
+# of the bundle's weights; a checkpoint may have it under another name
 EMBEDDING = "shared.weight"
 # Added to a score it makes the softmax's term zero. Finite: a row that is masked everywhere stays a number.
 MASKED = float(np.finfo(np.float32).min)
@@ -54,6 +57,7 @@ class T5Graphs:
         self,
         config: T5Config,
         checkpoint: Checkpoint,
+        embeddings: Embeddings,
         weights: WeightFile,
         kinds: Iterable[str],
         precision: str,
@@ -64,11 +68,15 @@ class T5Graphs:
         self.slots: list[Slot] = []
         self._config = config
         self._checkpoint = checkpoint
+        self._embeddings = embeddings
         self._weights = weights
         self._kinds = frozenset(() if lora == "none" else kinds)
         self._int8_lora = lora == "int8"
         self._absorbed = absorbed
-        self._products = make_products(precision, checkpoint.read, weights, int8_lora=self._int8_lora)
+        self._products = make_products(precision, self._read, weights, int8_lora=self._int8_lora)
+
+    def _read(self, name: str, shape: tuple[int, ...]) -> Float32:
+        return self._checkpoint.read(self._embeddings.embedding if name == EMBEDDING else name, shape)
 
     def encoder(self) -> Graph:
         """input_ids, attention_mask -> the cross-attention keys and values of every decoder layer.
@@ -163,11 +171,11 @@ class T5Graphs:
 
     def _head(self, g: Graph, x: str) -> str:
         config = self._config
-        if config.scaled_head:
+        if self._embeddings.scaled:
             x = g.op("Mul", [x, g.constant(config.d_model**-0.5, np.float32)])
-        if config.tied_head:
+        if self._embeddings.head is None:
             return self._products.tied_head(g, x, EMBEDDING, (config.vocab_size, config.d_model))
-        return self._products.linear(g, x, "lm_head.weight", config.d_model, config.vocab_size)
+        return self._products.linear(g, x, self._embeddings.head, config.d_model, config.vocab_size)
 
     def _norm(self, g: Graph, x: str, weight: str) -> str:
         scale = self._plain(g, weight, self._config.d_model)
@@ -189,9 +197,7 @@ class T5Graphs:
         return g.op("Add", [stream, self._linear(g, y, f"{name}.wo")])
 
     def _activation(self, g: Graph, x: str) -> str:
-        if self._config.activation == "relu":
-            return g.op("Relu", [x])
-        return g.op("Gelu", [x], approximate="tanh")  # transformers' gelu_new
+        return ACTIVATIONS[self._config.activation](g, x)
 
     def _attention(self, g: Graph, inputs: list[str]) -> str:
         """Self-attention of whole texts. inputs: q, k and v (B, S, H K), and what is added to the scores."""
@@ -270,17 +276,17 @@ class T5Graphs:
     def _plain(self, g: Graph, name: str, *shape: int) -> str:
         """A weight as the checkpoint has it."""
         if name not in self._weights:
-            self._weights.add(name, self._checkpoint.read(name, shape))
+            self._weights.add(name, self._read(name, shape))
         return g.weight(name)
 
     def _position_bias(self, g: Graph, stack: str, past: str, length: str) -> str:
         """float32 (1, H, S, P + S): the relative position bias, and the causal mask in the decoder.
 
-        The bias depends on the distance alone and is constant beyond max_distance, so one table of all
+        The bias depends on the distance alone and is constant beyond a farthest distance, so one table of all
         distances, made here, replaces the bucket arithmetic at run time.
         """
         config = self._config
-        farthest = config.relative_attention_max_distance
+        farthest = config.reach(stack).farthest
         ahead = farthest if stack == "encoder" else 1
         name = f"{stack}.position_bias"
         if name not in self._weights:
@@ -290,9 +296,9 @@ class T5Graphs:
                 np.arange(-farthest, ahead + 1),
                 bidirectional=stack == "encoder",
                 buckets=config.relative_attention_num_buckets,
-                max_distance=farthest,
+                max_distance=config.relative_attention_max_distance,
             )
-            table: Float32 = self._checkpoint.read(weight, shape)[bucket]
+            table: Float32 = self._read(weight, shape)[bucket]
             if stack == "decoder":
                 table[-1] = MASKED  # the future
             self._weights.add(name, table)

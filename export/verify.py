@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_lorahub.contract import TOKENIZER, read_manifest
-from edge_lorahub.errors import MissingDependencyError
+from edge_lorahub.errors import CheckpointError
 from edge_lorahub.hub import checkpoint_folder
 from edge_lorahub.runs import Runner, Scoring
 from edge_lorahub.session import Model, load
@@ -15,41 +15,43 @@ from edge_lorahub.stack import plain_inputs
 from edge_lorahub.tensors import Float32
 from edge_lorahub.tokens import Ids, Tokens
 
+from . import oracle
+
 _LENGTHS = (40, 25, 7)
 _ANSWER = 12
-
-
-def check_verifiable() -> None:
-    """Raises MissingDependencyError where the comparison cannot be made."""
-    try:
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(f"--verify needs {error.name}: pip install 'edge-lorahub[optimum]'") from error
+# The largest difference that passes, by precision, relative to the largest logit. float32 of two libraries differs by
+# 1e-6 or so; eight bits move logits by some hundredths, and a wrong head or scale by 1 and more.
+BOUNDS = {"fp32": 1e-4, "int8": 0.5}
 
 
 def verify_bundle(source: str | Path, bundle: Path, revision: str | None = None) -> float:
     """The largest difference of the logits, relative to the largest logit, on random ids in a padded batch.
 
-    Of the graphs with LoRA inputs, of those without, and of the absorbed ones.
+    Of the graphs with LoRA inputs, of those without, and of the absorbed ones. Raises CheckpointError where it
+    exceeds BOUNDS or is not a number, and MissingDependencyError.
     """
-    check_verifiable()
-    import torch
-    from transformers import AutoModelForSeq2SeqLM
-
-    config = read_manifest(bundle).model
+    against = oracle.check_installed()
+    manifest = read_manifest(bundle)
+    config = manifest.model
     rng = np.random.default_rng(0)
-    rows = [rng.integers(3, config.vocab_size, length) for length in _LENGTHS]
+    most = config.longest_input or max(_LENGTHS)
+    rows = [rng.integers(3, config.vocab_size, min(length, most)) for length in _LENGTHS]
     ids, mask = Tokens(bundle / TOKENIZER, config).pad(rows)
-    labels = rng.integers(3, config.vocab_size, (len(rows), _ANSWER))
-    oracle = AutoModelForSeq2SeqLM.from_pretrained(checkpoint_folder(source, revision)).float().eval()
-    with torch.no_grad():
-        expected = oracle(
-            input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask), labels=torch.tensor(labels)
-        ).logits.numpy()
-    del oracle
-    return max(_difference(load(bundle, lora=lora, absorbed=absorbed), ids, mask, labels, expected)
-               for lora, absorbed in (("float32", False), ("none", False), ("float32", True)))  # fmt: skip
+    labels = rng.integers(3, config.vocab_size, (len(rows), min(_ANSWER, config.longest_output or _ANSWER)))
+    expected = oracle.logits(checkpoint_folder(source, revision), ids, mask, labels, config.decoder_start_token_id)
+    differences = [
+        _difference(load(bundle, lora=lora, absorbed=absorbed), ids, mask, labels, expected)
+        for lora, absorbed in (("float32", False), ("none", False), ("float32", True))
+    ]
+    difference = float(np.max(differences))  # NaN if one is, which Python's max may leave out
+    bound = BOUNDS[manifest.precision]
+    if not difference <= bound:
+        raise CheckpointError(
+            f"{source}: the logits of the export differ from those of {against} by {difference:.1e} of the largest "
+            f"(at most {bound:g} passes in {manifest.precision}), so there is no bundle; please report it, with the "
+            "checkpoint's config.json"
+        )
+    return difference
 
 
 def _difference(model: Model, ids: Ids, mask: Ids, labels: Ids, expected: Float32) -> float:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,8 @@ from oracle import TOLERANCE
 from tokenizers import Tokenizer
 
 from edge_lorahub.bench.random_models import config, write_checkpoint
+from edge_lorahub.errors import CheckpointError
 from edge_lorahub.export import export
-from edge_lorahub.export.t5_config import read_t5_config
 from edge_lorahub.export.tokenizer import write_tokenizer
 from edge_lorahub.export.verify import verify_bundle
 
@@ -48,14 +49,68 @@ def test_verify(size: str, tmp_path: Path, run: Callable[..., Result]) -> None:
     checkpoint = write_checkpoint(tmp_path / size, size)
     result = run("export", checkpoint, tmp_path / "bundle", "--verify")
     assert result.exit_code == 0, result.output
-    match = re.search(r"verified against transformers: .* (\d\S+)$", result.output.strip())
+    match = re.search(r"verified against transformers \S+: .* (\d\S+)$", result.output.strip())
     assert match is not None, result.output
     assert 0 < float(match[1]) <= TOLERANCE
 
 
 def test_verify_sees_another_checkpoint(tmp_path: Path) -> None:
     export(write_checkpoint(tmp_path / "one", "tiny", seed=0), tmp_path / "bundle")
-    assert verify_bundle(write_checkpoint(tmp_path / "two", "tiny", seed=1), tmp_path / "bundle") > 0.1
+    with pytest.raises(CheckpointError, match=r"differ from those of transformers \S+ by \d\.\de\+00 of the largest"):
+        verify_bundle(write_checkpoint(tmp_path / "two", "tiny", seed=1), tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("wrong", [1.7, float("nan"), float("inf")])
+def test_a_difference_leaves_no_bundle(
+    precision: str, wrong: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str]
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", "tiny")
+    kept = tmp_path / "bundle"
+    export(checkpoint, kept)
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    # one of the three pairs of graphs, and not the first
+    found = iter([1e-7, wrong, 1e-7])
+    monkeypatch.setattr("edge_lorahub.export.verify._difference", lambda *_: next(found))
+    line = fails("export", checkpoint, kept, "--force", "--verify", "--precision", precision)
+    assert "so there is no bundle" in line
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "checkpoint"]
+
+
+def test_verify_in_int8(tmp_path: Path, run: Callable[..., Result]) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", "tiny")
+    result = run("export", checkpoint, tmp_path / "bundle", "--verify", "--precision", "int8", "--no-check")
+    assert result.exit_code == 0, result.output
+    assert "verified against transformers" in result.output
+
+
+@pytest.mark.parametrize("error", [ImportError("libcudart.so is missing"), RuntimeError("no such operator")])
+def test_an_import_that_fails_inside_is_named(
+    error: Exception, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str]
+) -> None:
+    def broken(name: str) -> object:
+        if name.startswith("transformers.models"):
+            raise RuntimeError("Failed to import transformers.models") from error
+        return import_module(name)
+
+    monkeypatch.setattr("edge_lorahub.export.oracle.import_module", broken)
+    line = fails("export", checkpoint, tmp_path / "out", "--verify")
+    assert f"importing transformers.models.t5.modeling_t5 fails: {type(error).__name__}: {error}" in line
+    assert "pip install" not in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_transformers_cannot_compute_is_not_verified(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str]
+) -> None:
+    def broken(_: Path) -> object:
+        raise IndexError("index out of range in self")
+
+    monkeypatch.setattr("edge_lorahub.export.oracle._model", broken)
+    line = fails("export", checkpoint, tmp_path / "out", "--verify")
+    assert "not verified, as transformers fails: IndexError: index out of range in self" in line
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +119,7 @@ def tokenizers(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     folder = tmp_path_factory.mktemp("sentencepiece")
     shutil.copy(shared / "t5-tokenizer" / "spiece.model", folder)
     (folder / "config.json").write_text(json.dumps(config("t5-small")))
-    write_tokenizer(folder, folder / "converted.json", read_t5_config(folder))
+    write_tokenizer(folder, folder / "converted.json", config("t5-small")["vocab_size"], [1])
     return {
         "published": Tokenizer.from_file(str(shared / "t5-tokenizer" / "tokenizer.json")),
         "converted": Tokenizer.from_file(str(folder / "converted.json")),

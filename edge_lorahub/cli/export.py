@@ -69,7 +69,8 @@ def command(
     from ..examples import read_examples
     from ..export import export
     from ..export.agreement import LEAST_CORRELATION, check_export
-    from ..export.verify import check_verifiable, verify_bundle
+    from ..export.oracle import check_installed
+    from ..export.verify import verify_bundle
     from ..modules import Modules
 
     check = check and precision != "fp32"
@@ -77,11 +78,14 @@ def command(
         raise SettingsError("--check-module and --check-examples are for the check of --precision int8")
     modules = Modules.load(check_modules) if check_modules else None
     examples = read_examples(check_examples) if check_examples else []
-    if verify:
-        check_verifiable()
+    differences: list[float] = []
+    against = check_installed() if verify else ""
     start = time.perf_counter()
     kinds = [kind.strip() for kind in slots.split(",") if kind.strip()]
-    manifest = export(source, out, slots=kinds, precision=precision, revision=revision, force=force)
+    manifest = export(
+        source, out, slots=kinds, precision=precision, revision=revision, force=force,
+        check=(lambda folder: differences.append(verify_bundle(source, folder, revision))) if verify else None,
+    )  # fmt: skip
     size = sum(file.stat().st_size for file in out.iterdir())
     click.echo(
         f"{out}: {manifest.model.base_model} ({manifest.model.family}), {manifest.precision}, "
@@ -105,6 +109,5 @@ def command(
                 EdgeLorahubWarning,
                 stacklevel=1,
             )
-    if verify:
-        difference = verify_bundle(source, out, revision)
-        click.echo(f"verified against transformers: largest relative difference of the logits {difference:.1e}")
+    for difference in differences:
+        click.echo(f"verified against {against}: largest relative difference of the logits {difference:.1e}")
