@@ -50,6 +50,11 @@ class Checkpoint:
     ) -> bool | None:
         return self._stack.__exit__(kind, value, trace)
 
+    @property
+    def names(self) -> list[str]:
+        """Of all tensors."""
+        return list(self._where)
+
     def __contains__(self, name: str) -> bool:
         return name in self._where
 

@@ -37,9 +37,16 @@ def find_embeddings(config: T5Config, checkpoint: Checkpoint) -> Embeddings:
     if not found and tied and _HEAD in checkpoint:
         found = [_HEAD]
     if not found:
+        prefix = next(
+            (name.removesuffix(end) for name in checkpoint.names for end in _EMBEDDINGS if name.endswith(end)), ""
+        )
         raise CheckpointError(
             f"{checkpoint.folder}: no embedding: none of the tensors {', '.join(_EMBEDDINGS)} is there; "
-            "is the checkpoint complete?"
+            + (
+                f"names begin with {prefix!r}, as a wrapper's do: save the model that is inside it"
+                if prefix
+                else "is the checkpoint complete?"
+            )
         )
     embedding, *others = found
     for other in others:

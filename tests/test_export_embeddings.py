@@ -152,3 +152,10 @@ def test_numbers_too_large_for_float32_are_refused(plain: Plain, tmp_path: Path)
     tensors[HEAD][3, 3] = 1e300
     with pytest.raises(CheckpointError, match=r"tensor lm_head.weight has numbers that are not finite in float32"):
         digests(tmp_path, UNTIED, tensors)
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "base_model.model."])
+def test_a_wrappers_prefix_is_named(prefix: str, plain: Plain, tmp_path: Path) -> None:
+    wrapped = {prefix + name: array for name, array in plain[UNTIED][0].items()}
+    with pytest.raises(CheckpointError, match=f"names begin with '{prefix}', as a wrapper's do"):
+        digests(tmp_path, UNTIED, wrapped)
