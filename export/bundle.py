@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from edge_lorahub.contract import (
     Slot,
     graph_files,
 )
-from edge_lorahub.errors import SettingsError
+from edge_lorahub.errors import EdgeLorahubWarning, SettingsError
 from edge_lorahub.files import check_output_folder, output_folder, sha256
 
 from .checkpoint import Checkpoint
@@ -30,6 +31,8 @@ from .t5_graphs import T5Graphs
 from .tokenizer import write_tokenizer
 
 DEFAULT_SLOTS = ("q", "v")
+# In the published T5 checkpoints, and used by no version of the model.
+_LEFT_OVER = ("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",)
 
 
 def export(
@@ -76,6 +79,7 @@ def export(
                     found = found or graphs.slots
         finally:
             digest = weights.close()
+        _warn_of_unused(folder, checkpoint)
         manifest = Manifest(
             model=ModelConfig(
                 family=config.model_type,
@@ -116,6 +120,18 @@ def _base_model(source: str | Path, config: T5Config) -> str:
     if Path(source).expanduser().is_dir():
         return config.name or str(source)
     return str(source)
+
+
+def _warn_of_unused(folder: Path, checkpoint: Checkpoint) -> None:
+    """Tensors that T5 has no place for: more layers than config.json says, biases, an adapter that is not merged."""
+    unused = [name for name in checkpoint.unused() if name not in _LEFT_OVER]
+    if unused:
+        warnings.warn(
+            f"{folder}: {len(unused)} of its tensors are no part of the model that config.json describes, and are not "
+            f"used: {', '.join(unused[:3])}{', ...' if len(unused) > 3 else ''}",
+            EdgeLorahubWarning,
+            stacklevel=3,
+        )
 
 
 def _check_slots(slots: Sequence[str], config: T5Config) -> None:

@@ -30,6 +30,7 @@ class Checkpoint:
         self.folder = folder
         self._stack = ExitStack()
         self._where: dict[str, TensorFile] = {}
+        self._used: set[str] = set()
 
     def __enter__(self) -> Checkpoint:
         with self._stack:
@@ -55,12 +56,17 @@ class Checkpoint:
         """Of all tensors."""
         return list(self._where)
 
+    def unused(self) -> list[str]:
+        """The tensors that were neither read nor compared, sorted."""
+        return sorted(self._where.keys() - self._used)
+
     def __contains__(self, name: str) -> bool:
         return name in self._where
 
     def equal(self, name: str, other: str) -> bool:
         """Whether two tensors hold the same numbers; compared some rows at a time."""
         first, second = self._where[name], self._where[other]
+        self._used |= {name, other}
         shape = first.shape(name)
         if shape != second.shape(other):
             return False
@@ -75,6 +81,7 @@ class Checkpoint:
         """One tensor as float32, after a check of its shape and its numbers."""
         if name not in self._where:
             raise CheckpointError(f"{self.folder}: tensor {name} is missing; is the checkpoint complete?")
+        self._used.add(name)
         found = self._where[name].shape(name)
         if found != shape:
             raise CheckpointError(

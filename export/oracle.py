@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edge_lorahub.errors import CheckpointError, EdgeLorahubError, MissingDependencyError, SettingsError
+from edge_lorahub.errors import (
+    CheckpointError,
+    EdgeLorahubError,
+    EdgeLorahubWarning,
+    MissingDependencyError,
+    SettingsError,
+)
 from edge_lorahub.tensors import Float32
 from edge_lorahub.tokens import Ids
 
@@ -69,7 +76,8 @@ def _model(folder: Path) -> Any:
 
     settings = AutoConfig.from_pretrained(folder)
     config = read_t5_config(folder)
-    with Checkpoint(folder) as checkpoint:
+    with Checkpoint(folder) as checkpoint, warnings.catch_warnings():
+        warnings.simplefilter("ignore", EdgeLorahubWarning)  # the export gave them
         embeddings = find_embeddings(config, checkpoint)
     if int(__version__.partition(".")[0]) < 5 and embeddings.head is not None:
         # transformers 4 would put the embedding in the place of a head that transformers 5 saved

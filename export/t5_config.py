@@ -139,6 +139,6 @@ def _other_family(path: Path, fields: Mapping[str, Any]) -> str:
     what = f"{path}: model_type {model_type!r:.80} is not supported"
     architectures = fields.get("architectures")
     names = [str(name) for name in architectures] if isinstance(architectures, list) else []
-    if any(name.endswith("ForCausalLM") for name in names) and not fields.get("is_encoder_decoder"):
+    if any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names) and not fields.get("is_encoder_decoder"):
         what += f": {names[0]} is a decoder without an encoder"
     return f"{what}; {known}"

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import ml_dtypes
@@ -18,7 +19,7 @@ from tokenizers import Tokenizer
 from edge_lorahub import load
 from edge_lorahub.bench import random_models
 from edge_lorahub.contract import ABSORBED_GRAPHS, GRAPHS, MANIFEST, TOKENIZER, WEIGHTS, read_manifest
-from edge_lorahub.errors import CheckpointError
+from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning
 from edge_lorahub.export import export
 from edge_lorahub.files import sha256
 from edge_lorahub.runs import Runner, Scoring
@@ -130,6 +131,22 @@ def test_extra_copies_of_a_tied_embedding_are_left_out(tmp_path: Path) -> None:
     save_file(tensors, checkpoint / "model.safetensors")
     export(checkpoint, tmp_path / "four-times")
     assert read_manifest(tmp_path / "once").sha256 == read_manifest(tmp_path / "four-times").sha256
+
+
+def test_tensors_without_a_place_are_named(checkpoint: Path, tmp_path: Path) -> None:
+    """More layers than config.json says; not the bias that the published T5 have and nobody uses."""
+    shutil.copytree(checkpoint, tmp_path / "more")
+    tensors = load_file(checkpoint / "model.safetensors")
+    tensors["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"] = np.ones((32, 3), np.float32)
+    save_file(tensors, tmp_path / "more" / "model.safetensors")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", EdgeLorahubWarning)
+        export(tmp_path / "more", tmp_path / "first")
+    tensors["encoder.block.2.layer.0.SelfAttention.q.weight"] = np.ones((24, 32), np.float32)
+    save_file(tensors, tmp_path / "more" / "model.safetensors")
+    with pytest.warns(EdgeLorahubWarning, match=r"1 of its tensors are no part .* not used: encoder\.block\.2"):
+        export(tmp_path / "more", tmp_path / "second")
+    assert read_manifest(tmp_path / "first").sha256 == read_manifest(tmp_path / "second").sha256
 
 
 def test_the_scale_of_the_head_can_be_said_apart(tmp_path: Path) -> None:
