@@ -50,7 +50,8 @@ def one_error(error: Callable[[str], EdgeLorahubError]) -> Iterator[None]:
 def _held_back() -> Iterator[BinaryIO]:
     """Sends what is written to the process's standard error to a file, which is printed when the block ends."""
     with _standard_error, tempfile.TemporaryFile() as printed:
-        sys.stderr.flush()
+        if sys.stderr is not None:
+            sys.stderr.flush()
         try:
             kept = os.dup(2)
         except OSError:  # there is none

@@ -12,7 +12,7 @@ from .t5_config import T5Config
 
 # One matrix under three names: savers keep one of them, or all.
 _EMBEDDINGS = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
-_HEAD = "lm_head.weight"
+HEAD = "lm_head.weight"
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ def find_embeddings(config: T5Config, checkpoint: Checkpoint) -> Embeddings:
     if tied is None:
         tied = config.model_type == "t5" or config.transformers_major >= 5
     found = [name for name in _EMBEDDINGS if name in checkpoint]
-    if not found and tied and _HEAD in checkpoint:
-        found = [_HEAD]
+    if not found and tied and HEAD in checkpoint:
+        found = [HEAD]
     if not found:
         prefix = next(
             (name.removesuffix(end) for name in checkpoint.names for end in _EMBEDDINGS if name.endswith(end)), ""
@@ -55,13 +55,13 @@ def find_embeddings(config: T5Config, checkpoint: Checkpoint) -> Embeddings:
                 f"{checkpoint.folder}: tensors {embedding} and {other} differ, but {config.model_type} has one "
                 "embedding for the encoder and the decoder; was the checkpoint merged from several?"
             )
-    if embedding == _HEAD or (_HEAD in checkpoint and checkpoint.equal(embedding, _HEAD)):
+    if embedding == HEAD or (HEAD in checkpoint and checkpoint.equal(embedding, HEAD)):
         return Embeddings(embedding, None, _scaled_if_tied(config, tied))
-    if _HEAD in checkpoint:
-        return Embeddings(embedding, _HEAD, _scaled_if_untied(config, tied, checkpoint))
+    if HEAD in checkpoint:
+        return Embeddings(embedding, HEAD, _scaled_if_untied(config, tied, checkpoint))
     if not tied:
         raise CheckpointError(
-            f"{checkpoint.folder}: tensor {_HEAD} is missing, and config.json does not say that the head is the "
+            f"{checkpoint.folder}: tensor {HEAD} is missing, and config.json does not say that the head is the "
             "embedding (tie_word_embeddings); is the checkpoint complete?"
         )
     return Embeddings(embedding, None, _scaled_if_tied(config, tied))
@@ -78,7 +78,7 @@ def _scaled_if_untied(config: T5Config, tied: bool, checkpoint: Checkpoint) -> b
     """Only where config.json says so outright, which it does of T5 alone."""
     if tied and config.scale_decoder_outputs is None and config.transformers_major < 5:
         warnings.warn(
-            f"{checkpoint.folder}: by config.json the head is the embedding (tie_word_embeddings), but {_HEAD} is in "
+            f"{checkpoint.folder}: by config.json the head is the embedding (tie_word_embeddings), but {HEAD} is in "
             "the file and differs from it; the file's is used, and what it reads is not scaled",
             EdgeLorahubWarning,
             stacklevel=3,

@@ -20,14 +20,14 @@ from edge_lorahub.tensors import Float32
 from edge_lorahub.tokens import Ids
 
 from .checkpoint import Checkpoint
-from .embeddings import find_embeddings
+from .embeddings import HEAD, find_embeddings
 from .t5_config import read_t5_config
 
 _EXTRA = "pip install 'edge-lorahub[optimum]'"
 
 
 def check_installed() -> str:
-    """ "transformers" and its version. Raises MissingDependencyError, which says why it cannot be used."""
+    """What is compared with, by name and version. Raises MissingDependencyError, which says why it cannot be used."""
     for name in ("torch", "transformers", "transformers.models.t5.modeling_t5", "transformers.models.mt5.modeling_mt5"):
         try:
             import_module(name)
@@ -79,12 +79,14 @@ def _model(folder: Path) -> Any:
     with Checkpoint(folder) as checkpoint, warnings.catch_warnings():
         warnings.simplefilter("ignore", EdgeLorahubWarning)  # the export gave them
         embeddings = find_embeddings(config, checkpoint)
-    if int(__version__.partition(".")[0]) < 5 and embeddings.head is not None:
-        # transformers 4 would put the embedding in the place of a head that transformers 5 saved
-        if embeddings.scaled:
+        # transformers 4 scales what a tied head reads, and no other
+        known = embeddings.head is None if embeddings.scaled else HEAD in checkpoint
+    if int(__version__.partition(".")[0]) < 5:
+        if not known or embeddings.embedding == HEAD:
             raise SettingsError(
-                f"{folder}: transformers {__version__} cannot scale what a head of its own reads; --verify this "
-                "checkpoint with transformers 5"
+                f"{folder}: transformers {__version__} reads such an embedding or head in another way than "
+                "transformers 5; --verify this checkpoint with that"
             )
-        settings.tie_word_embeddings = False
+        # it would tie every head that transformers 5 saved
+        settings.tie_word_embeddings = embeddings.scaled
     return AutoModelForSeq2SeqLM.from_pretrained(folder, config=settings).float().eval()

@@ -32,12 +32,10 @@ def relative_buckets(
         distance = np.maximum(-distance, 0)
     exact = buckets // 2
     ratio = np.maximum(distance, exact).astype(np.float32) / np.float32(exact)
+    # NumPy's float32 logarithm is at times a last digit off where torch's is not, and that can be a bucket
+    logarithm = np.log(ratio.astype(np.float64)).astype(np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):
-        growth = (
-            np.log(ratio.astype(np.float64)).astype(np.float32)
-            / np.float32(np.log(max_distance / exact))
-            * np.float32(buckets - exact)
-        )
+        growth = logarithm / np.float32(np.log(max_distance / exact)) * np.float32(buckets - exact)
     growth[~np.isfinite(growth)] = -buckets  # max_distance is the last exact distance
     bucket = np.where(distance < exact, distance, np.minimum(exact + growth.astype(np.int64), buckets - 1))
     result: NDArray[np.int64] = np.where(bucket < 0, -1, first + bucket)

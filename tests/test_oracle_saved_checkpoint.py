@@ -18,6 +18,7 @@ pytest.importorskip("transformers")
 import torch
 import transformers
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from edge_lorahub import load
@@ -92,6 +93,20 @@ def test_a_checkpoint_that_this_version_saves(
     result = run("export", checkpoint, tmp_path / "verified", "--verify")
     assert result.exit_code == 0, result.output
     assert f"verified against transformers {transformers.__version__}: " in result.output
+
+
+@pytest.mark.parametrize("names", [("encoder", "decoder"), ("encoder",), ("decoder",)])
+@pytest.mark.parametrize("size", FAMILIES)
+def test_an_embedding_under_other_names(
+    size: str, names: tuple[str, ...], tmp_path: Path, run: Callable[..., Result]
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", size)
+    tensors = load_file(checkpoint / "model.safetensors")
+    embedding = tensors.pop("shared.weight")
+    tensors |= {f"{name}.embed_tokens.weight": embedding.clone() for name in names}
+    save_file(tensors, checkpoint / "model.safetensors", {"format": "pt"})
+    result = run("export", checkpoint, tmp_path / "bundle", "--verify")
+    assert result.exit_code == 0, result.output
 
 
 @five

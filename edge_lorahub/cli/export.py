@@ -47,7 +47,11 @@ from .main import COMMANDS
     help="Compare on these examples, not on random texts.",
 )
 @click.option("--revision", help="The revision of a Hub id: a branch, a tag or a commit.")
-@click.option("--verify", is_flag=True, help="Compare the logits with transformers (needs edge-lorahub[optimum]).")
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Compare the logits with transformers, and leave no bundle where they differ (needs edge-lorahub[optimum]).",
+)
 @options.force
 def command(
     source: str, out: Path, slots: str, precision: str, check: bool, check_modules: tuple[str, ...],
@@ -79,12 +83,16 @@ def command(
     modules = Modules.load(check_modules) if check_modules else None
     examples = read_examples(check_examples) if check_examples else []
     differences: list[float] = []
+
+    def compare(folder: Path) -> None:
+        differences.append(verify_bundle(source, folder, revision))
+
     against = check_installed() if verify else ""
     start = time.perf_counter()
     kinds = [kind.strip() for kind in slots.split(",") if kind.strip()]
     manifest = export(
         source, out, slots=kinds, precision=precision, revision=revision, force=force,
-        check=(lambda folder: differences.append(verify_bundle(source, folder, revision))) if verify else None,
+        check=compare if verify else None,
     )  # fmt: skip
     size = sum(file.stat().st_size for file in out.iterdir())
     click.echo(
