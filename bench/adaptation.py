@@ -60,7 +60,7 @@ def measure(load: Load, work: Path | None, threads: int | None) -> Report:
         write_examples(examples, load)
         facts |= _check(load, checkpoint, bundle, modules[0], examples, threads)
         out = work / "adapter"
-        command = ["adapt", str(bundle), str(examples), "--out", str(out), "--force", "--json",
+        command = ["adapt", str(bundle), str(examples), "--out", str(out), "--force", "--json", "--no-answers",
                    "--budget", str(load.budget), "--composition", load.composition]  # fmt: skip
         command += [part for module in modules for part in ("--module", str(module))]
         command += [] if threads is None else ["--threads", str(threads)]

@@ -18,7 +18,10 @@ from edge_lorahub.lora import Lora
 from edge_lorahub.objective import Evaluator
 from edge_lorahub.runs import Encoded, Runner, Scoring
 from edge_lorahub.scoring import Batches, Losses, Scorer, absorbing_is_faster
-from edge_lorahub.search import SearchSettings, search
+from edge_lorahub.search.choose import make_strategy
+from edge_lorahub.search.loop import search
+from edge_lorahub.search.settings import SearchSettings
+from edge_lorahub.search.strategy import Observation, Proposal
 from edge_lorahub.stack import COMPOSITIONS, Stack, make_stack, plain_inputs
 
 from .report import Report, Row, environment, median_ms, percentiles
@@ -195,14 +198,14 @@ class _Candidates:
         same = not self._model.absorbed or self._model.manifest.precision == "fp32"
         model = self._plain if same else self._model
         plain = Scorer(Runner(model, plain_inputs(self._stack.slots, model.lora)), self._batches).losses()
-        zero = self._evaluate(np.zeros((1, self._dimension)))[0]
+        zero = self._evaluate.losses(np.zeros((1, self._dimension)))[0]
         if not np.isclose(zero, _mean(plain), rtol=1e-5):
             raise EdgeLorahubError(f"{self._model.folder}: w = 0 is not the plain model; export the bundle again")
 
     def measure(self) -> None:
         count = len(self._population)
         start = time.perf_counter()
-        self._evaluate(self._population)
+        self._evaluate.losses(self._population)
         self.whole.append((time.perf_counter() - start) / count)
         self.compose.append(self._timed(lambda: self._evaluate.compose(self._population)) / count)
         self._runner.lora.inputs.compose(self._population[0])
@@ -222,18 +225,19 @@ def _mean(losses: Losses) -> float:
 
 
 def _search_seconds(dimension: int) -> float:
-    """What the optimiser itself takes for a candidate, from generation to generation."""
+    """What CMA-ES itself takes for a candidate, from generation to generation."""
     gaps: list[float] = []
     left = 0.0
 
-    def evaluate(population: Float64) -> Float64:
+    def evaluate(proposal: Proposal) -> list[Observation]:
         nonlocal left
-        if left and len(population) == _POPULATION:
+        if left and len(proposal.weights) == _POPULATION:
             gaps.append(time.perf_counter() - left)
-        losses: Float64 = np.square(population).sum(axis=1)
+        losses = np.square(proposal.weights).sum(axis=1)
         left = time.perf_counter()
-        return losses
+        return [Observation(w, float(loss)) for w, loss in zip(proposal.weights, losses, strict=True)]
 
-    search(evaluate, dimension, SearchSettings(budget=1 + 4 * _POPULATION))
-    # the first one is the optimiser's making
+    budget = 1 + 4 * _POPULATION
+    search(evaluate, make_strategy(SearchSettings(surrogate=False), dimension, budget), budget)
+    # the first one is the optimizer's making
     return float(np.median(gaps[1:])) / _POPULATION if len(gaps) > 1 else 0.0

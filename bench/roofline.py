@@ -26,7 +26,7 @@ from edge_lorahub.contract import Slot
 from edge_lorahub.errors import EdgeLorahubError
 from edge_lorahub.onnx_runtime import ort
 from edge_lorahub.paper_stack import Int8PaperStack, PaperStack
-from edge_lorahub.search import POPULATION
+from edge_lorahub.search.settings import POPULATION
 from edge_lorahub.stack import Stack
 
 from .latency import RandomLora

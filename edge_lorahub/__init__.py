@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .adaptation import Adaptation as Adaptation
-    from .adaptation import Settings as Settings
     from .adaptation import adapt as adapt
     from .adaptation import load_to_adapt as load_to_adapt
     from .adapter import Adapter as Adapter
@@ -24,12 +22,14 @@ if TYPE_CHECKING:
     from .examples import Example as Example
     from .examples import read_examples as read_examples
     from .generation import generate as generate
+    from .learned import Adaptation as Adaptation
     from .modules import Modules as Modules
     from .session import Model as Model
     from .session import load as load
+    from .settings import Settings as Settings
 
 _HOMES = {
-    "Adaptation": "adaptation",
+    "Adaptation": "learned",
     "Adapter": "adapter",
     "EdgeLorahubError": "errors",
     "EdgeLorahubWarning": "errors",
@@ -37,7 +37,7 @@ _HOMES = {
     "Example": "examples",
     "Model": "session",
     "Modules": "modules",
-    "Settings": "adaptation",
+    "Settings": "settings",
     "adapt": "adaptation",
     "bake": "baking",
     "evaluate": "evaluation",

@@ -59,7 +59,7 @@ class Adapter:
         check_fit(self.shapes, self.name, manifest)
         if manifest.baked:
             warn_if_baked(self.name, self.sha256, manifest)
-        inputs = ExactStack([self], manifest.slots).inputs()
+        inputs = ExactStack.of([self], manifest.slots).inputs()
         inputs.compose(np.ones(1))
         return inputs
 

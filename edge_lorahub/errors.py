@@ -32,6 +32,14 @@ class ExamplesError(EdgeLorahubError, ValueError):
     """A file of examples cannot be read, or an example is incomplete."""
 
 
+class ObjectiveError(EdgeLorahubError, ArithmeticError):
+    """A loss is no finite number where one is needed: the plain model's, or every candidate's."""
+
+
+class JournalError(EdgeLorahubError, ValueError):
+    """A search's journal cannot be resumed, or is in the way of a new one."""
+
+
 class MissingPathError(EdgeLorahubError, FileNotFoundError):
     """A file or folder that was named is not there."""
 

@@ -8,13 +8,18 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from .adaptation import Settings
 from .contract import PARTS, TOKENIZER, WEIGHTS, Manifest, ModelConfig, Slot, read_manifest
 from .errors import EdgeLorahubWarning, SettingsError
 from .examples import Example
+from .label_logits import KEPT_TOKENS
 from .lora_inputs import LoraSource
+from .objective import SPARSE
 from .scoring import absorbing_is_faster
-from .search import CMA
+from .search.budget import budget_for
+from .search.choose import at_once
+from .search.compaction import TOKENS
+from .search.settings import CMA
+from .settings import Settings
 from .stack import stack_sizes
 from .tokens import Tokens, buckets
 
@@ -27,6 +32,8 @@ _NEVERGRAD = 150_000_000
 _ACTIVATIONS = 20
 # What a candidate's inputs of a slot are to Python and ONNX Runtime, beside their numbers.
 _SLOT = 2000
+# What is kept of an evaluation's logits at one label position.
+_POSITION = 16 * KEPT_TOKENS + 24 * TOKENS
 # Estimates without it were 0.90 to 1.03 of what was taken (docs/design.md).
 _MARGIN = 1.13
 # What smaller batches and fewer workers cost, by measurement (docs/design.md): a share of a candidate's time.
@@ -116,7 +123,13 @@ def _changing(
         kept = max(kept, encoded + labels * model.vocab_size)
         arena = max(arena, _keys_and_values(model, labels) + scores + _ACTIVATIONS * width * max(source, labels))
     candidate = _FLOAT * row + _SLOT * len(slots)
-    return stack + settings.at_once * candidate + _FLOAT * workers * (kept + arena)
+    if settings.assisted:
+        positions = sum(count * label for count, _, label in shapes)
+        budget = budget_for(settings, len(modules)).candidates
+        # a candidate of few modules has a copy of theirs, and what was seen of every candidate's logits is kept
+        seen = budget * int(positions) * _POSITION
+        return stack + int(SPARSE * stack) + seen + _FLOAT * workers * (kept + arena)
+    return stack + at_once(settings) * candidate + _FLOAT * workers * (kept + arena)
 
 
 def _keys_and_values(model: ModelConfig, tokens: int) -> int:

@@ -1,42 +1,43 @@
-"""A candidate's loss: cross-entropy on the examples, plus regularisation; or a callable of the user's own."""
+"""A candidate's loss: cross-entropy on the examples, plus regularization; or a callable of the user's own."""
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import cache
 from itertools import pairwise
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
+from .blas import one_blas_thread
 from .errors import SettingsError
+from .exact_stack import ExactStack
 from .examples import Example
 from .generation import generate_with
+from .label_logits import KEPT_TOKENS, LabelLogits, joined
 from .lora_inputs import LoraInputs
-from .racing import Unit, race
 from .runs import Float32, LoraValues, Runner
 from .scoring import Batches, Losses, Scorer
+from .search.racing import Unit, race
+from .search.strategy import Observation, Proposal
 from .session import Model
 from .stack import Stack
 from .tokens import BATCH_TOKENS
+from .workers import Workers
 
 Float64 = NDArray[np.float64]
-_Result = TypeVar("_Result")
-_blas_lock = threading.Lock()
 
 # What a loss that is not a finite number counts as: worse than any real one, below where nevergrad clips
 # (5e20), and JSON can hold it.
 WORST_LOSS = 1e20
+# A candidate has LoRA inputs of its own if its modules have at most this share of all ranks: copying them takes less
+# than multiplying with the zeros of the others (docs/search.md).
+SPARSE = 0.6
 
 # losses by example float64 (E,), or the predicted texts -> the candidate's loss
 LossObjective = Callable[[Float64, Sequence[Example]], float]
 TextObjective = Callable[[list[str], Sequence[Example]], float]
+# of one example: the sum over its label tokens (nats), and the logits there where they were asked for
+_Scored = tuple[float, LabelLogits | None]
 
 
 def mean_loss(losses: Float64, examples: Sequence[Example]) -> float:
@@ -44,31 +45,34 @@ def mean_loss(losses: Float64, examples: Sequence[Example]) -> float:
     return float(losses.mean())
 
 
-def regularisation(population: Float64, strength: float) -> Float64:
-    """strength * mean |w|, for each candidate: (C, N) -> (C,). The released code's get_regular, with 0.05."""
-    penalty: Float64 = strength * np.abs(population).mean(axis=1)
+def regularization(population: Float64, strength: float, center: Float64 | None = None) -> Float64:
+    """strength * mean |w - center|, for each candidate: (C, N) -> (C,). Around 0: the released code's get_regular."""
+    offset = population if center is None else population - center
+    penalty: Float64 = strength * np.abs(offset).mean(axis=1)
     return penalty
 
 
 class _Worker:
     """What one thread runs, with the LoRA of one candidate at a time."""
 
-    def __init__(self, model: Model, inputs: LoraInputs, batches: Batches | None) -> None:
+    def __init__(self, model: Model, inputs: LoraInputs, batches: Batches) -> None:
         self.runner = Runner(model, inputs)
-        self._scorer = None if batches is None else Scorer(self.runner, batches)
+        self._scorer: Scorer | None = None
+        self._batches = batches
 
-    def score(self, candidate: LoraValues, batch: int) -> list[float]:
-        assert self._scorer is not None
+    def score(self, candidate: LoraValues, batch: int, keep: int) -> list[_Scored]:
+        if self._scorer is None:  # a text objective may have no use for it
+            self._scorer = Scorer(self.runner, self._batches)
         self.runner.lora = candidate
-        return self._scorer.batch(batch)
+        return self._scorer.batch(batch, keep)
 
 
 class Evaluator:
-    """Evaluates candidates: `evaluator(population (C, N)) -> losses (C,)`, float64.
+    """Evaluates candidates: a proposal's, as observations in their order, each as soon as it and those before are done.
 
     The examples are encoded, bucketed and bound once. As many candidates run at once as the model has workers;
-    the losses do not depend on how many that is. `on_loss` is called with every candidate's loss, and reduce
-    and on_texts are, on the thread that asks, in the candidates' order.
+    the losses do not depend on how many that is. reduce and on_texts are called on the thread that asks, in the
+    candidates' order.
     """
 
     def __init__(
@@ -80,31 +84,30 @@ class Evaluator:
         strength: float,
         max_input_tokens: int,
         max_output_tokens: int,
+        center: Float64 | None = None,
         batch_tokens: int = BATCH_TOKENS,
         reduce: Callable[[Losses], float] | None = None,
         on_texts: TextObjective | None = None,
-        on_loss: Callable[[float], None] = lambda loss: None,
+        racing: bool = False,
     ) -> None:
-        """reduce makes a candidate's loss of the losses by example, on_texts of the predicted texts."""
+        """reduce makes a candidate's loss of the losses by example, on_texts of the predicted texts.
+
+        strength and center: of `regularization`. racing: a proposal that needs only its least losses is raced, which
+        is for a reduce that never falls when the loss of an example rises.
+        """
         if (reduce is None) == (on_texts is None):
             raise SettingsError("an objective is on the losses or on the predicted texts, one of them")
         self._stack = stack
         self._examples = examples
         self._reduce = reduce
         self._on_texts = on_texts
-        self._on_loss = on_loss
-        self._strength = strength
+        self._strength, self._center = strength, center
         self._max_input_tokens = max_input_tokens
-        self._batches = None
-        if reduce is not None:
-            self._batches = Batches(model.tokens, examples, max_input_tokens, max_output_tokens, batch_tokens)
-        else:
-            # a prediction that goes on after the longest output is wrong already
-            outputs = model.tokens.encode([e.output for e in examples], max_output_tokens)
-            self._longest = max(map(len, outputs))
+        self._racing = racing and reduce is not None
+        self.batches = Batches(model.tokens, examples, max_input_tokens, max_output_tokens, batch_tokens)
         self._make_rows(1)
         inputs = self._candidates[0].inputs
-        self._workers = [_Worker(model, inputs, self._batches) for _ in range(model.workers)]
+        self._workers = Workers([_Worker(model, inputs, self.batches) for _ in range(model.workers)])
         # examples scored, and those that racing left out
         self._scored = self._spared = 0
 
@@ -113,45 +116,115 @@ class Evaluator:
         """The share of the work that racing saved: examples not scored, of all that would have been."""
         return self._spared / max(1, self._spared + self._scored)
 
-    def __call__(self, population: Float64) -> Float64:
-        candidates = self.compose(population)
-        losses = self._from_texts(candidates) if self._batches is None else self._from_losses(candidates)
-        return self._finish(losses, population)
+    def __call__(self, proposal: Proposal) -> Iterator[Observation]:
+        if self._racing and proposal.keep is not None:
+            return self._race(proposal.weights, proposal.keep)
+        if self._on_texts is not None:
+            return self._from_texts(proposal)
+        return self._from_losses(proposal)
 
-    def race(self, population: Float64, keep: int) -> Float64:
-        """As calling it, but only the `keep` least losses are sure to be found: one that is above them may be inf.
+    def losses(self, population: Float64) -> Float64:
+        """The losses with regularization of candidates (C, N), and nothing else: (C,)."""
+        return np.array([observation.loss for observation in self(Proposal(population, "losses"))])
 
-        For a `reduce` that never falls when the loss of an example rises.
-        """
-        if self._batches is None:
-            return self(population)
-        batches, candidates = self._batches.batches, self.compose(population)
-        penalties = regularisation(population, self._strength)
+    def _from_losses(self, proposal: Proposal) -> Iterator[Observation]:
+        scored = self._score_whole(proposal.weights, KEPT_TOKENS if proposal.logits else 0)
+        penalties = regularization(proposal.weights, self._strength, self._center)
+        for weights, penalty, (sums, logits) in zip(proposal.weights, penalties, scored, strict=True):
+            losses = Losses(sums, self.batches.tokens)
+            yield Observation(weights, _finite(self._loss(losses) + penalty), losses.means(), logits)
+
+    def _from_texts(self, proposal: Proposal) -> Iterator[Observation]:
+        assert self._on_texts is not None
+        texts = [example.input for example in self._examples]
+        # a prediction that goes on after the longest output is wrong already
+        longest = int(self.batches.tokens.max())
+        candidates = self._prepare(proposal.weights)
+
+        def predict(worker: _Worker, candidate: Prepared) -> list[str]:
+            worker.runner.lora = candidate()
+            return generate_with(worker.runner, texts, max_new_tokens=longest, max_input_tokens=self._max_input_tokens)
+
+        predictions = list(self._workers.each(predict, candidates))
+        penalties = regularization(proposal.weights, self._strength, self._center)
+        scored: Iterator[tuple[Float64 | None, LabelLogits | None]] = (
+            self._score_whole(proposal.weights, KEPT_TOKENS)
+            if proposal.logits
+            else iter([(None, None)] * len(penalties))
+        )
+        for weights, penalty, found, (sums, logits) in zip(
+            proposal.weights, penalties, predictions, scored, strict=True
+        ):
+            loss = _finite(float(self._on_texts(found, self._examples)) + penalty)
+            yield Observation(weights, loss, None if sums is None else sums / self.batches.tokens, logits)
+
+    def _score_whole(self, population: Float64, keep: int) -> Iterator[tuple[Float64, LabelLogits | None]]:
+        """Each candidate's sums by example (E,), and its label logits, example by example, where keep is not 0."""
+        candidates = self._prepare(population)
+        count = len(self.batches.batches)
+        # one candidate's batches go to several workers; of several candidates each stays with one
+        if len(candidates) < len(self._workers):
+            candidates = [_Whole(candidate()) for candidate in candidates]
+            units = [(c, range(b, b + 1)) for c in range(len(candidates)) for b in range(count)]
+        else:
+            units = [(c, range(count)) for c in range(len(candidates))]
+
+        def score(worker: _Worker, unit: tuple[int, range]) -> list[list[_Scored]]:
+            candidate = candidates[unit[0]]()
+            return [worker.score(candidate, batch, keep) for batch in unit[1]]
+
+        sums = np.empty(len(self._examples))
+        logits: list[LabelLogits | None] = [None] * len(self._examples)
+        for (_, batches), parts in zip(units, self._workers.each(score, units), strict=True):
+            for batch, part in zip(batches, parts, strict=True):
+                for example, (loss, found) in zip(self.batches.batches[batch].members, part, strict=True):
+                    sums[example], logits[example] = loss, found
+            self._scored += sum(map(len, parts))
+            if batches.stop == count:
+                yield sums.copy(), joined([found for found in logits if found is not None]) if keep else None
+
+    def _race(self, population: Float64, keep: int) -> Iterator[Observation]:
+        """Only the `keep` least losses are sure to be found: one that is above them may be inf."""
+        batches, candidates = self.batches.batches, self._prepare(population)
+        penalties = regularization(population, self._strength, self._center)
         # an example that is not scored yet counts as 0, its least; sums keep their order when rounded
         sums = np.zeros((len(population), len(self._examples)))
         done = 0
 
+        def score(worker: _Worker, unit: Unit) -> list[_Scored]:
+            candidate, batch = unit
+            return worker.score(candidates[candidate](), batch, 0)
+
         def run(units: Sequence[Unit]) -> None:
             nonlocal done
-            for (candidate, batch), found in zip(units, self._score(candidates, units), strict=True):
-                sums[candidate, batches[batch].members] = found
+            for (candidate, batch), found in zip(units, self._workers.each(score, units), strict=True):
+                sums[candidate, batches[batch].members] = [loss for loss, _ in found]
                 done += len(found)
 
         def bound(candidate: int) -> float:
-            return _finite(self._loss(sums[candidate]) + penalties[candidate])
+            return _finite(self._loss(Losses(sums[candidate], self.batches.tokens)) + penalties[candidate])
 
-        complete = race(len(population), len(batches), keep, run, bound)
+        complete = set(race(len(population), len(batches), keep, run, bound))
         self._scored += done
         self._spared += sums.size - done
-        losses = np.full(len(population), np.inf)
-        for candidate in range(len(population)):
+        for candidate, weights in enumerate(population):
             if candidate in complete:
-                losses[candidate] = bound(candidate)
-            self._on_loss(float(losses[candidate]))
-        return losses
+                yield Observation(weights, bound(candidate), sums[candidate] / self.batches.tokens)
+            else:
+                yield Observation(weights, np.inf)
+
+    def _prepare(self, population: Float64) -> list[Prepared]:
+        """Each candidate's LoRA inputs, (C, N) -> C of them, until it is called again."""
+        stack = self._stack
+        if isinstance(stack, ExactStack):
+            # w = 0 has the first module, times 0: graphs in int8 take no empty matrices
+            members = [np.flatnonzero(weights) if weights.any() else np.zeros(1, np.intp) for weights in population]
+            if max(map(stack.width_of, members)) <= SPARSE * stack.width:
+                return [_Sparse(stack, weights, own) for weights, own in zip(population, members, strict=True)]
+        return [_Whole(values) for values in self.compose(population)]
 
     def compose(self, population: Float64) -> list[LoraValues]:
-        """The graphs' LoRA inputs of each candidate, (C, N) -> C of them, until it is called again."""
+        """The graphs' LoRA inputs of each candidate with all modules, (C, N) -> C of them, until it is called again."""
         if len(self._rows) < len(population):
             self._make_rows(len(population))
         rows = self._rows[: len(population)]
@@ -160,9 +233,8 @@ class Evaluator:
         def compose(worker: _Worker, part: slice) -> None:
             self._stack.compose(population, rows, part)
 
-        # BLAS's own threads would go on spinning and take the processors from the sessions
-        with _one_blas_thread():
-            for _ in self._each(compose, parts):
+        with one_blas_thread():
+            for _ in self._workers.each(compose, parts):
                 pass
         return self._candidates[: len(population)]
 
@@ -172,82 +244,34 @@ class Evaluator:
         first = LoraValues(self._stack.inputs(self._rows[0]))
         self._candidates = [first, *(LoraValues(self._stack.inputs(row), first) for row in self._rows[1:])]
 
-    def _from_losses(self, candidates: list[LoraValues]) -> Iterator[float]:
-        assert self._batches is not None
-        batches = self._batches.batches
-        units = [(candidate, batch) for candidate in range(len(candidates)) for batch in range(len(batches))]
-        sums = np.empty(len(self._examples))
-        for (_, batch), found in zip(units, self._score(candidates, units), strict=True):
-            sums[batches[batch].members] = found
-            self._scored += len(found)
-            if batch == len(batches) - 1:
-                yield self._loss(sums.copy())
-
-    def _from_texts(self, candidates: list[LoraValues]) -> Iterator[float]:
-        assert self._on_texts is not None
-        texts = [example.input for example in self._examples]
-
-        def predict(worker: _Worker, candidate: LoraValues) -> list[str]:
-            worker.runner.lora = candidate
-            return generate_with(
-                worker.runner, texts, max_new_tokens=self._longest, max_input_tokens=self._max_input_tokens
-            )
-
-        for predictions in self._each(predict, candidates):
-            yield float(self._on_texts(predictions, self._examples))
-
-    def _finish(self, losses: Iterator[float], population: Float64) -> Float64:
-        result = np.empty(len(population))
-        penalties = regularisation(population, self._strength)
-        # strict: to the losses' end, where the threads are let go
-        for index, (loss, penalty) in enumerate(zip(losses, penalties, strict=True)):
-            result[index] = _finite(loss + penalty)
-            self._on_loss(float(result[index]))
-        return result
-
-    def _loss(self, sums: Float64) -> float:
+    def _loss(self, losses: Losses) -> float:
         assert self._reduce is not None
-        assert self._batches is not None
-        return float(self._reduce(Losses(sums, self._batches.tokens)))
-
-    def _score(self, candidates: list[LoraValues], units: Sequence[Unit]) -> Iterator[list[float]]:
-        def score(worker: _Worker, unit: Unit) -> list[float]:
-            candidate, batch = unit
-            return worker.score(candidates[candidate], batch)
-
-        return self._each(score, units)
-
-    def _each(self, work: Callable[..., _Result], units: Sequence[object]) -> Iterator[_Result]:
-        """work(worker, unit) for every unit, by whichever worker is free; the results in the units' order."""
-        if len(self._workers) == 1 or len(units) == 1:
-            yield from (work(self._workers[0], unit) for unit in units)
-            return
-        free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        for worker in self._workers:
-            free.put(worker)
-
-        def run(unit: object) -> _Result:
-            worker = free.get()
-            try:
-                return work(worker, unit)
-            finally:
-                free.put(worker)
-
-        # an error or an interrupt ends the generator, and with it the units that no worker has begun
-        with ThreadPoolExecutor(len(self._workers)) as pool:
-            yield from pool.map(run, units)
+        return float(self._reduce(losses))
 
 
-@cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
+class _Whole:
+    """A candidate whose LoRA inputs are made."""
+
+    def __init__(self, values: LoraValues) -> None:
+        self._values = values
+
+    def __call__(self) -> LoraValues:
+        return self._values
 
 
-@contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    # the setting is the process's: two evaluators at once would restore each other's 1
-    with _blas_lock, _blas().limit(limits=1, user_api="blas"):
-        yield
+class _Sparse:
+    """A candidate with few modules, composed by the worker that needs it: all of a population would be a stack."""
+
+    def __init__(self, stack: ExactStack, weights: Float64, members: NDArray[np.intp]) -> None:
+        self._stack, self._weights, self._members = stack, weights, members
+
+    def __call__(self) -> LoraValues:
+        inputs = self._stack.of_modules(self._members).inputs()
+        inputs.compose(self._weights[self._members])
+        return LoraValues(inputs)
+
+
+Prepared = _Whole | _Sparse
 
 
 def _finite(loss: float) -> float:

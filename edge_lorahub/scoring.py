@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from .contract import Manifest
 from .examples import Example
-from .runs import Float32, Runner, Scoring, Space
+from .label_logits import LabelLogits, scored
+from .runs import Runner, Scoring, Space
 from .tokens import BATCH_TOKENS, Ids, Tokens, buckets
 
 Float64 = NDArray[np.float64]
@@ -97,26 +98,17 @@ class Scorer:
             Scoring(runner, batch.ids, batch.mask, pad(batch.labels)[0], space) for batch in batches.batches
         ]
 
-    def batch(self, index: int) -> list[float]:
-        """The sum over label tokens (nats) for each example of one batch, in the order of its members."""
+    def batch(self, index: int, keep: int = 0) -> list[tuple[float, LabelLogits | None]]:
+        """For each example of one batch, in the order of its members, what `label_logits.scored` gives."""
         scoring = self.scorings[index]
         scoring.run()
         return [
-            cross_entropy(logits[: len(labels)], labels)
+            scored(logits[: len(labels)], labels, keep)
             for logits, labels in zip(scoring.logits, self._batches.batches[index].labels, strict=True)
         ]
 
     def losses(self) -> Losses:
         sums = np.empty_like(self._batches.tokens)
         for index, batch in enumerate(self._batches.batches):
-            sums[batch.members] = self.batch(index)
+            sums[batch.members] = [loss for loss, _ in self.batch(index)]
         return Losses(sums, self._batches.tokens)
-
-
-def cross_entropy(logits: Float32, labels: Ids) -> float:
-    """-sum log softmax(logits)[labels] in nats; logits (S, V), labels (S,). Overwrites logits. Never negative."""
-    rows = np.arange(len(labels))
-    logits -= logits.max(axis=1, keepdims=True)
-    chosen = logits[rows, labels].astype(np.float64)
-    np.exp(logits, out=logits)  # out: the logits of a long answer are the largest array of an evaluation
-    return float((np.log(logits.sum(axis=1, dtype=np.float64)) - chosen).sum())

@@ -64,7 +64,7 @@ def make_stack(sources: Sequence[LoraSource], manifest: Manifest, composition: s
     if form == "none":
         raise SettingsError("the model was loaded without LoRA; load it without lora='none' to compose modules")
     if composition == "exact":
-        return ExactStack(sources, manifest.slots, form)
+        return ExactStack.of(sources, manifest.slots, form)
     if form != "float32":
         raise SettingsError(
             f"{composition} composition is in float32; load the model without lora={form!r} (load_to_adapt: with the "
@@ -92,4 +92,4 @@ def _held(manifest: Manifest, composition: str, form: str) -> str:
 
 def plain_inputs(slots: Sequence[Slot], form: str = "float32") -> LoraInputs:
     """The inputs of the plain model: in float32 every rank is 0, and in the form "none" there are none."""
-    return ExactStack([], () if form == "none" else slots, form).inputs()
+    return ExactStack.of([], () if form == "none" else slots, form).inputs()

@@ -13,13 +13,14 @@ import pytest
 from scores import score
 
 from edge_lorahub import Adaptation, Example, Model, Modules, Settings, adapt, generate, load, load_adapter
-from edge_lorahub.adaptation import reference_loss
 from edge_lorahub.adapter import SIDECAR
 from edge_lorahub.bench.random_models import write_module
 from edge_lorahub.errors import EdgeLorahubWarning, ExamplesError, ModuleMismatchError, SettingsError
+from edge_lorahub.learning import reference_loss
 from edge_lorahub.objective import WORST_LOSS
 from edge_lorahub.runs import Runner
 from edge_lorahub.scoring import Losses
+from edge_lorahub.search.strategy import Candidate
 from edge_lorahub.stack import COMPOSITIONS, plain_inputs
 
 
@@ -41,19 +42,25 @@ def test_the_adapter_has_the_loss_that_the_search_reports(
     assert list(result.weights) == modules.names
 
 
-def test_the_regularisation_is_that_of_the_released_code(
+def test_the_regularization_is_that_of_the_released_code(
     model: Model, modules: Modules, examples: list[Example]
 ) -> None:
     """0.05 * sum |w| / N on top of the loss (lorahub/algorithm.py, get_regular)."""
-    free, bound = (adapt(model, modules, examples, Settings(budget=9, regularization=r)) for r in (0.0, 0.05))
+    free, bound = (
+        adapt(model, modules, examples, Settings(budget=9, surrogate=False, regularization=r)) for r in (0.0, 0.05)
+    )
     for one, other in zip(free.trace, bound.trace, strict=True):
         np.testing.assert_array_equal(one.weights, other.weights)  # one generation: the losses do not steer yet
         assert other.loss - one.loss == pytest.approx(0.05 * np.abs(one.weights).sum() / 4, abs=1e-9)
 
 
-def test_two_runs_give_the_same_trace_bit_for_bit(bundle: Path, modules: Modules, examples: list[Example]) -> None:
+@pytest.mark.parametrize("surrogate", [True, False])
+def test_two_runs_give_the_same_trace_bit_for_bit(
+    bundle: Path, modules: Modules, examples: list[Example], surrogate: bool
+) -> None:
     def run() -> list[tuple[bytes, float]]:
-        result = adapt(load(bundle, threads=2), modules, examples, Settings(budget=30, seed=5))
+        settings = Settings(budget=30, seed=5, surrogate=surrogate)
+        result = adapt(load(bundle, threads=2), modules, examples, settings)
         return [(c.weights.tobytes(), c.loss) for c in result.trace]
 
     assert run() == run()
@@ -65,11 +72,15 @@ SPREAD = [
 ]
 
 
-@pytest.mark.parametrize("composition", COMPOSITIONS)
-def test_the_number_of_workers_changes_nothing(bundle: Path, modules: Modules, composition: str) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [Settings(budget=30), Settings(budget=30, surrogate=False), Settings(budget=30, composition="paper")],
+    ids=["surrogate", "exact", "paper"],
+)
+def test_the_number_of_workers_changes_nothing(bundle: Path, modules: Modules, settings: Settings) -> None:
     def run(threads: int, workers: int) -> list[tuple[bytes, float]]:
         model = load(bundle, threads=threads, workers=workers)
-        result = adapt(model, modules, SPREAD, Settings(budget=30, composition=composition))
+        result = adapt(model, modules, SPREAD, settings)
         return [(c.weights.tobytes(), c.loss) for c in result.trace]
 
     assert run(1, 1) == run(4, 1) == run(2, 2) == run(5, 5)
@@ -95,10 +106,10 @@ def test_workers_give_the_texts_in_order(bundle: Path, modules: Modules, example
 @pytest.mark.parametrize("workers", [1, 3])
 def test_racing_finds_the_same_bit_for_bit(bundle: Path, tmp_path: Path, composition: str, workers: int) -> None:
     model = load(bundle, threads=workers, workers=workers)
-    # loud ones, and much regularisation: the losses of candidates must differ for any to be stopped
+    # loud ones, and much regularization: the losses of candidates must differ for any to be stopped
     modules = Modules.load([write_module(tmp_path / f"m{seed}", "tiny", seed=seed, std=3) for seed in range(4)])
-    told: list[float] = []
-    settings = Settings(budget=60, step_size=1, regularization=40, composition=composition)
+    told: list[Candidate] = []
+    settings = Settings(budget=60, surrogate=False, step_size=1, regularization=40, composition=composition)
     on, off = (
         adapt(model, modules, SPREAD, replace(settings, racing=racing), on_candidate=told.append)
         for racing in (True, False)
@@ -118,7 +129,8 @@ def test_racing_finds_the_same_bit_for_bit(bundle: Path, tmp_path: Path, composi
 
 
 def test_an_own_objective_is_not_raced(model: Model, modules: Modules) -> None:
-    result = adapt(model, modules, SPREAD, Settings(budget=30), objective=lambda losses, given: -float(losses.sum()))
+    settings = Settings(budget=30, surrogate=False)
+    result = adapt(model, modules, SPREAD, settings, objective=lambda losses, given: -float(losses.sum()))
     assert result.adapter.record["spared"] == 0
     assert all(np.isfinite(c.loss) for c in result.trace)
 
@@ -193,11 +205,13 @@ def test_a_loss_that_is_not_a_number_is_the_worst(model: Model, modules: Modules
 def test_one_example_and_one_module(model: Model, module_folders: list[Path], examples: list[Example]) -> None:
     result = adapt(model, Modules.load(module_folders[:1]), examples[:1], Settings(budget=10))
     assert result.loss_after <= result.loss_before
-    assert result.optimizer == "CMA-ES (population 6, step size 0.075)"
+    assert result.optimizer == "CMA-ES with a surrogate of the label logits"
+    plain = adapt(model, Modules.load(module_folders[:1]), examples[:1], Settings(budget=10, surrogate=False))
+    assert plain.optimizer == "CMA-ES (population 6, step size 0.075)"
 
 
 def test_the_sidecar_says_what_went_in(model: Model, modules: Modules, examples: list[Example], tmp_path: Path) -> None:
-    result = adapt(model, modules, examples, Settings(budget=11, seed=7))
+    result = adapt(model, modules, examples, Settings(budget=11, seed=7, surrogate=False))
     result.adapter.save(tmp_path / "out")
     record = json.loads((tmp_path / "out" / SIDECAR).read_text())
     assert record["weights"] == result.weights

@@ -109,7 +109,12 @@ def test_adapt_reports_weights_and_losses(
     arguments = ["adapt", bundle, examples_file, "--modules", module_folders[0].parent, "--budget", 9]
     report = run(*arguments, "--out", tmp_path / "ö out", "--rank", 2)
     assert report.exit_code == 0, report.output
-    assert "4 modules, 5 examples, 9 candidates, CMA-ES (population 6, step size" in report.stdout
+    assert "4 modules, 5 examples, CMA-ES with a surrogate of the label logits, exact composition" in report.stdout
+    assert "interval" in report.stdout
+    assert "9 candidates" in report.stdout
+    assert "probing: candidate 2 of at most 9" in report.stderr
+    plain = run(*arguments, "--out", tmp_path / "plain", "--no-surrogate", "--no-answers")
+    assert "CMA-ES (population 6, step size" in plain.stdout
     assert "truncated to rank 2: relative error" in report.stdout
     assert re.search(r"^Warning: rank 2 loses \d\d% of the adapter's change", report.stderr, re.MULTILINE)
     record = json.loads(run(*arguments, "--out", tmp_path / "json", "--json", "--rank", 1).stdout)
@@ -122,6 +127,56 @@ def test_adapt_reports_weights_and_losses(
     reference = run(*arguments, "--out", tmp_path / "reference", "--optimizer", "reference")
     assert "NGOpt, paper composition" in reference.stdout
     assert "as the released code counts it" in reference.stdout
+
+
+def test_adapt_keeps_examples_aside_and_measures_on_them(
+    run: Run, bundle: Path, module_folders: list[Path], tmp_path: Path
+) -> None:
+    data = tmp_path / "data.jsonl"
+    rows = [{"input": f"w{10 + i} w{20 + i}", "output": f"w{30 + i}"} for i in range(40)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ["adapt", bundle, data, "--modules", module_folders[0].parent, "--budget", 9]
+    result = run(*arguments, "--out", tmp_path / "out", "--json", "--holdout", "25%")
+    assert (
+        "learning from the first 20 of 30 examples; --limit 30 takes them all, and about 2 times as long"
+        in result.stderr
+    )
+    record = json.loads(result.stdout)
+    assert record["examples"]["count"] == 20
+    assert record["held_out"]["count"] == 10
+    who = [name for name in record["held_out"] if name != "count"]
+    assert [who[0], who[2]] == ["plain model", "adapted"]
+    assert who[1].startswith("best single module (module-")
+    assert all(set(record["held_out"][name]) == {"exact_match_percent", "normalized_match_percent"} for name in who)
+    assert len(record["answers"]) == 20
+    # the ones kept aside are the file's last: what evaluate says of them is the same
+    last = tmp_path / "last.jsonl"
+    last.write_text("".join(json.dumps(row) + "\n" for row in rows[30:]))
+    alone = json.loads(run("evaluate", bundle, last, "--adapter", tmp_path / "out", "--json").stdout)
+    assert record["held_out"]["adapted"]["exact_match_percent"] == alone["exact_match_percent"]
+    report = run(*arguments, "--out", tmp_path / "report", "--holdout", 10, "--limit", 3).stdout
+    assert "on 10 examples kept aside, %" in " ".join(report.replace("┃", " ").split())
+    assert "example 3" in report
+
+
+def test_a_warm_start_is_tried_first(
+    run: Run, fails: Callable[..., str], bundle: Path, examples_file: Path, module_folders: list[Path], tmp_path: Path
+) -> None:
+    arguments = ["adapt", bundle, examples_file, "--budget", 20, "--json", "--no-answers", "--regularization", 0.01]
+    modules = ["--modules", module_folders[0].parent]
+    first = json.loads(run(*arguments, *modules, "--out", tmp_path / "first").stdout)
+    assert any(first["weights"].values())
+    warm = ["--warm-start", tmp_path / "first"]
+    again = json.loads(run(*arguments, *modules, *warm, "--out", tmp_path / "again").stdout)
+    assert again["trace"][1]["weights"] == list(first["weights"].values())
+    assert again["start"] == first["weights"]
+    assert again["loss"]["after_with_regularization"] <= first["loss"]["after"] + 1e-9
+    fewer = run(*arguments, "--module", module_folders[1], *warm, "--out", tmp_path / "fewer")
+    assert "name modules that are not among these, and are left out: module-0, module-2, module-3" in fewer.stderr
+    no_record = fails(*arguments, *modules, "--warm-start", module_folders[0], "--out", tmp_path / "no")
+    assert "no record of weights to start from" in no_record
+    other = ["--optimizer", "nevergrad:DE", "--out", tmp_path / "other"]
+    assert "are for optimizer cma" in fails(*arguments, *modules, *warm, *other)
 
 
 def test_generate_from_every_source(run: Run, bundle: Path, examples_file: Path, examples: list[Example]) -> None:

@@ -278,8 +278,13 @@ def test_damaged_bundles(fails: Fails, bundle: Path, tmp_path: Path) -> None:
         (("--optimizer", "adam"), "'adam' is unknown; choose cma, reference or nevergrad:NAME"),
         (("--optimizer", "nevergrad:CMAA"), "near it: CMA"),
         (("--optimizer", "nevergrad:"), "no optimizer ''"),
-        (("--budget", "0"), "budget must be at least 1"),
-        (("--budget", "many"), "'many' is not a valid integer"),
+        (("--budget", "0"), "'0' is no budget; write auto, or a number of candidates from 1"),
+        (("--budget", "many"), "'many' is no budget"),
+        (("--budget", "2.5"), "'2.5' is no budget"),
+        (("--holdout", "5"), "keeping 5 of 5 examples aside leaves none to learn from"),
+        (("--holdout", "1.5"), "'1.5' is neither a number of examples nor a share; write 40, 0.2 or 20%"),
+        (("--optimizer", "reference", "--surrogate"), "a surrogate assists the optimizer cma in exact composition"),
+        (("--composition", "paper", "--surrogate"), "a surrogate assists the optimizer cma in exact composition"),
         (("--seed", "-1"), "seed must be from 0"),
         (("--composition", "sum"), "'sum' is not one of 'exact', 'paper'"),
         (("--step-size", "0"), "step_size must be a positive number"),
@@ -332,7 +337,7 @@ def test_an_interrupted_adaptation_leaves_nothing(
 ) -> None:  # fmt: skip
     from edge_lorahub.scoring import Scorer
 
-    def interrupted(self: Scorer, index: int) -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Scorer, "batch", interrupted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_lorahub.cma_es import CmaEs
+from edge_lorahub.search.cma_es import CmaEs
 
 
 def ellipsoid(points: np.ndarray, condition: float = 1e4) -> np.ndarray:

@@ -121,7 +121,7 @@ def test_an_interrupt_while_lora_is_bound_is_made_good(bundle: Path) -> None:
     model = load(bundle, threads=1)
     slots = model.manifest.slots
     rng = np.random.default_rng(0)
-    stack = ExactStack([RandomLora(slots, seed, 2) for seed in range(3)], slots)
+    stack = ExactStack.of([RandomLora(slots, seed, 2) for seed in range(3)], slots)
     first, second = (LoraValues(stack.inputs(rng.normal(size=stack.width).astype(np.float32))) for _ in range(2))
     runner = Runner(model, first.inputs)
     ids, mask = texts(2, 9)

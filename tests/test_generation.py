@@ -11,8 +11,8 @@ from scores import score
 from edge_lorahub import Example, Model, evaluate, generate, load_adapter
 from edge_lorahub.errors import ExamplesError, SettingsError
 from edge_lorahub.evaluation import compare, normalize
+from edge_lorahub.label_logits import scored
 from edge_lorahub.runs import Runner, Scoring
-from edge_lorahub.scoring import cross_entropy
 from edge_lorahub.stack import plain_inputs
 from edge_lorahub.tokens import buckets
 
@@ -83,11 +83,11 @@ def test_cross_entropy_is_that_of_the_formula() -> None:
     labels = np.array([3, 0, 29, 7])
     wide = logits.astype(np.longdouble)
     expected = sum(np.log(np.exp(row).sum()) - row[label] for row, label in zip(wide, labels, strict=True))
-    assert cross_entropy(logits, labels) == pytest.approx(float(expected), rel=1e-6)
+    assert scored(logits, labels)[0] == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_cross_entropy_of_large_logits_is_finite() -> None:
-    assert cross_entropy(np.array([[1e4, 0.0]], np.float32), np.array([1])) == pytest.approx(1e4)
+    assert scored(np.array([[1e4, 0.0]], np.float32), np.array([1]))[0] == pytest.approx(1e4)
 
 
 def test_the_normalized_match_compares_as_the_released_code() -> None:

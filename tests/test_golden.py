@@ -11,8 +11,8 @@ from edge_lorahub import load, load_adapter
 from edge_lorahub.bench.random_models import write_checkpoint, write_module
 from edge_lorahub.export import export
 from edge_lorahub.generation import greedy
+from edge_lorahub.label_logits import scored
 from edge_lorahub.runs import Runner, Scoring
-from edge_lorahub.scoring import cross_entropy
 from edge_lorahub.stack import plain_inputs
 
 KINDS = ("q", "v", "wo")  # as in golden/make.py
@@ -48,7 +48,7 @@ def test_logits_and_loss(runners: dict[str, Runner]) -> None:
         scoring.run()
         expected = GOLDEN[f"{name}.logits"]
         assert np.abs(scoring.logits - expected).max() <= 1e-5 * np.abs(expected).max()
-        loss = sum(cross_entropy(*pair) for pair in zip(scoring.logits, labels, strict=True)) / labels.size
+        loss = sum(scored(*pair)[0] for pair in zip(scoring.logits, labels, strict=True)) / labels.size
         assert loss == pytest.approx(float(GOLDEN[f"{name}.loss"]), abs=1e-5)
 
 

@@ -20,11 +20,11 @@ import nevergrad as ng
 from oracle import Batch, oracle_modules, oracle_result, random_batch
 from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file
+from searches import minimize
 
 from edge_lorahub import Modules, Settings, adapt, load
 from edge_lorahub.bench.random_models import SIZES, write_checkpoint, write_module
 from edge_lorahub.export import export
-from edge_lorahub.search import search
 
 pytestmark = pytest.mark.oracle
 
@@ -69,7 +69,7 @@ def test_the_same_candidates_and_losses(size: str, std: float, tmp_path: Path) -
     settings = Settings(optimizer="reference", budget=BUDGET, seed=SEED)
     # the search alone, told the very same losses: the same candidates, bit for bit
     told = iter(losses)
-    replayed = search(lambda population: np.array([next(told) for _ in population]), MODULES, settings)
+    replayed = minimize(lambda population: np.array([next(told) for _ in population]), MODULES, settings)
     np.testing.assert_array_equal([c.weights for c in replayed.trace], candidates)
     np.testing.assert_array_equal(replayed.weights, recommended)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edge_lorahub.racing import Unit, race
+from edge_lorahub.search.racing import Unit, race
 
 # few different values, so that ties come up
 PARTS = arrays(

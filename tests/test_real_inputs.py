@@ -36,7 +36,7 @@ def test_export_adapt_generate_evaluate_inspect(t5_small: Path, shared: Path, ru
         "adapt", bundle, data, "--limit", 5, "--shuffle-seed", 1, *modules, "--modules", t5_small / "modules",
         "--out", out, "--budget", 6,
     )  # fmt: skip
-    assert "20 modules, 5 examples, 6 candidates" in report
+    assert "20 modules, 5 examples, CMA-ES with a surrogate" in report
     assert "t5-small-cnndm-checkpoint-4487" in report
     assert "weights" in json.loads(ok("inspect", out, "--json"))
     assert ok("generate", bundle, "--adapter", out, "--max-new-tokens", 4, "What is the date?").count("\n") == 1

@@ -13,14 +13,26 @@ from safetensors.numpy import load_file
 from scores import score
 from threadpoolctl import threadpool_limits
 
-from edge_lorahub import EdgeLorahubError, EdgeLorahubWarning, Example, Model, Modules, load_adapter
+from edge_lorahub import (
+    EdgeLorahubError,
+    EdgeLorahubWarning,
+    Example,
+    Model,
+    Modules,
+    Settings,
+    load_adapter,
+    load_to_adapt,
+)
 from edge_lorahub.adapter import Adapter
 from edge_lorahub.bench.latency import RandomLora
 from edge_lorahub.bench.random_models import write_module
 from edge_lorahub.contract import Slot, lora_a_name, lora_b_name, lora_scale_name
 from edge_lorahub.errors import SettingsError
+from edge_lorahub.exact_stack import ExactStack
+from edge_lorahub.export import export
 from edge_lorahub.lora import Lora
 from edge_lorahub.lora_inputs import LoraInputs
+from edge_lorahub.objective import Evaluator
 from edge_lorahub.pairs import compose_pairs
 from edge_lorahub.paper_stack import Int8PaperStack, PaperStack
 from edge_lorahub.runs import Runner
@@ -255,3 +267,59 @@ def test_copies_are_named(module_folders: list[Path], tmp_path: Path) -> None:
     shutil.copytree(module_folders[0], tmp_path / "twin")
     with pytest.warns(EdgeLorahubWarning, match="under several names: module-0, twin"):
         Modules.load([module_folders[0], module_folders[1], tmp_path / "twin"])
+
+
+@pytest.mark.parametrize("form", ["float32", "int8"])
+@pytest.mark.parametrize("members", [[0], [2], [1, 2], [0, 3], [0, 1, 2, 3]])
+def test_the_stack_of_some_modules_is_the_stack_without_the_others(
+    model: Model, modules: Modules, form: str, members: list[int]
+) -> None:
+    """What a candidate with zeros stands for is the same without the modules that have them, to the last bit."""
+    stack = ExactStack.of(list(modules), model.manifest.slots, form)
+    some = stack.of_modules(np.array(members))
+    weights = np.zeros(4)
+    weights[members] = WEIGHTS[members]
+    whole, part = stack.inputs(), some.inputs()
+    whole.compose(weights)
+    part.compose(weights[members])
+    assert some.width == stack.width_of(np.array(members))
+    for slot in model.manifest.slots:
+        np.testing.assert_array_equal(delta(part, slot), delta(whole, slot))
+        for name in (lora_a_name, lora_b_name):
+            assert part.arrays[name(slot.name)].flags.c_contiguous
+            assert part.arrays[name(slot.name)].dtype == form
+
+
+def test_some_modules_that_lack_a_slot(model: Model, modules: Modules, tmp_path: Path) -> None:
+    only_q = Modules.load([write_module(tmp_path / "q", "tiny", seed=9, rank=2, kinds=("q",))])
+    both = [*modules, *only_q]
+    for form, rank in (("float32", 0), ("int8", 1)):
+        some = ExactStack.of(both, model.manifest.slots, form).of_modules(np.array([4]))
+        inputs = some.inputs()
+        inputs.compose(np.ones(1))
+        for slot in model.manifest.slots:
+            assert inputs.arrays[lora_a_name(slot.name)].shape == (slot.d_in, 2 if slot.kind == "q" else rank)
+            assert (np.abs(delta(inputs, slot)).max(initial=0) > 0) == (slot.kind == "q")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_candidates_with_zeros_have_the_losses_of_whole_ones(
+    checkpoint: Path, bundle: Path, modules: Modules, examples: list[Example], precision: str, tmp_path: Path
+) -> None:
+    """Both ways of evaluating give the same losses: alone with its modules, and with all of them."""
+    if precision == "int8":
+        bundle = tmp_path / "int8"
+        export(checkpoint, bundle, precision="int8")
+    settings = Settings()
+    model = load_to_adapt(bundle, examples, settings, threads=2)
+    stack = make_stack(list(modules), model.manifest, "exact", model.lora)
+    limits = {"max_input_tokens": 64, "max_output_tokens": 64}
+    evaluate = Evaluator(
+        model, stack, examples, strength=0.2, reduce=lambda losses: float(losses.means().mean()), **limits
+    )
+    population = np.diag(WEIGHTS)
+    sparse = evaluate.losses(population)
+    whole = evaluate.losses(np.where(population == 0, 1e-30, population))
+    np.testing.assert_allclose(sparse, whole, rtol=1e-6)
+    one_by_one = [evaluate.losses(w[None])[0] for w in population]
+    np.testing.assert_array_equal(sparse, one_by_one)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import warnings
@@ -81,7 +82,7 @@ def test_the_folders_are_those_of_the_tables_and_fit_without_a_warning(tiny: Pat
             modules.check(manifest)
         assert sorted(modules.names) == sorted(table)
     assert sum(file.stat().st_size for file in DATA.rglob("*") if file.is_file()) < 5e6
-    with pytest.raises(ValueError, match="clean or entangled"):
+    with pytest.raises(ValueError, match="clean, entangled, both"):
         module_folders("dirty")
 
 
@@ -99,18 +100,33 @@ def test_a_module_does_its_own_task(tiny: Path, name: str) -> None:
 
 
 def test_the_demonstration_learns(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Two modules that no single one replaces, at the released code's optimiser and budget."""
+    """Two modules that no single one replaces; what is shown stays far above chance on every machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    arguments = ("demo", "--optimizer", "reference", "--budget", 40, "--threads", 1)
-    facts = json.loads(run(*arguments, "--json").stdout)
+    facts = json.loads(run("demo", "--budget", 40, "--threads", 1, "--json").stdout)
     found = facts["exact_match_percent"]
-    # far below what was measured: Cobyla amplifies the last bits of a loss, which differ between versions
-    assert found["adapted"] >= 20
+    assert found["adapted"] >= 60
     assert max(found[name] for name in ("plain model", "best single module", "random modules")) <= 10
     assert min(facts["weights"][name] for name in ("do-first", "spell-upper")) > 0.2
-    report = run(*arguments, "--task", "reverse-none-plain", "--modules", "entangled").stdout
+
+
+def test_the_demonstrations_last_lines_do_what_it_showed(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The same options mean the same in demo and adapt, so that the same percentage comes out."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "no" / "home"))  # paths as they are, for what is no shell
+    arguments = ("demo", "--task", "reverse-none-plain", "--modules", "both", "--budget", 50, "--threads", 1)
+    report = run(*arguments).stdout
+    accuracy = json.loads(run(*arguments, "--json").stdout)["exact_match_percent"]["adapted"]
     assert "copy-upper-json" in report
-    assert "exact match on 200 other inputs" in report
+    assert f"{accuracy:.1f}" in report
+    commands = [shlex.split(line) for line in report.splitlines() if line.startswith("  edge-lorahub")][:2]
+    assert [words[1] for words in commands] == ["adapt", "evaluate"]
+    for words in commands:
+        result = run(*words[1:], "--threads", 1, "--json")
+        assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["exact_match_percent"] == pytest.approx(accuracy)
 
 
 def test_the_demonstrations_tasks(run: Callable[..., Result], fails: Callable[..., str]) -> None:

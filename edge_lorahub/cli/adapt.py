@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import MissingPathError, SettingsError
 from . import options
+from .holdout import MOST_EXAMPLES, split, use
 from .main import COMMANDS
 
-# docs/design.md, "Loss and search": below this CMA-ES was far behind others
-_FEW_FOR_CMA = 100
-
 if TYPE_CHECKING:
-    from ..adaptation import Learned, Settings
     from ..examples import Example
+    from ..learned import Learned
     from ..modules import Modules
     from ..session import Model
+    from ..settings import Settings
+    from .journal import JournalKeeper
 
 
 @click.command(short_help=COMMANDS["adapt"][1])
@@ -35,19 +35,9 @@ if TYPE_CHECKING:
     help="A folder of modules: every PEFT folder in it.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The adapter's folder.")
-@click.option("--budget", default=40, show_default=True, help="Candidates to evaluate.")
-@click.option("--seed", default=1, show_default=True, help="The optimiser's seed.")
-@click.option(
-    "--composition",
-    type=click.Choice(["exact", "paper"]),
-    help="How weights and modules make an adapter.  [default: exact; paper with --optimizer reference]",
-)
-@click.option(
-    "--optimizer",
-    default="cma",
-    show_default=True,
-    help="cma, reference (as the paper's released code), or nevergrad:NAME.",
-)
+@options.budget
+@click.option("--seed", default=1, show_default=True, help="The optimizer's seed.")
+@options.search
 @click.option(
     "--step-size",
     default=0.075,
@@ -55,7 +45,33 @@ if TYPE_CHECKING:
     help="CMA-ES: the first generation's standard deviation, in units of w.",
 )
 @click.option("--population", default=6, show_default=True, help="CMA-ES: candidates a generation.")
-@click.option("--regularization", default=0.05, show_default=True, help="Times mean |w|, added to the loss.")
+@click.option(
+    "--regularization",
+    type=float,
+    help="Times mean |w|, added to the loss.  [default: 0.2 with the surrogate, 0.05 without]",
+)
+@click.option(
+    "--holdout",
+    type=options.Holdout(),
+    metavar="N|SHARE",
+    help="Keep that many examples aside (40, 0.2 or 20%), from the file's end, and measure on them before and after.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    help=f"Learn from this many examples, from the file's front.  [default: at most {MOST_EXAMPLES}]",
+)
+@click.option("--shuffle-seed", type=int, help="Shuffle the examples with this seed first.")
+@click.option(
+    "--answers/--no-answers",
+    default=None,
+    help="Answer the examples before and after, once the search is done.  [default: without --memory-limit]",
+)
+@click.option(
+    "--warm-start",
+    metavar="ADAPTER",
+    help="Begin with the weights of an earlier adaptation, by the modules' names: an adapter's folder.",
+)
 @click.option("--rank", type=click.IntRange(1), help="Truncate the adapter to this rank, by SVD.")
 @click.option("--max-input-tokens", default=2048, show_default=True, help="Longer inputs are cut, with a warning.")
 @click.option("--max-output-tokens", default=2048, show_default=True, help="Longer outputs are cut, with a warning.")
@@ -70,80 +86,86 @@ if TYPE_CHECKING:
     type=options.MemorySize(),
     help="Stay below this, by an estimate (800MB, 1.5GB): smaller batches, fewer candidates at once.",
 )
-@options.data
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with a search that was ended, from the journal beside --out; with the same inputs and options.",
+)
+@click.option("--keep-best", is_flag=True, help="With --resume: evaluate no more, and take the best found so far.")
 @options.threads
 @options.force
 @options.as_json
 def command(
-    bundle: Path, examples: Path, sources: tuple[str, ...], parents: tuple[Path, ...], out: Path, budget: int,
-    seed: int, composition: str | None, optimizer: str, step_size: float, population: int,
-    regularization: float, rank: int | None, max_input_tokens: int, max_output_tokens: int,
-    racing: bool, memory_limit: int | None, limit: int | None, shuffle_seed: int | None,
-    threads: int | None, force: bool, as_json: bool,
+    bundle: Path, examples: Path, sources: tuple[str, ...], parents: tuple[Path, ...], out: Path, budget: int | None,
+    seed: int, composition: str | None, optimizer: str, surrogate: bool | None, step_size: float, population: int,
+    regularization: float | None, holdout: int | float | None, warm_start: str | None, rank: int | None,
+    max_input_tokens: int, max_output_tokens: int, racing: bool, memory_limit: int | None, limit: int | None,
+    shuffle_seed: int | None, answers: bool | None, resume: bool, keep_best: bool, threads: int | None, force: bool,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Learn a task: find weights for LoRA modules from a few examples.
 
     EXAMPLES is JSONL with "input" and "output" (or "context" and "completion"), or BIG-Bench Hard's JSON.
     The adapter is a PEFT folder that generate, evaluate and peft read.
     """
-    from ..adaptation import Settings, load_to_adapt
+    from ..adaptation import load_to_adapt
     from ..adapter import ADAPTER_FILES
     from ..contract import read_manifest
     from ..examples import read_examples
     from ..files import check_output_folder
     from ..memory import plan
     from ..modules import Modules
-    from ..search import prepare
+    from ..search.choose import at_once, prepare
     from ..session import default_threads
+    from ..settings import Settings
+    from .journal import JournalKeeper
 
+    if keep_best and not resume:
+        raise SettingsError("--keep-best takes what a journal has; give --resume too")
     settings = Settings(
-        optimizer=optimizer, budget=budget, seed=seed, composition=composition, regularization=regularization,
-        step_size=step_size, population=population,
+        optimizer=optimizer, surrogate=surrogate, budget=budget, seed=seed, composition=composition,
+        regularization=regularization, step_size=step_size, population=population,
         max_input_tokens=max_input_tokens, max_output_tokens=max_output_tokens, racing=racing,
     )  # fmt: skip
     # everything that can be wrong is looked at before the slow part
     check_output_folder(out, force=force, names=ADAPTER_FILES)
-    task = read_examples(examples, limit=limit, shuffle_seed=shuffle_seed)
+    keeper = JournalKeeper(out, resume=resume, keep_best=keep_best, force=force)
+    task, held_out = split(read_examples(examples, shuffle_seed=shuffle_seed), holdout, limit, examples)
     read_manifest(bundle)
     modules = Modules.load([*sources, *(folder for parent in parents for folder in _modules_in(parent))])
+    start = None if warm_start is None else _weights_of(warm_start)
     prepare(settings)
-    workers = settings.at_once
+    workers: int | None = None
     if memory_limit is not None:
-        at_most = min(workers, threads or default_threads())
+        at_most = min(at_once(settings), threads or default_threads())
         planned = plan(bundle, list(modules), task, settings, at_most, memory_limit)
         settings, workers = replace(settings, batch_tokens=planned.batch_tokens), planned.workers
     model = load_to_adapt(bundle, task, settings, threads=threads, workers=workers)
-    result = learn_with_progress(model, modules, task, settings)
+    with keeper:
+        result = learn_with_progress(model, modules, task, settings, start, keeper)
     del model  # the adapter of many modules takes memory of its own
-    _warn(result, settings)
-    adapter, error = result.compose(modules), None
-    if rank is not None:
-        adapter, error = adapter.truncated(rank)
-    adapter.save(out, force=force)
-    if as_json:
-        _print_json(result, out, error)
-        return
-    _print_report(result, settings, len(task))
+    with keeper.until_saved(result):
+        adapter, error = result.compose(modules), None
+        if rank is not None:
+            adapter, error = adapter.truncated(rank)
+        adapter.save(out, force=force)
+    found: dict[str, Any] = {"adapter": str(out)}
     if error is not None:
-        click.echo(f"truncated to rank {rank}: relative error of the change {error:.2%}; the loss above is before that")
-    click.echo(f"adapter: {out}")
-
-
-def _warn(result: Learned, settings: Settings) -> None:
-    from ..search import CMA
-
-    if not any(result.weights.values()):
-        click.echo(
-            "Warning: no candidate was better than the plain model, so the adapter changes nothing; "
-            "try a larger --budget, another --optimizer or other modules",
-            err=True,
-        )
-    elif settings.optimizer == CMA and settings.budget < _FEW_FOR_CMA <= 12 * len(result.weights):
-        click.echo(
-            f"Warning: CMA-ES learns little about {len(result.weights)} weights from {settings.budget} candidates; "
-            "--budget 200, or --optimizer nevergrad:NGOpt, did better where it was measured (docs/design.md)",
-            err=True,
-        )
+        found["truncation_error"] = error
+    if not as_json:
+        _print_report(result, settings, len(task))
+        if error is not None:
+            click.echo(
+                f"truncated to rank {rank}: relative error of the change {error:.2%}; the loss above is before that"
+            )
+    if answers is None:
+        answers = memory_limit is None  # a model that generates takes memory that the limit's estimate does not count
+    if answers or held_out:
+        found |= use(bundle, adapter, result, modules, task if answers else [], held_out, threads, quiet=as_json)
+    if as_json:
+        _print_json(result, found)
+    else:
+        click.echo(f"adapter: {out}")
 
 
 def _modules_in(parent: Path) -> list[Path]:
@@ -159,54 +181,50 @@ def _modules_in(parent: Path) -> list[Path]:
     return folders
 
 
-def learn_with_progress(model: Model, modules: Modules, examples: list[Example], settings: Settings) -> Learned:
-    """The search, with a progress bar on standard error."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def _weights_of(adapter: str) -> dict[str, float]:
+    """The weights by module in an adapter's record."""
+    from ..adapter import load_adapter
 
+    weights = load_adapter(adapter).record.get("weights")
+    if not isinstance(weights, dict) or not all(isinstance(w, (int, float)) for w in weights.values()):
+        raise SettingsError(f"{adapter}: no record of weights to start from; name an adapter that `adapt` has saved")
+    return weights
+
+
+def learn_with_progress(
+    model: Model, modules: Modules, examples: list[Example], settings: Settings,
+    start: dict[str, float] | None = None, keeper: JournalKeeper | None = None,
+) -> Learned:  # fmt: skip
+    """The search, with what it shows of itself on standard error."""
     from ..adaptation import learn
+    from .live import SearchView
 
-    columns = (
-        TextColumn("candidates"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("best loss {task.fields[best]}"), TimeRemainingColumn(),
-    )  # fmt: skip
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=settings.budget, best="-")
-        best = float("inf")
-
-        def on_candidate(loss: float) -> None:
-            nonlocal best
-            best = min(best, loss)
-            progress.update(task, advance=1, best=f"{best:.4f}")
-
-        return learn(model, modules, examples, settings, on_candidate=on_candidate)
+    with SearchView(modules.names) as view:
+        return learn(
+            model, modules, examples, settings, start=start,
+            on_candidate=view.candidate, on_budget=view.budget,
+            open_journal=None if keeper is None else keeper.open, known_only=keeper is not None and keeper.keep_best,
+        )  # fmt: skip
 
 
 def _print_report(result: Learned, settings: Settings, examples: int) -> None:
-    from ..search import REFERENCE
+    from ..search.settings import REFERENCE
+    from .learned import print_losses, print_time, print_weights
 
-    rows = sorted(result.weights.items(), key=lambda item: -abs(item[1]))
     click.echo(
-        f"{_count(len(rows), 'module')}, {_count(examples, 'example')}, {_count(len(result.trace), 'candidate')}, "
-        f"{result.optimizer}, {settings.composition} composition"
+        f"{_count(len(result.weights), 'module')}, {_count(examples, 'example')}, {result.optimizer}, "
+        f"{settings.composition} composition"
     )
-    options.print_table(["module", "weight"], [(name, f"{weight:+.3f}") for name, weight in rows])
-    kind = "loss, as the released code counts it" if settings.optimizer == REFERENCE else "loss"
-    losses = f"{result.loss_before:.4f}", f"{result.loss_after:.4f}"
-    options.print_table(["", "plain model", "adapted"], [(kind, *losses)])
-    spared = f", {result.record['spared']:.0%} of the work spared by racing" if settings.racing else ""
-    click.echo(f"{result.seconds:.1f} s, {result.seconds / len(result.trace):.3f} s a candidate{spared}")
+    print_weights(result)
+    print_losses(result, "as the released code counts it" if settings.optimizer == REFERENCE else "mean")
+    print_time(result, racing=settings.racing)
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _print_json(result: Learned, out: Path, error: float | None) -> None:
+def _print_json(result: Learned, found: dict[str, Any]) -> None:
     import json
 
-    record = dict(result.record) | {"adapter": str(out)}
-    if error is not None:
-        record["truncation_error"] = error
-    click.echo(json.dumps(record, ensure_ascii=False))
+    click.echo(json.dumps(dict(result.record) | found, ensure_ascii=False))

@@ -223,7 +223,7 @@ def _print(chart: Path | None, as_json: bool, measure: Callable[[], Report]) -> 
 @command.command("tinyhub")
 @click.option("--part", "parts", multiple=True, type=click.Choice(["dev", "test"]), help="Only these unseen tasks.")
 @click.option(
-    "--modules", "kinds", multiple=True, type=click.Choice(["clean", "entangled"]), help="Only these modules."
+    "--modules", "kinds", multiple=True, type=click.Choice(["clean", "entangled", "both"]), help="Only these modules."
 )
 @click.option(
     "--seeds", default=5, show_default=True, type=click.IntRange(1), help="Draws of the five examples: 1 to this."
@@ -237,7 +237,7 @@ def tinyhub(
     """Measure how well tasks are learned, on the embedded hub.
 
     Exact match on 200 held-out inputs of every unseen task, after learning from five examples, for the plain
-    model, controls, both compositions, and two optimisers at three budgets.
+    model, controls, both compositions, and three searches at several budgets.
     """
     import json
 
@@ -250,7 +250,7 @@ def tinyhub(
 
     if markdown is not None:
         check_output_file(markdown)
-    parts, kinds = parts or ("dev", "test"), kinds or ("clean", "entangled")
+    parts, kinds = parts or ("dev", "test"), kinds or ("clean", "entangled", "both")
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as progress:
         total = len(kinds) * seeds * sum(len(PARTS[part]) for part in parts)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import NotWritableError, SettingsError
+from ..errors import EdgeLorahubWarning, NotWritableError, SettingsError
 from . import options
 from .main import COMMANDS
 
 if TYPE_CHECKING:
+    from ..examples import Example
+    from ..settings import Settings
     from ..tinyhub import UnseenTask
 
 
@@ -21,20 +25,19 @@ if TYPE_CHECKING:
 @click.option(
     "--modules",
     "kind",
-    type=click.Choice(["clean", "entangled"]),
+    type=click.Choice(["clean", "entangled", "both"]),
     default="clean",
     show_default=True,
-    help="Modules of one skill each, or of fixed combinations of three.",
+    help="Modules of one skill each, of fixed combinations of three, or both.",
 )
-@click.option("--budget", default=100, show_default=True, help="Candidates to evaluate.")
-@click.option(
-    "--optimizer", default="reference", show_default=True, help="As for adapt; the composition is always exact."
-)
-@click.option("--seed", default=1, show_default=True, help="Of the examples and of the optimiser.")
+@options.budget
+@options.search
+@click.option("--seed", default=1, show_default=True, help="Of the examples and of the optimizer.")
 @options.threads
 @options.as_json
 def command(
-    name: str, list_tasks: bool, kind: str, budget: int, optimizer: str, seed: int, threads: int | None, as_json: bool
+    name: str, list_tasks: bool, kind: str, budget: int | None, composition: str | None, optimizer: str,
+    surrogate: bool | None, seed: int, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """See LoraHub learning work on the embedded hub: a tiny T5 and 44 LoRA modules.
 
@@ -43,6 +46,7 @@ def command(
     """
     import json
 
+    from ..settings import Settings
     from ..tinyhub import DEV_TASKS, TEST_TASKS
 
     tasks = {task.name: task for task in (*DEV_TASKS, *TEST_TASKS)}
@@ -55,19 +59,20 @@ def command(
         return
     if name not in tasks:
         raise SettingsError(f"no unseen task {name!r}; `edge-lorahub demo --list` has them all")
-    facts = _demonstrate(tasks[name], kind, budget, optimizer, seed, threads, quiet=as_json)
+    settings = Settings(optimizer=optimizer, surrogate=surrogate, budget=budget, seed=seed, composition=composition)
+    facts = _demonstrate(tasks[name], kind, settings, threads, quiet=as_json)
     if as_json:
         click.echo(json.dumps(facts, ensure_ascii=False))
 
 
 def _demonstrate(
-    task: UnseenTask, kind: str, budget: int, optimizer: str, seed: int, threads: int | None, *, quiet: bool
+    task: UnseenTask, kind: str, settings: Settings, threads: int | None, *, quiet: bool
 ) -> dict[str, Any]:  # fmt: skip
     import tempfile
 
     import numpy as np
 
-    from ..adaptation import Settings, adapt
+    from ..adaptation import adapt, load_to_adapt
     from ..bench.quality import (
         HELD_OUT,
         MOST_NEW_TOKENS,
@@ -84,9 +89,10 @@ def _demonstrate(
     from ..tinyhub import examples
     from ..tinyhub.hub import module_folders
     from .adapt import learn_with_progress
+    from .learned import print_answers, print_time, print_weights
 
-    settings = Settings(budget=budget, optimizer=optimizer, seed=seed, composition="exact")
-    pairs = [Example(*pair) for pair in examples(task.task, SHOTS + HELD_OUT, seed)]
+    assert settings.composition is not None
+    pairs = [Example(*pair) for pair in examples(task.task, SHOTS + HELD_OUT, settings.seed)]
     shots, held_out = pairs[:SHOTS], pairs[SHOTS:]
     model = load(base_bundle(), threads=threads)
     modules = Modules.load(module_folders(kind))
@@ -98,39 +104,87 @@ def _demonstrate(
         answers = generate(model, [e.input for e in shots], max_new_tokens=MOST_NEW_TOKENS)
         rows = [(e.input, e.output, answer) for e, answer in zip(shots, answers, strict=True)]
         options.print_table(["input", "output", "the plain model answers"], rows, numbers=False)
-    result = learn_with_progress(model, modules, shots, settings)
-    with tempfile.TemporaryDirectory() as folder:
-        noise = random_modules(modules, Path(folder), seed)
-        noise_weights = as_weights(adapt(model, noise, shots, settings).weights)
+    # as adapt loads it, which rounds in other places than what generates: the same weights come out
+    searched = load_to_adapt(base_bundle(), shots, settings, threads=threads)
+    result = learn_with_progress(searched, modules, shots, settings)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", EdgeLorahubWarning)  # what was said of the search itself holds here as well
+        noise = random_modules(modules, Path(folder), settings.seed)
+        noise_weights = as_weights(adapt(searched, noise, shots, settings).weights)
         accuracy = {
             "plain model": trial.accuracy(np.zeros(len(modules)), "exact"),
             "best single module": trial.accuracy(best_single(model, modules, shots), "exact"),
-            "random modules": Trial(model, noise, held_out).accuracy(noise_weights, "exact"),
-            "adapted": trial.accuracy(as_weights(result.weights), "exact"),
+            "random modules": Trial(model, noise, held_out).accuracy(noise_weights, settings.composition),
+            "adapted": trial.accuracy(as_weights(result.weights), settings.composition),
         }
     if not quiet:
-        weights = sorted(result.weights.items(), key=lambda item: -abs(item[1]))
-        options.print_table(["module", "weight"], [(name, f"{weight:+.2f}") for name, weight in weights])
+        print_weights(result)
+        shown = held_out[:SHOTS]
+        texts = [example.input for example in shown]
+        adapter = result.compose(modules)
+        before = generate(model, texts, max_new_tokens=MOST_NEW_TOKENS)
+        after = generate(model, texts, adapter=adapter, max_new_tokens=MOST_NEW_TOKENS)
+        click.echo("inputs that it has not seen:")
+        print_answers(shown, before, after)
         options.print_table(
             [f"exact match on {HELD_OUT} other inputs", "%"], [(name, f"{a:.1f}") for name, a in accuracy.items()]
         )
-        click.echo(f"{len(result.trace)} candidates, {result.optimizer}: {result.seconds:.1f} s")
-        click.echo(
-            "\nWith a model, modules and examples of your own:\n"
-            "  edge-lorahub export google/flan-t5-base flan-t5-base\n"
-            "  edge-lorahub adapt flan-t5-base examples.jsonl --module DIR --module DIR --out my-task"
-        )
+        print_time(result, racing=settings.racing)
+        _print_commands(task, kind, settings, shots, held_out)
     return {
         "task": task.name,
         "modules": kind,
-        "seed": seed,
+        "seed": settings.seed,
         "optimizer": result.optimizer,
+        "composition": settings.composition,
         "candidates": len(result.trace),
         "seconds": round(result.seconds, 3),
         "loss": {"before": result.loss_before, "after": result.loss_after},
         "weights": result.weights,
         "exact_match_percent": accuracy,
     }
+
+
+def _print_commands(
+    task: UnseenTask, kind: str, settings: Settings, shots: Sequence[Example], held_out: Sequence[Example]
+) -> None:
+    """The commands that do the same, on files that are written for them."""
+    import json
+
+    from ..files import write_text
+    from ..tinyhub.hub import module_parents
+
+    bundle = base_bundle()
+    learning, other = (bundle.parent / f"{task.name}-{settings.seed}.{part}.jsonl" for part in ("examples", "held-out"))
+    for path, rows in ((learning, shots), (other, held_out)):
+        lines = (json.dumps({"input": e.input, "output": e.output}, ensure_ascii=False) for e in rows)
+        write_text(path, "".join(f"{line}\n" for line in lines))
+    chosen = [f"--optimizer {settings.optimizer}"] if settings.optimizer != "cma" else []
+    chosen += [f"--budget {settings.budget}"] if settings.budget is not None else []
+    chosen += ["--no-surrogate"] if settings.optimizer == "cma" and not settings.assisted else []
+    usual = "paper" if settings.optimizer == "reference" else "exact"
+    chosen += [f"--composition {settings.composition}"] if settings.composition != usual else []
+    chosen += [f"--seed {settings.seed}"] if settings.seed != 1 else []
+    parents = " ".join(f"--modules {_quoted(parent)}" for parent in module_parents(kind))
+    click.echo(
+        "\nThe same by hand:\n"
+        f"  edge-lorahub adapt {_quoted(bundle)} {_quoted(learning)} {parents}"
+        f" {' '.join([*chosen, '--out my-task'])}\n"
+        f"  edge-lorahub evaluate {_quoted(bundle)} {_quoted(other)} --adapter my-task\n"
+        "With a model, modules and examples of your own:\n"
+        "  edge-lorahub export google/flan-t5-base flan-t5-base\n"
+        "  edge-lorahub adapt flan-t5-base examples.jsonl --module DIR --module DIR --out my-task"
+    )
+
+
+def _quoted(path: Path) -> str:
+    """A path as a shell takes it, from the home folder on where it lies there."""
+    import shlex
+
+    try:
+        return f"~/{shlex.quote(str(path.relative_to(Path.home())))}"
+    except (ValueError, RuntimeError):
+        return shlex.quote(str(path))
 
 
 def base_bundle() -> Path:

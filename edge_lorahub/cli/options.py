@@ -36,6 +36,62 @@ class MemorySize(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # ge
         return int(float(match[1]) * _BYTES[match[2].upper()])
 
 
+class BudgetNumber(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.4
+    """A number of candidates, or auto: None."""
+
+    name = "budget"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if str(value) == "auto":
+            return None
+        if not re.fullmatch(r"\d{1,9}", str(value)) or not int(value):
+            self.fail(f"{value!r} is no budget; write auto, or a number of candidates from 1", param, ctx)
+        return int(value)
+
+
+class Holdout(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A number of examples, or a share of them: 40, 0.2 or 20%."""
+
+    name = "holdout"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | float:
+        text = str(value)
+        if re.fullmatch(r"\d{1,9}", text) and int(text):
+            return int(text)
+        match = re.fullmatch(r"(\d{1,2}(?:\.\d+)?)%|(0?\.\d+)", text)
+        share = 0.0 if match is None else float(match[1]) / 100 if match[1] else float(match[2])
+        if not 0 < share < 1:
+            self.fail(f"{value!r} is neither a number of examples nor a share; write 40, 0.2 or 20%", param, ctx)
+        return share
+
+
+def budget(function: F) -> F:
+    return click.option(
+        "--budget", type=BudgetNumber(), default="auto", show_default=True, metavar="auto|N",
+        help="The most candidates to evaluate. auto: by the number of modules and the time a candidate takes.",
+    )(function)  # fmt: skip
+
+
+def search(function: F) -> F:
+    """What adapt and demo choose the search by."""
+    for option in (
+        click.option(
+            "--surrogate/--no-surrogate", default=None,
+            help="cma: let a surrogate of the label logits propose candidates.  [default: in exact composition]",
+        ),
+        click.option(
+            "--optimizer", default="cma", show_default=True,
+            help="cma, reference (as the paper's released code), or nevergrad:NAME.",
+        ),
+        click.option(
+            "--composition", type=click.Choice(["exact", "paper"]),
+            help="How weights and modules make an adapter.  [default: exact; paper with --optimizer reference]",
+        ),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
 def threads(function: F) -> F:
     return click.option(
         "--threads", type=click.IntRange(1), help="Threads of ONNX Runtime.  [default: all that it may use]"

@@ -139,10 +139,12 @@ ENTANGLED_MODULES: dict[str, Task] = {task.name: task for task in _ENTANGLED}
 
 
 def relevant_modules(unseen: UnseenTask, kind: str) -> tuple[str, ...]:
-    """The modules of a kind (``clean`` or ``entangled``) that know something the task needs."""
+    """The modules of a kind (``clean``, ``entangled`` or ``both``) that know something the task needs."""
     if kind == "clean":
         return unseen.needs
+    if kind == "both":
+        return relevant_modules(unseen, "clean") + relevant_modules(unseen, "entangled")
     if kind != "entangled":
-        raise ValueError(f"unknown kind of modules {kind!r}; expected clean or entangled")
+        raise ValueError(f"unknown kind of modules {kind!r}; expected clean, entangled or both")
     needs = set(unseen.needs)
     return tuple(name for name, task in ENTANGLED_MODULES.items() if needs & set(UnseenTask(task, "").needs))

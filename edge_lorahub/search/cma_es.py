@@ -17,24 +17,36 @@ _LEAST_SPREAD = 1e-12
 
 
 class CmaEs:
-    """Minimises over [-bound, bound]^N, N at least 1, from 0. The same seed and ranks give the same candidates."""
+    """Minimizes over [-bound, bound]^N, N at least 1. The same seed and ranks give the same candidates."""
 
-    def __init__(self, dimension: int, *, population: int, step_size: float, bound: float, seed: int) -> None:
-        """population: candidates a generation, lambda. step_size: the first generation's standard deviation."""
+    def __init__(
+        self,
+        dimension: int,
+        *,
+        population: int,
+        step_size: float,
+        bound: float,
+        seed: int,
+        mean: Float64 | None = None,
+        covariance: Float64 | None = None,
+    ) -> None:
+        """population: candidates a generation, lambda. step_size: the first generation's standard deviation.
+
+        mean (N,) and covariance (N, N), symmetric and positive definite: where the search begins, and the shape of its
+        first generation; None: 0, and the same in all directions.
+        """
         n = dimension
         self.population = population
-        self.mean: Float64 = np.zeros(n)
+        self.mean: Float64 = np.zeros(n) if mean is None else mean.copy()
         self.step_size = step_size
-        self.covariance: Float64 = np.eye(n)
+        self.covariance: Float64 = np.eye(n) if covariance is None else covariance.copy()
         self.step_path: Float64 = np.zeros(n)
         self.covariance_path: Float64 = np.zeros(n)
         self._bound = bound
         # the legacy generator: its stream is the same in every version of NumPy
         self._random = np.random.RandomState(seed)
-        self._root: Float64 = np.eye(n)
-        self._inverse_root: Float64 = np.eye(n)
-        self._spread = step_size
         self._generations = 0
+        self._decompose()
         # equations 49 and 53
         raw = np.log((population + 1) / 2) - np.log(np.arange(1, population // 2 + 1))
         self._weights: Float64 = raw / raw.sum()
@@ -96,8 +108,8 @@ class CmaEs:
         values, vectors = np.linalg.eigh(self.covariance)
         roots = np.sqrt(np.maximum(values, _LEAST_EIGENVALUE * values[-1]))
         self._spread = self.step_size * float(roots[-1])
-        self._root = vectors * roots @ vectors.T
-        self._inverse_root = vectors / roots @ vectors.T
+        self._root: Float64 = vectors * roots @ vectors.T
+        self._inverse_root: Float64 = vectors / roots @ vectors.T
 
 
 def _reflect(points: Float64, bound: float) -> Float64:

@@ -6,13 +6,14 @@ import contextlib
 import difflib
 import importlib
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import SettingsError
+from ..errors import SettingsError
 
 Float64 = NDArray[np.float64]
 
@@ -24,6 +25,8 @@ class NevergradOptimizer:
         """Raises SettingsError for a name that nevergrad does not have or cannot use here."""
         import nevergrad as ng  # slow to import, and needed here alone
 
+        # of a Cobyla that is asked for less than it wants: nothing that a user could mend
+        warnings.filterwarnings("ignore", module=r"scipy\._lib\.pyprima", category=UserWarning)
         if name not in ng.optimizers.registry:
             near = difflib.get_close_matches(name, ng.optimizers.registry.keys(), 3)
             hint = f"; near it: {', '.join(near)}" if near else ""
@@ -41,8 +44,9 @@ class NevergradOptimizer:
             self._asked = self._optimizer.ask()
         return np.array([self._asked.value], np.float64)
 
-    def tell(self, candidates: Float64, losses: Float64) -> None:
-        self._optimizer.tell(self._asked, float(losses[0]))
+    def tell(self, loss: float) -> None:
+        """The loss of the candidate that was asked for last."""
+        self._optimizer.tell(self._asked, loss)
 
     def recommendation(self) -> Float64:
         """What the optimiser thinks best, (N,); not always a candidate that it asked for."""

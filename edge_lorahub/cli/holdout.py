@@ -1,0 +1,88 @@
+"""The examples that `adapt` learns from and those that it keeps aside, and what comes of both."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import EdgeLorahubWarning, ExamplesError
+from . import options
+
+if TYPE_CHECKING:
+    from ..adapter import Adapter
+    from ..examples import Example
+    from ..learned import Learned
+    from ..modules import Modules
+
+# Examples that are used of a longer file, unless --limit says otherwise: five are usual, and time grows with them.
+MOST_EXAMPLES = 20
+
+
+def split(
+    task: list[Example], holdout: int | float | None, limit: int | None, path: Path
+) -> tuple[list[Example], list[Example]]:
+    """The examples to learn from, and those kept aside."""
+    kept = 0 if holdout is None else holdout if isinstance(holdout, int) else max(1, round(holdout * len(task)))
+    if kept >= len(task):
+        raise ExamplesError(f"{path}: keeping {kept} of {len(task)} examples aside leaves none to learn from")
+    rest, held_out = task[: len(task) - kept], task[len(task) - kept :]
+    if limit is None and len(rest) > MOST_EXAMPLES:
+        warnings.warn(
+            f"{path}: learning from the first {MOST_EXAMPLES} of {len(rest)} examples; --limit {len(rest)} takes them "
+            f"all, and about {len(rest) / MOST_EXAMPLES:.0f} times as long",
+            EdgeLorahubWarning,
+            stacklevel=2,
+        )
+        limit = MOST_EXAMPLES
+    return rest[:limit], held_out
+
+
+def use(
+    bundle: Path, adapter: Adapter, result: Learned, modules: Modules, task: list[Example], held_out: list[Example],
+    threads: int | None, *, quiet: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Answers to the examples and exact match on those kept aside: of the plain model and of the adapter."""
+    from ..adapter import load_adapter
+    from ..evaluation import evaluate
+    from ..generation import generate
+    from ..session import load
+    from .learned import print_answers
+
+    model = load(bundle, threads=threads)
+    found: dict[str, Any] = {}
+    if task:
+        texts = [example.input for example in task]
+        before, after = generate(model, texts), generate(model, texts, adapter=adapter)
+        found["answers"] = [
+            {"input": e.input, "output": e.output, "plain": plain, "adapted": adapted}
+            for e, plain, adapted in zip(task, before, after, strict=True)
+        ]
+        if not quiet:
+            print_answers(task, before, after)
+    if held_out:
+        rows: dict[str, Adapter | None] = {"plain model": None}
+        if result.best_single is not None:
+            folder = next(module.folder for module in modules if module.name == result.best_single)
+            rows[f"best single module ({result.best_single})"] = load_adapter(folder)
+        rows["adapted"] = adapter
+        measured = {who: evaluate(model, held_out, adapter=one) for who, one in rows.items()}
+        found["held_out"] = {
+            "count": len(held_out),
+            **{
+                who: {
+                    "exact_match_percent": one.exact_match_percent,
+                    "normalized_match_percent": one.normalized_match_percent,
+                }
+                for who, one in measured.items()
+            },
+        }
+        if not quiet:
+            options.print_table(
+                [f"on {len(held_out)} examples kept aside, %", "exact match", "normalized match"],
+                [
+                    (who, f"{one.exact_match_percent:.1f}", f"{one.normalized_match_percent:.1f}")
+                    for who, one in measured.items()
+                ],
+            )
+    return found

@@ -1,0 +1,84 @@
+"""The journal of `adapt`, beside its output: kept while a search is unfinished or its adapter unsaved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import click
+
+from ..search.journal import Journal, check_journal
+
+if TYPE_CHECKING:
+    from ..learned import Learned
+
+# Weights that are printed where they cannot be saved.
+_SHOWN = 40
+
+
+class JournalKeeper:
+    """Opens the journal for the search, says how to go on when it is ended, and removes it once all is saved.
+
+    Raises JournalError for a journal that is in the way, or none to resume, before the slow part.
+    """
+
+    def __init__(self, out: Path, *, resume: bool, keep_best: bool, force: bool) -> None:
+        self.keep_best = keep_best
+        self._path = out.parent / f"{out.name}.journal.jsonl"
+        self._resume, self._force = resume, force
+        self._journal: Journal | None = None
+        check_journal(self._path, resume=resume, overwrite=force)
+
+    def open(self, digest: str) -> Journal:
+        """Raises JournalError for a journal of another search."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._journal = Journal(self._path, digest, resume=self._resume, overwrite=self._force)
+        if self._resume:
+            click.echo(f"resumed: {self._journal.candidates} candidates are known", err=True)
+        return self._journal
+
+    def __enter__(self) -> JournalKeeper:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Where a search is ended from outside, says what to do; a journal of no candidates goes."""
+        if self._journal is None or error is None:
+            return
+        self._journal.close()
+        if not self._journal.candidates:
+            self._path.unlink(missing_ok=True)
+        elif isinstance(error, (KeyboardInterrupt, SystemExit)):
+            click.echo(
+                f"\nended after {self._journal.candidates} candidates, which {self._path} keeps: the same command with "
+                "--resume goes on, and with --resume --keep-best takes the best so far",
+                err=True,
+            )
+
+    @contextmanager
+    def until_saved(self, result: Learned) -> Iterator[None]:
+        """The journal goes when the adapter is saved; if that fails, the weights are printed, and it stays."""
+        assert self._journal is not None
+        self._journal.close()
+        saved = False
+        try:
+            yield
+            saved = True
+        finally:
+            if saved:
+                self._journal.remove()
+            else:
+                self._print(result)
+
+    def _print(self, result: Learned) -> None:
+        rows = sorted(result.weights.items(), key=lambda item: -abs(item[1]))
+        weights = ", ".join(f"{name} {weight:+.4f}" for name, weight in rows[:_SHOWN] if weight)
+        click.echo(
+            f"the adapter could not be saved; its weights: {weights or 'all 0'}. {self._path} keeps them all: the "
+            "same command with --resume saves without searching",
+            err=True,
+        )

@@ -1,0 +1,76 @@
+"""Logits at the label positions, as much of them as a search can learn from.
+
+An evaluation computes the logits of the whole vocabulary at every label position. Most of these tokens never matter, so
+the likeliest are kept by name, and all others as one logit, the logarithm of the sum of their exponentials: the
+cross-entropy is the same to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Ids = NDArray[np.int64]
+
+# Tokens kept by name at each position of an evaluation. The surrogate keeps fewer, and looks for them in here.
+KEPT_TOKENS = 128
+
+
+@dataclass(frozen=True)
+class LabelLogits:
+    """The logits of T label positions: tokens int64 (T, M) and their logits float32 (T, M), the label first.
+
+    rest float32 (T,): the log-sum-exp of all tokens that are not among the M; -inf where there are none.
+    """
+
+    tokens: Ids
+    logits: Float32
+    rest: Float32
+
+
+def scored(logits: Float32, labels: Ids, keep: int = 0) -> tuple[float, LabelLogits | None]:
+    """The cross-entropy of labels (S,) by logits (S, V): the sum of -log softmax(logits)[label] in nats.
+
+    Never negative. keep: how many tokens of each position are kept by name, the label among them; 0: none. Overwrites
+    logits.
+    """
+    rows = np.arange(len(labels))
+    tokens = _likeliest(logits, labels, keep) if keep else None
+    kept = None if tokens is None else np.take_along_axis(logits, tokens, axis=1)
+    largest = logits.max(axis=1, keepdims=True)
+    logits -= largest
+    chosen = logits[rows, labels].astype(np.float64)
+    np.exp(logits, out=logits)  # out: the logits of a long answer are the largest array of an evaluation
+    loss = float((np.log(logits.sum(axis=1, dtype=np.float64)) - chosen).sum())
+    if tokens is None or kept is None:
+        return loss, None
+    np.put_along_axis(logits, tokens, 0, axis=1)
+    with np.errstate(divide="ignore"):  # a vocabulary that is kept whole leaves nothing
+        rest = np.log(logits.sum(axis=1, dtype=np.float64)) + largest[:, 0]
+    return loss, LabelLogits(tokens, kept, rest.astype(np.float32))
+
+
+def _likeliest(logits: Float32, labels: Ids, count: int) -> Ids:
+    """The tokens with the largest logits of each position, the label first whatever its logit: (S, M)."""
+    rows = np.arange(len(labels))
+    vocabulary = logits.shape[1]
+    count = min(count, vocabulary)
+    of_labels = logits[rows, labels].copy()
+    logits[rows, labels] = np.inf  # so that the label is among the largest
+    tokens = np.argpartition(logits, vocabulary - count, axis=1)[:, vocabulary - count :]
+    logits[rows, labels] = of_labels
+    places = (tokens == labels[:, None]).argmax(axis=1)
+    tokens[rows, places] = tokens[:, 0]
+    tokens[:, 0] = labels
+    return tokens
+
+
+def joined(parts: Sequence[LabelLogits]) -> LabelLogits:
+    """The positions of several, one after the other."""
+    tokens, logits, rest = zip(*((part.tokens, part.logits, part.rest) for part in parts), strict=True)
+    return LabelLogits(np.concatenate(tokens), np.concatenate(logits), np.concatenate(rest))

@@ -1,0 +1,258 @@
+"""One search for weights: the model, the modules, the examples and the strategy, joined."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .blas import one_blas_thread
+from .errors import EdgeLorahubWarning, ExamplesError, ObjectiveError, SettingsError
+from .examples import Example
+from .examples import check_examples as check_types
+from .learned import Learned, digest_of, explanation_record, inputs_record, trace_record
+from .modules import Modules
+from .objective import WORST_LOSS, Evaluator, LossObjective, TextObjective, mean_loss, regularization
+from .promise import promising
+from .scoring import Losses
+from .search.advice import advise
+from .search.assisted import SurrogateSearch
+from .search.budget import Budget, budget_for
+from .search.choose import make_strategy
+from .search.journal import Journal, journaled
+from .search.loop import Found, search
+from .search.settings import CMA, REFERENCE
+from .search.strategy import Candidate, Observation, Proposal
+from .search.surrogate import Labels
+from .session import Model
+from .settings import Settings
+from .stack import make_stack
+from .vocabulary import warn_of_unwritable
+
+Float64 = NDArray[np.float64]
+
+
+class Learning:
+    """One search: what goes in, what is seen, and what is said of it in the end."""
+
+    def __init__(
+        self, model: Model, modules: Modules, examples: Sequence[Example], settings: Settings,
+        objective: LossObjective | None, text_objective: TextObjective | None, start: Mapping[str, float] | None,
+    ) -> None:  # fmt: skip
+        check_examples(examples)
+        if objective is not None and text_objective is not None:
+            raise SettingsError("an objective and a text_objective; give one of them")
+        if text_objective is not None and model.absorbed:
+            raise SettingsError("a text_objective generates; load the model with load, not with load_to_adapt")
+        modules.check(model.manifest)
+        warn_of_unwritable(model.tokens, examples)
+        self._began = time.perf_counter()
+        self._model, self._modules, self._settings = model, modules, settings
+        self._own = objective is not None or text_objective is not None
+        self._center = None if start is None else _start(start, modules, settings)
+        self._record = inputs_record(model, modules, examples, settings)
+        if start is not None:
+            self._record["start"] = dict(start)
+        self._budget = budget_for(settings, len(modules))
+        for message in advise(settings, len(modules), self._budget.candidates):
+            warnings.warn(message, EdgeLorahubWarning, stacklevel=5)
+        assert settings.composition is not None
+        self._evaluator = Evaluator(
+            model,
+            make_stack(list(modules), model.manifest, settings.composition, model.lora),
+            examples,
+            strength=settings.strength,
+            center=self._center,
+            max_input_tokens=settings.max_input_tokens,
+            max_output_tokens=settings.max_output_tokens,
+            batch_tokens=settings.batch_tokens,
+            reduce=None if text_objective else _reduce(objective, examples, settings),
+            on_texts=_numeric(text_objective),
+            # a user's own objective may fall when an example's loss rises
+            racing=settings.racing and not self._own,
+        )
+        scarce = settings.assisted and self._budget.candidates < len(modules) + 2
+        self._strategy = make_strategy(
+            settings,
+            len(modules),
+            self._budget.candidates,
+            labels=Labels.of(self._evaluator.batches.tokens),
+            own_objective=self._own,
+            start=self._center,
+            order=promising(modules, examples) if scarce else None,
+        )
+        self._seen: dict[bytes, Observation] = {}
+
+    @property
+    def digest(self) -> str:
+        """Of all that the search depends on."""
+        return digest_of(self._record)
+
+    def run(
+        self, journal: Journal | None, known_only: bool,
+        on_candidate: Callable[[Candidate], None], on_budget: Callable[[Budget], None],
+    ) -> Learned:  # fmt: skip
+        evaluate: Callable[[Proposal], Iterable[Observation]] = self._evaluator
+        if journal is not None:
+            evaluate = journaled(evaluate, journal, known_only=known_only)
+
+        def remembered(proposal: Proposal) -> Iterator[Observation]:
+            for observation in evaluate(proposal):
+                self._remember(observation)
+                yield observation
+
+        def revise(seconds: float) -> int:
+            # a search that goes on keeps the budget that it had, whatever a candidate takes by now
+            known = journal is not None and journal.budget is not None
+            revised = budget_for(self._settings, len(self._modules), None if known else seconds)
+            if journal is not None:
+                revised = replace(revised, candidates=journal.fix_budget(revised.candidates))
+            self._budget = revised
+            on_budget(revised)
+            return revised.candidates
+
+        on_budget(self._budget)
+        # the surrogate's products are small, and BLAS's threads would take the processors from the sessions
+        with one_blas_thread():
+            found = search(
+                remembered, self._strategy, self._budget.candidates, on_candidate=on_candidate, revise=revise
+            )
+            # an optimizer that had no candidate at w = 0, or chose one that it never tried: evaluated for the report
+            for weights in (np.zeros(len(self._modules)), found.weights):
+                if _key(weights) not in self._seen:
+                    for observation in self._evaluator(Proposal(weights[None], "report")):
+                        self._remember(observation)
+            return self._learned(found)
+
+    def _remember(self, observation: Observation) -> None:
+        """For the report; without the logits, which the strategy keeps as long as it needs them."""
+        self._seen[_key(observation.weights)] = replace(observation, logits=None)
+        # no weights would mend a plain model whose loss is no number
+        if not self._own and not observation.weights.any() and observation.loss == WORST_LOSS:
+            raise ObjectiveError(
+                "the plain model's loss on the examples is not a finite number: the bundle's weights overflow, or are "
+                "not finite; export it again from a checkpoint that works"
+            )
+
+    def _learned(self, found: Found) -> Learned:
+        self._check(found)
+        settings, names = self._settings, self._modules.names
+        explanation = None
+        untried: tuple[str, ...] = ()
+        if isinstance(self._strategy, SurrogateSearch):
+            explanation = self._strategy.explain(found.weights)
+            untried = tuple(name for i, name in enumerate(names) if i not in self._strategy.probed)
+        before, chosen = self._seen[_key(np.zeros(len(names)))], self._seen[_key(found.weights)]
+        plain, after = (
+            one.loss - float(regularization(one.weights[None], settings.strength, self._center)[0])
+            for one in (before, chosen)
+        )
+        weights = dict(zip(names, found.weights.tolist(), strict=True))
+        seconds = time.perf_counter() - self._began
+        record = self._record | {
+            "optimizer": found.optimizer,
+            "budget": self._budget.candidates,
+            "weights": weights,
+            "loss": {"before": plain, "after": after, "after_with_regularization": chosen.loss},
+            "seconds": round(seconds, 3),
+            # the examples that racing did not score, of all that would have been
+            "spared": round(self._evaluator.spared, 4),
+            "untried": list(untried),
+            "trace": trace_record(found.trace),
+        }
+        if explanation is not None:
+            record["explanation"] = explanation_record(explanation, names)
+        return Learned(
+            weights=weights,
+            loss_before=plain,
+            loss_after=after,
+            losses_before=before.losses,
+            losses_after=chosen.losses,
+            optimizer=found.optimizer,
+            composition=record["settings"]["composition"],
+            budget=self._budget.candidates,
+            seconds=seconds,
+            untried=untried,
+            trace=found.trace,
+            explanation=explanation,
+            record=record,
+            manifest=self._model.manifest,
+        )
+
+    def _check(self, found: Found) -> None:
+        count = len(found.trace)
+        if all(candidate.loss == WORST_LOSS for candidate in found.trace):
+            raise ObjectiveError(
+                f"none of {count} candidates has a loss that is a finite number; "
+                + ("mend the objective" if self._own else "the modules' numbers are too large for this model")
+            )
+        if not found.weights.any():
+            warnings.warn(
+                f"none of {count} candidates of optimizer {self._settings.optimizer} was better than the plain model, "
+                "so the adapter changes nothing; try other modules, or more examples",
+                EdgeLorahubWarning,
+                stacklevel=6,
+            )
+
+
+def _start(start: Mapping[str, float], modules: Modules, settings: Settings) -> Float64:
+    """The weights to begin with in the modules' order; what has none begins at 0."""
+    if settings.optimizer != CMA:
+        raise SettingsError(f"weights to start from are for optimizer {CMA}, not {settings.optimizer}")
+    if strange := sorted(set(start) - set(modules.names)):
+        warnings.warn(
+            f"weights to start from name modules that are not among these, and are left out: {', '.join(strange[:5])}",
+            EdgeLorahubWarning,
+            stacklevel=4,
+        )
+    weights = np.array([number(start.get(name, 0.0)) for name in modules.names])
+    if not (np.abs(weights) <= settings.bound).all():
+        raise SettingsError(f"weights to start from must be within {settings.bound:g} of 0")
+    return weights
+
+
+def _key(weights: Float64) -> bytes:
+    return (weights + 0.0).tobytes()  # -0.0 is 0.0
+
+
+def _reduce(
+    objective: LossObjective | None, examples: Sequence[Example], settings: Settings
+) -> Callable[[Losses], float]:
+    """From the losses by example to the candidate's loss."""
+    if objective is not None:
+        return lambda losses: number(objective(losses.means(), examples))
+    if settings.optimizer == REFERENCE:
+        return reference_loss
+    return lambda losses: mean_loss(losses.means(), examples)
+
+
+def _numeric(objective: TextObjective | None) -> TextObjective | None:
+    return None if objective is None else lambda texts, examples: number(objective(texts, examples))
+
+
+def number(value: object) -> float:
+    """What a user's objective gave, as a number. Raises SettingsError for what is none."""
+    if isinstance(value, (bool, int, float, np.integer, np.floating)):
+        return float(value)
+    if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in "fiub":
+        return float(value.item())
+    raise SettingsError(f"the objective must give a number, got {type(value).__name__}: {value!r:.80}")
+
+
+def reference_loss(losses: Losses) -> float:
+    """The released code's loss: the mean over all tokens of one batch, divided by the number of examples.
+
+    Its `default_get_loss` sums the batches' means and divides by the examples, not the batches.
+    """
+    return float(losses.sums.sum() / losses.tokens.sum() / len(losses.sums))
+
+
+def check_examples(examples: Sequence[Example]) -> None:
+    """Raises ExamplesError for none at all, and SettingsError for what are no examples."""
+    check_types(examples)
+    if not examples:
+        raise ExamplesError("no examples; adapting takes at least one, five are usual")

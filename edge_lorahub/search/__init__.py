@@ -1,0 +1,1 @@
+"""The search for weights: ask and tell. Knows no model."""

@@ -1,0 +1,48 @@
+"""How many candidates a search may evaluate, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .settings import CMA, REFERENCE, SearchSettings
+
+# Candidates that the surrogate may propose after the probes, where the budget is not given; it mostly ends before.
+_ROUNDS = 60
+# What a search without a budget may take, in seconds, where it can be had with so many candidates at least.
+_PATIENCE, _FEWEST = 600.0, 40
+# The other budgets, where none is given: what the paper has, and what did best where it was measured.
+_REFERENCE_BUDGET, _NEVERGRAD_BUDGET, _CMA_BUDGET = 40, 100, 200
+
+
+@dataclass(frozen=True)
+class Budget:
+    """At most so many candidates; why, in a few words; and how long they take at most, in seconds, if it is known."""
+
+    candidates: int
+    reason: str
+    seconds: float | None = None
+
+
+def budget_for(settings: SearchSettings, dimension: int, seconds: float | None = None) -> Budget:
+    """The budget for so many modules. seconds: what a candidate takes, once that is known.
+
+    It is the one that the settings name, or suits the optimizer. The time counts only where it would be too long:
+    otherwise the same settings would not give the same search.
+    """
+    if settings.budget is not None:
+        candidates, reason = settings.budget, "as given"
+    elif settings.assisted:
+        candidates = 1 + dimension + _ROUNDS
+        reason = f"the plain model, {dimension} alone, and at most {_ROUNDS} that the surrogate proposes"
+    elif settings.optimizer == CMA:
+        candidates, reason = max(_CMA_BUDGET, 10 * dimension), "what CMA-ES takes to learn so many weights"
+    elif settings.optimizer == REFERENCE:
+        candidates, reason = _REFERENCE_BUDGET, "as the paper"
+    else:
+        candidates, reason = max(_NEVERGRAD_BUDGET, 4 * dimension), f"for {dimension} weights"
+    if seconds is None:
+        return Budget(candidates, reason)
+    most = max(_FEWEST, int(_PATIENCE / max(seconds, 1e-9)))
+    if settings.budget is None and candidates > most:
+        candidates, reason = most, f"of {seconds:.1f} s each, not to take longer than {_PATIENCE / 60:.0f} minutes"
+    return Budget(candidates, reason, candidates * seconds)

@@ -1,0 +1,106 @@
+"""Which tokens the surrogate models at each label position, and evaluations cut down to those."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..label_logits import LabelLogits
+
+Float64 = NDArray[np.float64]
+Ids = NDArray[np.int64]
+
+# Tokens modeled at each position: the label, and the likeliest that any evaluation showed. All others are one more.
+TOKENS = 64
+# Other tokens are chosen when those that are modeled miss so much of a candidate's probability at some position.
+_MISSED = 0.02
+# How far below a position's largest logit nothing at all is put: the surrogate needs a number.
+_NOTHING = 60.0
+# Wider than any vocabulary: a position and a token are one whole number.
+_STRIDE = 1 << 32
+
+
+class Compaction:
+    """Evaluations' label logits, of which the same K tokens are kept by name at each position, the label's first.
+
+    A token is as likely as in the evaluation that likes it most. One that an evaluation does not have by name gets the
+    least logit that it has, which bounds it from above.
+    """
+
+    def __init__(self) -> None:
+        self._seen: list[_Evaluation] = []
+        self._known: Ids = np.empty(0, np.int64)  # keys of all tokens seen, ascending
+        self._most: Float64 = np.empty(0)  # the most probability that an evaluation gave each
+        self._keys: Ids = np.empty((0, 0), np.int64)  # of the chosen tokens, (T, K)
+        self._rows: list[Float64] = []
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def add(self, logits: LabelLogits) -> None:
+        found = _Evaluation(logits)
+        self._seen.append(found)
+        known = np.concatenate([self._known, found.keys])
+        most = np.concatenate([self._most, found.shares])
+        self._known, where = np.unique(known, return_inverse=True)
+        self._most = np.zeros(len(self._known))
+        np.maximum.at(self._most, where, most)
+
+    def rows(self) -> Float64:
+        """All evaluations, (n, T, K + 1): the chosen tokens' logits, and the log-sum-exp of all others'."""
+        if not self._keys.size or self._missed() > _MISSED:
+            keys = self._choose()
+            if not np.array_equal(keys, self._keys):
+                self._keys, self._rows = keys, []
+        self._rows += [found.compact(self._keys) for found in self._seen[len(self._rows) :]]
+        return np.array(self._rows)
+
+    def _missed(self) -> float:
+        """The most probability that the last evaluation gives, at some position, to tokens that are not chosen."""
+        row = self._seen[-1].compact(self._keys)
+        return float(np.exp(row[:, -1] - np.logaddexp.reduce(row, axis=1)).max())
+
+    def _choose(self) -> Ids:
+        positions = self._known // _STRIDE
+        most = self._most.copy()
+        most[np.searchsorted(self._known, self._seen[0].labels)] = np.inf
+        # by position, then the likeliest first; lexsort is stable, so that equals come by token on every machine
+        order = np.lexsort((-most, positions))
+        starts = np.searchsorted(positions, np.arange(positions[-1] + 1))
+        keys = np.full((len(starts), TOKENS), -1, np.int64)  # -1: no token
+        ranks = np.arange(len(order)) - starts[positions]
+        kept = ranks < TOKENS
+        keys[positions[kept], ranks[kept]] = self._known[order][kept]
+        return keys
+
+
+class _Evaluation:
+    """One evaluation's label logits, to be looked up by position and token."""
+
+    def __init__(self, logits: LabelLogits) -> None:
+        keys = np.arange(len(logits.rest))[:, None] * _STRIDE + logits.tokens  # (T, M)
+        self.labels = keys[:, 0].copy()
+        order = np.argsort(keys, axis=1)
+        self.keys: Ids = np.take_along_axis(keys, order, axis=1).ravel()
+        self._logits = np.take_along_axis(logits.logits, order, axis=1)
+        self._rest = logits.rest
+        self._largest = logits.logits.max(axis=1).astype(np.float64)
+        self._parts = np.exp(self._logits - self._largest[:, None])  # float32, (T, M)
+        total = self._parts.sum(axis=1) + np.exp(self._rest - self._largest)
+        self.shares: Float64 = (self._parts / total[:, None]).ravel().astype(np.float64)
+
+    def compact(self, wanted: Ids) -> Float64:
+        """wanted: keys (T, K) -> (T, K + 1)."""
+        places = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        found = self.keys[places] == wanted
+        result = np.empty((len(wanted), wanted.shape[1] + 1))
+        flat = self._logits.ravel()
+        result[:, :-1] = np.where(found, flat[places], self._logits.min(axis=1, keepdims=True))
+        result[:, :-1][wanted < 0] = -np.inf  # a vocabulary with fewer tokens
+        left = self._parts.ravel().copy()
+        left[places[found]] = 0
+        with np.errstate(divide="ignore"):
+            others = np.log(left.reshape(self._parts.shape).sum(axis=1, dtype=np.float64)) + self._largest
+        result[:, -1] = np.logaddexp(others, self._rest)
+        bounded: Float64 = np.maximum(result, (self._largest - _NOTHING)[:, None])
+        return bounded

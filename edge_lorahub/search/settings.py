@@ -1,0 +1,79 @@
+"""What a search depends on besides the function that it minimizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import SettingsError
+
+CMA = "cma"
+REFERENCE = "reference"
+NEVERGRAD = "nevergrad:"
+# CMA-ES's defaults: the standard deviation of its first generation in units of w, and the candidates a
+# generation. Chosen by measurement, see docs/design.md.
+STEP_SIZE = 0.075
+POPULATION = 6
+_LARGEST_POPULATION = 10_000
+# Times mean |w|: what the released code has, and what did better with the surrogate (docs/search.md).
+REGULARIZATION, SURROGATE_REGULARIZATION = 0.05, 0.2
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """optimizer is "cma", "reference" or "nevergrad:NAME"; step_size and population are CMA-ES's.
+
+    surrogate: with "cma", a surrogate of the label logits proposes candidates; None: where it can. budget: candidates
+    to evaluate, never more; None: chosen by the number of modules (`budget_for`). bound: every weight stays within
+    [-bound, bound]. regularization times mean |w| is added to every loss; None: 0.2 with the surrogate, 0.05 without.
+    """
+
+    optimizer: str = CMA
+    budget: int | None = None
+    seed: int = 1
+    bound: float = 1.5
+    surrogate: bool | None = None
+    step_size: float = STEP_SIZE
+    population: int = POPULATION
+    regularization: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.surrogate is None:
+            object.__setattr__(self, "surrogate", self.optimizer == CMA)
+        if self.surrogate and self.optimizer != CMA:
+            raise SettingsError(f"a surrogate assists the optimizer {CMA}, not {self.optimizer}; leave one of them out")
+        if self.optimizer not in (CMA, REFERENCE) and not self.optimizer.startswith(NEVERGRAD):
+            raise SettingsError(
+                f"optimizer {self.optimizer!r} is unknown; choose {CMA}, {REFERENCE} or {NEVERGRAD}NAME"
+            )
+        if self.budget is not None:
+            if not isinstance(self.budget, int) or isinstance(self.budget, bool):
+                raise SettingsError(f"budget must be a whole number or None, got {self.budget!r}")
+            if self.budget < 1:
+                raise SettingsError(f"budget must be at least 1, got {self.budget}")
+        if not 0 <= self.seed < 2**32:
+            raise SettingsError(f"seed must be from 0 to 2^32 - 1, got {self.seed}")
+        for name in ("bound", "step_size"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise SettingsError(f"{name} must be a positive number, got {getattr(self, name)}")
+        if self.step_size > 2 * self.bound:
+            raise SettingsError(f"step_size must be at most {2 * self.bound:g}, all of the range, got {self.step_size}")
+        if not 2 <= self.population <= _LARGEST_POPULATION:
+            raise SettingsError(f"population must be from 2 to {_LARGEST_POPULATION}, got {self.population}")
+        if self.regularization is None:
+            strength = SURROGATE_REGULARIZATION if self.assisted else REGULARIZATION
+            object.__setattr__(self, "regularization", strength)
+        elif not 0 <= self.regularization < np.inf:
+            raise SettingsError(f"regularization must be at least 0, got {self.regularization}")
+
+    @property
+    def assisted(self) -> bool:
+        """Whether the surrogate proposes candidates, where it gets logits to learn from."""
+        return bool(self.surrogate)
+
+    @property
+    def strength(self) -> float:
+        """The regularization that is in force."""
+        assert self.regularization is not None
+        return self.regularization

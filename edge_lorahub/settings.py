@@ -1,0 +1,43 @@
+"""The settings of an adaptation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import SettingsError
+from .search.settings import CMA, REFERENCE, SearchSettings
+from .stack import COMPOSITIONS
+from .tokens import BATCH_TOKENS
+
+
+@dataclass(frozen=True)
+class Settings(SearchSettings):
+    """Everything that an adaptation depends on besides its inputs; checks itself.
+
+    composition is "exact" (delta = sum w_i B_i A_i) or "paper" (delta = (sum w_i B_i)(sum w_i A_i)); None: exact, and
+    paper with the optimizer "reference". Texts of more tokens than the limits are cut. racing: CMA-ES stops a
+    candidate that cannot be among the best of its generation any more; the result is the same without it.
+    batch_tokens: the most tokens, with their padding, that are evaluated at once; less takes less memory and more time.
+    """
+
+    composition: str | None = None
+    max_input_tokens: int = 2048
+    max_output_tokens: int = 2048
+    racing: bool = True
+    batch_tokens: int = BATCH_TOKENS
+
+    def __post_init__(self) -> None:
+        if self.composition is None:
+            object.__setattr__(self, "composition", "paper" if self.optimizer == REFERENCE else "exact")
+        if self.composition not in COMPOSITIONS:
+            raise SettingsError(f"composition {self.composition!r} is unknown; choose {' or '.join(COMPOSITIONS)}")
+        # logits answer nearly linearly to the weights in exact composition alone
+        possible = self.optimizer == CMA and self.composition == "exact"
+        if self.surrogate and not possible:
+            raise SettingsError("a surrogate assists the optimizer cma in exact composition; leave one of these out")
+        if self.surrogate is None:
+            object.__setattr__(self, "surrogate", possible)
+        super().__post_init__()
+        for name, least in (("max_input_tokens", 2), ("max_output_tokens", 2), ("batch_tokens", 1)):
+            if getattr(self, name) < least:
+                raise SettingsError(f"{name} must be at least {least}, got {getattr(self, name)}")

@@ -1,0 +1,263 @@
+"""The journal: a search that was ended at any moment goes on, and ends as one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+from test_assisted import EXAMPLES, MODULES, TOKENS, Problem
+
+from edge_lorahub.errors import JournalError
+from edge_lorahub.label_logits import LabelLogits
+from edge_lorahub.search.assisted import SurrogateSearch
+from edge_lorahub.search.choose import make_strategy
+from edge_lorahub.search.journal import Journal, journaled
+from edge_lorahub.search.loop import Found, search
+from edge_lorahub.search.settings import SearchSettings
+from edge_lorahub.search.strategy import Observation, Proposal
+from edge_lorahub.search.surrogate import Labels
+
+BUDGET = 30
+LABELS = Labels.of(np.full(EXAMPLES, float(TOKENS)))
+SETTINGS = [SearchSettings(), SearchSettings(surrogate=False), SearchSettings(optimizer="nevergrad:OnePlusOne"),
+            SearchSettings(optimizer="reference")]  # fmt: skip
+
+
+class Killed(BaseException):
+    """What ends a process between two candidates."""
+
+
+def run(settings: SearchSettings, journal: Journal | None, *, kill_after: int | None = None) -> Found:
+    problem = Problem()
+    evaluated = 0
+
+    def evaluate(proposal: Proposal) -> Iterator[Observation]:
+        nonlocal evaluated
+        for observation in problem(proposal):
+            if evaluated == kill_after:
+                raise Killed
+            evaluated += 1
+            yield observation
+
+    strategy = make_strategy(settings, MODULES, BUDGET, labels=LABELS)
+    return search(evaluate if journal is None else journaled(evaluate, journal), strategy, BUDGET)
+
+
+def told(found: Found) -> list[tuple[bytes, float, float | None]]:
+    return [(c.weights.tobytes(), c.loss, c.predicted) for c in found.trace]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: s.optimizer + ("" if s.assisted else ", no surrogate"))
+@pytest.mark.parametrize("killed", [0, 1, 2, 5, 13, 14, 17, 20])
+def test_what_was_ended_goes_on_to_the_same_end(settings: SearchSettings, killed: int, tmp_path: Path) -> None:
+    whole = run(settings, None)
+    path = tmp_path / "journal.jsonl"
+    with pytest.raises(Killed):
+        run(settings, Journal(path, "digest", resume=False), kill_after=killed)
+    resumed = Journal(path, "digest", resume=True)
+    again = run(settings, resumed, kill_after=len(whole.trace) - resumed.candidates)
+    assert told(again) == told(whole)
+    assert again.weights.tobytes() == whole.weights.tobytes()
+    # and what the journal holds now replays without evaluating anything
+    replayed = run(settings, Journal(path, "digest", resume=True), kill_after=0)
+    assert told(replayed) == told(whole)
+
+
+def test_a_torn_last_line_is_dropped_wherever_it_was_torn(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    whole = run(SETTINGS[0], Journal(path, "digest", resume=False))
+    data = path.read_bytes()
+    starts = [0, *(i + 1 for i, byte in enumerate(data) if byte == ord("\n"))]
+    for line in (1, 2, 15, len(starts) - 3):
+        start, end = starts[line], starts[line + 1]
+        for torn in (start, start + 1, (start + end) // 2, end - 1):
+            path.write_bytes(data[:torn])
+            assert told(run(SETTINGS[0], Journal(path, "digest", resume=True))) == told(whole)
+            assert path.read_bytes() == data
+
+
+def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    run(SETTINGS[0], Journal(path, "digest", resume=False))
+    lines = path.read_bytes().splitlines(keepends=True)
+    for bad in (b"{\n", b"[1]\n", b'{"seen": [{"loss": 1}]}\n', lines[4].replace(b'"losses": [', b'"losses": ["x", ')):
+        path.write_bytes(b"".join([*lines[:4], bad, *lines[5:]]))
+        with pytest.raises(JournalError, match="line 5: damaged"):
+            Journal(path, "digest", resume=True)
+
+
+def test_journals_that_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with pytest.raises(JournalError, match="no journal to resume from; leave --resume out"):
+        Journal(path, "digest", resume=True)
+    Journal(path, "digest", resume=False).close()
+    with pytest.raises(JournalError, match="did not end; --resume goes on with it, --force begins anew"):
+        Journal(path, "digest", resume=False)
+    with pytest.raises(JournalError, match="other inputs or settings"):
+        Journal(path, "another", resume=True)
+    Journal(path, "another", resume=False, overwrite=True).close()
+    for content in (b"", b"my diary\n", b'{"name": "x"}\n', b'{"name": "edge-lorahub journal", "format": 99}\n'):
+        path.write_bytes(content)
+        for options in ({"resume": True}, {"resume": False, "overwrite": True}):
+            with pytest.raises(JournalError, match="no journal of this version; move it away"):
+                Journal(path, "digest", **options)
+        assert path.read_bytes() == content
+
+
+def test_another_searchs_candidates_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    run(SearchSettings(surrogate=False, seed=1), Journal(path, "digest", resume=False))
+    with pytest.raises(JournalError, match="other candidates than this search asks for"):
+        run(SearchSettings(surrogate=False, seed=2), Journal(path, "digest", resume=True))
+
+
+def test_an_observation_is_read_back_to_the_last_bit(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    logits = LabelLogits(
+        rng.integers(0, 2**31 - 1, (3, 7)), rng.standard_normal((3, 7)).astype(np.float32),
+        np.array([-np.inf, 1e-30, 5.5], np.float32),
+    )  # fmt: skip
+    one = Observation(np.array([1 / 3, -0.0, 1e-300]), 0.1 + 0.2, np.array([np.pi, np.nan]), logits)
+    stopped = Observation(np.array([0.5, 0.25, 0.125]), np.inf)
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path, "digest", resume=False)
+    journal.record([one, stopped])
+    journal.fix_budget(17)
+    journal.close()
+    again = Journal(path, "digest", resume=True)
+    assert again.budget == 17
+    assert again.fix_budget(99) == 17
+    first, second = again.known
+    assert first.weights.tobytes() == one.weights.tobytes()
+    assert (first.loss, second.loss) == (one.loss, np.inf)
+    assert first.losses is not None
+    np.testing.assert_array_equal(first.losses, one.losses)
+    assert first.logits is not None
+    for name in ("tokens", "logits", "rest"):
+        found, expected = getattr(first.logits, name), getattr(logits, name)
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+    assert second.losses is second.logits is None
+
+
+def test_the_best_so_far_without_evaluating_more(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with pytest.raises(Killed):
+        run(SETTINGS[0], Journal(path, "digest", resume=False), kill_after=17)
+    journal = Journal(path, "digest", resume=True)
+    known = journal.known
+    strategy = SurrogateSearch(SETTINGS[0], MODULES, LABELS)
+    found = search(journaled(lambda _: pytest.fail("evaluated"), journal, known_only=True), strategy, BUDGET)
+    assert len(found.trace) == 17
+    best = min(known, key=lambda observation: observation.loss)
+    assert found.weights.tobytes() == best.weights.tobytes()
+
+
+Run = Callable[..., Result]
+
+
+def test_adapt_after_an_interrupt(
+    run: Run, fails: Callable[..., str], bundle: Path, examples_file: Path, module_folders: list[Path],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from edge_lorahub.scoring import Scorer
+
+    arguments = ["adapt", bundle, examples_file, "--modules", module_folders[0].parent, "--budget", 12, "--no-answers"]
+    whole = json.loads(run(*arguments, "--out", tmp_path / "whole", "--json").stdout)
+    batch = Scorer.batch
+    left = iter(range(16))
+
+    def interrupted(self: Scorer, *rest: int) -> object:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return batch(self, *rest)
+
+    monkeypatch.setattr(Scorer, "batch", interrupted)
+    out = tmp_path / "out"
+    ended = run(*arguments, "--out", out)
+    assert ended.exit_code
+    assert "the same command with --resume goes on" in ended.stderr
+    monkeypatch.setattr(Scorer, "batch", batch)
+    assert not out.exists()
+    journal = tmp_path / "out.journal.jsonl"
+    assert "--resume goes on with it, --force begins anew" in fails(*arguments, "--out", out)
+    assert "other inputs or settings" in fails(*arguments, "--seed", 2, "--out", out, "--resume")
+    assert "give --resume too" in fails(*arguments, "--out", out, "--keep-best")
+    before = journal.read_bytes()
+    best = json.loads(run(*arguments, "--out", out, "--resume", "--keep-best", "--json").stdout)
+    assert 1 < len(best["trace"]) < len(whole["trace"])
+    assert best["trace"] == whole["trace"][: len(best["trace"])]
+    assert not journal.exists()
+    journal.write_bytes(before)
+    resumed = json.loads(run(*arguments, "--out", out, "--resume", "--force", "--json").stdout)
+    assert resumed["trace"] == whole["trace"]
+    assert resumed["weights"] == whole["weights"]
+    assert not journal.exists()
+
+
+def test_weights_outlive_an_adapter_that_cannot_be_saved(
+    run: Run, bundle: Path, examples_file: Path, module_folders: list[Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from edge_lorahub.adapter import Adapter
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    save = Adapter.save
+    monkeypatch.setattr(Adapter, "save", full)
+    arguments = ["adapt", bundle, examples_file, "--modules", module_folders[0].parent, "--budget", 12, "--no-answers",
+                 "--regularization", 0.01, "--out", tmp_path / "out"]  # fmt: skip
+    failed = run(*arguments)
+    assert failed.exit_code == 2
+    assert "No space left on device" in failed.stderr
+    assert "the adapter could not be saved; its weights: module-" in failed.stderr
+    monkeypatch.setattr(Adapter, "save", save)
+    monkeypatch.setattr("edge_lorahub.scoring.Scorer.batch", lambda *_: pytest.fail("searched again"))
+    saved = run(*arguments, "--resume", "--json")
+    assert saved.exit_code == 0, saved.output
+    record = json.loads(saved.stdout)
+    name, weight = max(record["weights"].items(), key=lambda item: abs(item[1]))
+    assert f"{name} {weight:+.4f}" in failed.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_process_goes_on(
+    bundle: Path, module_folders: list[Path], tmp_path: Path, signal_number: signal.Signals
+) -> None:
+    """A real process, killed as soon as its journal has a few candidates. More by hand: EDGE_LORAHUB_KILLS=100."""
+    examples = tmp_path / "examples.jsonl"
+    rows = [{"input": " ".join(f"w{10 + i + j}" for j in range(60)), "output": f"w{30 + i} w9"} for i in range(20)]
+    examples.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = [sys.executable, "-m", "edge_lorahub", "adapt", bundle, examples, "--modules", module_folders[0].parent,
+               "--threads", "1", "--no-answers", "--json", "--no-surrogate", "--budget", "400", "--regularization", "0",
+               "--out"]  # fmt: skip
+    whole = subprocess.run([*command, tmp_path / "whole"], capture_output=True, text=True, check=True)
+    expected = json.loads(whole.stdout)
+    rng = np.random.default_rng(signal_number)
+    for number in range(int(os.environ.get("EDGE_LORAHUB_KILLS", "1"))):
+        out = tmp_path / f"out-{signal_number}-{number}"
+        journal = tmp_path / f"{out.name}.journal.jsonl"
+        process = subprocess.Popen([*command, out], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        enough = int(rng.integers(1, 60_000))
+        while process.poll() is None and not (journal.exists() and journal.stat().st_size > enough):
+            time.sleep(0.001)
+        process.send_signal(signal_number)
+        process.wait()
+        assert not out.exists(), "the search was over before it was killed"
+        resumed = subprocess.run([*command, out, "--resume"], capture_output=True, text=True, check=False)
+        assert resumed.returncode == 0, resumed.stderr
+        found = json.loads(resumed.stdout)
+        assert found["trace"] == expected["trace"]
+        assert found["weights"] == expected["weights"]
+        assert not journal.exists()
