@@ -21,16 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lorahub import Example, Modules, Settings, load, load_to_adapt, read_examples
-from edge_lorahub.adaptation import reference_loss
 from edge_lorahub.errors import EdgeLorahubError, SettingsError
 from edge_lorahub.export.agreement import Agreement
+from edge_lorahub.learning import reference_loss
 from edge_lorahub.objective import Evaluator
-from edge_lorahub.search import POPULATION
+from edge_lorahub.search.settings import POPULATION
 from edge_lorahub.stack import make_stack
 
 from .adaptation import check_platform, run_measured, write_examples
 from .load import Load
 from .random_models import write_checkpoint, write_module
+from .reach import REFERENCE, reach
 from .report import Report, Row, environment, median_ms
 
 Float64 = NDArray[np.float64]
@@ -40,15 +41,6 @@ _REFERENCE = "lorahub 0.1.0 (torch, fp32)"
 # of float32: sums in another order; relative
 _TOLERANCE = 1e-4
 _NEW_TOKENS = 32
-
-_LEARN = """
-import json, sys, torch
-from lorahub.algorithm import lorahub_learning
-checkpoint, examples, threads, budget, *modules = sys.argv[1:]
-torch.set_num_threads(int(threads))
-rows = [json.loads(line) for line in open(examples, encoding="utf-8")]
-lorahub_learning(modules, [r["input"] for r in rows], [r["output"] for r in rows], int(budget), checkpoint)
-"""
 
 
 class Inputs:
@@ -73,7 +65,7 @@ class Inputs:
 
 
 def peers(load: Load, work: Path, threads: int, rounds: int, whole_rounds: int) -> Report:
-    """Three tables: a candidate, a whole adaptation in a process of its own, and generation."""
+    """Tables: a candidate, whole adaptations in processes of their own, how soon ours are as good, and generation."""
     check_platform()
     check_packages()
     os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
@@ -84,6 +76,10 @@ def peers(load: Load, work: Path, threads: int, rounds: int, whole_rounds: int) 
     with _silence():
         candidates = _candidates(load, inputs, threads, rounds)
         whole = _whole(load, inputs, threads, whole_rounds)
+        until = reach(
+            inputs.bundles, inputs.checkpoint, inputs.examples, inputs.modules, read_examples(inputs.examples),
+            load.budget, threads, whole_rounds, work,
+        )  # fmt: skip
         generation = _generation(load, inputs, threads, rounds)
     facts = {
         "size": load.size,
@@ -93,7 +89,12 @@ def peers(load: Load, work: Path, threads: int, rounds: int, whole_rounds: int) 
         "rounds": f"{rounds}; whole adaptations {whole_rounds}",
         **environment(threads, *PACKAGES),
     }
-    tables = {"a candidate": candidates, "a whole adaptation": whole, "generation": generation}
+    tables = {
+        "a candidate": candidates,
+        "a whole adaptation": whole,
+        "until the reference's loss": until,
+        "generation": generation,
+    }
     charts = {"a candidate": "median, ms", "a whole adaptation": "median, s", "generation": "a token, ms"}
     return Report(facts, tables, charts)
 
@@ -144,7 +145,7 @@ def _candidates(load_: Load, inputs: Inputs, threads: int, rounds: int) -> list[
             everyone[f"edge-lorahub {precision}", composition] = Evaluator(
                 model, make_stack(list(modules), model.manifest, composition, model.lora), task, strength=0.05,
                 max_input_tokens=2048, max_output_tokens=2048, reduce=reference_loss,
-            )  # fmt: skip
+            ).losses  # fmt: skip
     # as far from 0 as CMA-ES begins
     populations = np.random.default_rng(0).normal(0, 0.075, (rounds + 1, POPULATION, load_.modules))
     seconds: dict[tuple[str, str], list[float]] = {name: [] for name in everyone}
@@ -186,14 +187,16 @@ def _whole(load_: Load, inputs: Inputs, threads: int, rounds: int) -> list[Row]:
     modules = [str(folder) for folder in inputs.modules]
     commands: dict[tuple[str, str], list[str]] = {
         (_REFERENCE, "paper"): [
-            "-c", _LEARN, str(inputs.checkpoint), str(inputs.examples), str(threads), str(load_.budget), *modules,
+            "-c", REFERENCE, str(inputs.checkpoint), str(inputs.examples), str(threads), str(load_.budget), *modules,
         ]
     }  # fmt: skip
     for precision, bundle in inputs.bundles.items():
         for composition in ("paper", "exact"):
             commands[f"edge-lorahub {precision}", composition] = [
                 "-m", "edge_lorahub", "adapt", str(bundle), str(inputs.examples), "--out", str(inputs.work / "adapter"),
-                "--force", "--json", "--threads", str(threads), "--budget", str(load_.budget),
+                "--force", "--json", "--no-answers", "--threads", str(threads), "--budget", str(load_.budget),
+                # everyone's same work: a surrogate would end when it sees nothing more to gain
+                "--no-surrogate",
                 "--composition", composition, *(part for module in modules for part in ("--module", module)),
             ]  # fmt: skip
     seconds: dict[tuple[str, str], list[float]] = {name: [] for name in commands}

@@ -122,7 +122,7 @@ def test_peers_do_the_same_work(run: Callable[..., Result], tmp_path: Path) -> N
             "--rounds", 1, "--whole-rounds", 1, "--threads", 1, "--work", tmp_path / "work", "--json").stdout
     )  # fmt: skip
     assert {title: len(rows) for title, rows in report["tables"].items()} == {
-        "a candidate": 5, "a whole adaptation": 5, "generation": 5,
+        "a candidate": 5, "a whole adaptation": 5, "until the reference's loss": 3, "generation": 5,
     }  # fmt: skip
     (ours,) = (
         row for row in report["tables"]["a candidate"]
