@@ -104,11 +104,17 @@ class ExactStack:
                 a.append(np.ascontiguousarray(self._a[index][:, run]))
                 b.append(self._b[index][run])
             else:
-                a.append(np.take(self._a[index], columns, axis=1))
+                a.append(_columns(self._a[index], columns, self._grain(index)))
                 b.append(np.take(self._b[index], columns, axis=0))
             owners.append(mine)
             factors.append(self._factors[self._starts[index] + columns])
         return ExactStack(self.slots, self.form, owners, a, b, np.concatenate([np.empty(0, np.float32), *factors]))
+
+    def _grain(self, index: int) -> int:
+        """A number of columns that divides the rank of every module in a slot."""
+        owners = self._by_slot[index]
+        edges = np.flatnonzero(np.diff(owners, append=-1)) + 1
+        return int(np.gcd.reduce(edges)) if len(edges) else 1
 
     def inputs(self, row: Float32 | None = None) -> LoraInputs:
         row = np.zeros(self.width, np.float32) if row is None else row
@@ -117,6 +123,22 @@ class ExactStack:
             arrays[lora_a_name(slot.name)], arrays[lora_b_name(slot.name)] = self._a[index], self._b[index]
             arrays[lora_scale_name(slot.name)] = row[self._starts[index] : self._starts[index + 1]]
         return LoraInputs(self, arrays, row, self.form)
+
+
+def _columns(matrix: NDArray[Any], columns: Indices, grain: int) -> NDArray[Any]:
+    """Columns of a matrix that come in runs of `grain`, at multiples of it, copied: (m, R) -> (m, k).
+
+    NumPy copies element by element, so as many columns as fit into its widest element are taken as one.
+    """
+    wide = next(kind for kind in _WIDE if (grain * matrix.itemsize) % np.dtype(kind).itemsize == 0)
+    width = np.dtype(wide).itemsize // matrix.itemsize
+    if width <= 1:
+        return np.take(matrix, columns, axis=1)
+    return np.take(matrix.view(wide), columns[::width] // width, axis=1).view(matrix.dtype)
+
+
+# By size: 16, 8, 4, 2 and 1 bytes.
+_WIDE = ("complex128", "uint64", "uint32", "uint16", "uint8")
 
 
 def _with_idle(owners: Indices, form: str) -> Indices:

@@ -46,12 +46,17 @@ def scored(logits: Float32, labels: Ids, keep: int = 0) -> tuple[float, LabelLog
     logits -= largest
     chosen = logits[rows, labels].astype(np.float64)
     np.exp(logits, out=logits)  # out: the logits of a long answer are the largest array of an evaluation
-    loss = float((np.log(logits.sum(axis=1, dtype=np.float64)) - chosen).sum())
+    total = logits.sum(axis=1, dtype=np.float64)
+    loss = float((np.log(total) - chosen).sum())
     if tokens is None or kept is None:
         return loss, None
-    np.put_along_axis(logits, tokens, 0, axis=1)
+    others = (
+        np.zeros_like(total)
+        if tokens.shape[1] == logits.shape[1]
+        else total - np.take_along_axis(logits, tokens, axis=1).sum(axis=1, dtype=np.float64)
+    )
     with np.errstate(divide="ignore"):  # a vocabulary that is kept whole leaves nothing
-        rest = np.log(logits.sum(axis=1, dtype=np.float64)) + largest[:, 0]
+        rest = np.log(np.maximum(others, 0)) + largest[:, 0]
     return loss, LabelLogits(tokens, kept, rest.astype(np.float32))
 
 

@@ -32,9 +32,9 @@ class Learned:
 
     losses_before and losses_after (E,) are the examples' mean token cross-entropies, of the plain model and of what was
     learned; None where the objective did not compute them. budget: the most candidates that it was to evaluate, of
-    which trace has those that it did. untried: modules that the budget left no candidate for. explanation: what the
-    surrogate says of the result, where one assisted. record is the adapter's sidecar. No adapter yet: its matrices can
-    be larger than the model's, which may go first.
+    which trace has those that it did; converged: it ended earlier, as it saw nothing more to gain. untried: modules
+    that no candidate had. explanation: what the surrogate says of the result, where one assisted. record is the
+    adapter's sidecar. No adapter yet: its matrices can be larger than the model's, which may go first.
     """
 
     weights: dict[str, float]
@@ -45,6 +45,7 @@ class Learned:
     optimizer: str
     composition: str
     budget: int
+    converged: bool
     seconds: float
     untried: tuple[str, ...] = field(repr=False)
     trace: tuple[Candidate, ...] = field(repr=False)
@@ -60,8 +61,8 @@ class Learned:
 
     @property
     def best_single(self) -> str | None:
-        """The module that had the least loss when it was tried alone, where the modules were."""
-        alone = [candidate for candidate in self.trace if np.count_nonzero(candidate.weights) == 1]
+        """The module that had the least loss alone; None where the search did not try them so."""
+        alone = [candidate for candidate in self.trace if candidate.phase == "probing"]
         if not alone:
             return None
         return list(self.weights)[int(np.flatnonzero(min(alone, key=lambda c: c.loss).weights)[0])]
@@ -84,7 +85,7 @@ def inputs_record(model: Model, modules: Modules, examples: Sequence[Example], s
         "lora": model.lora,
         "absorbed": model.absorbed,
         "threads": model.threads,
-        "settings": asdict(settings),
+        "settings": asdict(settings) | {"regularization": settings.strength, "surrogate": settings.assisted},
         "modules": [{"name": m.name, "folder": str(m.folder), "sha256": m.sha256} for m in modules],
         "examples": {"count": len(examples), "sha256": fingerprint(examples)},
     }

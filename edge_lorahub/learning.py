@@ -58,8 +58,8 @@ class Learning:
         if start is not None:
             self._record["start"] = dict(start)
         self._budget = budget_for(settings, len(modules))
-        for message in advise(settings, len(modules), self._budget.candidates):
-            warnings.warn(message, EdgeLorahubWarning, stacklevel=5)
+        self._advised: set[str] = set()
+        self._advise(stacklevel=6)
         assert settings.composition is not None
         self._evaluator = Evaluator(
             model,
@@ -75,7 +75,6 @@ class Learning:
             # a user's own objective may fall when an example's loss rises
             racing=settings.racing and not self._own,
         )
-        scarce = settings.assisted and self._budget.candidates < len(modules) + 2
         self._strategy = make_strategy(
             settings,
             len(modules),
@@ -83,9 +82,15 @@ class Learning:
             labels=Labels.of(self._evaluator.batches.tokens),
             own_objective=self._own,
             start=self._center,
-            order=promising(modules, examples) if scarce else None,
+            order=lambda: _order(modules, examples, self._center),
         )
         self._seen: dict[bytes, Observation] = {}
+
+    def _advise(self, *, stacklevel: int) -> None:
+        for message in advise(self._settings, len(self._modules), self._budget.candidates):
+            if message not in self._advised:
+                self._advised.add(message)
+                warnings.warn(message, EdgeLorahubWarning, stacklevel=stacklevel)
 
     @property
     def digest(self) -> str:
@@ -107,13 +112,13 @@ class Learning:
 
         def revise(seconds: float) -> int:
             # a search that goes on keeps the budget that it had, whatever a candidate takes by now
-            known = journal is not None and journal.budget is not None
-            revised = budget_for(self._settings, len(self._modules), None if known else seconds)
+            resumed = journal is not None and bool(journal.known)
+            self._budget = budget_for(self._settings, len(self._modules), None if resumed else seconds)
             if journal is not None:
-                revised = replace(revised, candidates=journal.fix_budget(revised.candidates))
-            self._budget = revised
-            on_budget(revised)
-            return revised.candidates
+                self._budget = journal.fix_budget(self._budget)
+            on_budget(self._budget)
+            self._advise(stacklevel=8)
+            return self._budget.candidates
 
         on_budget(self._budget)
         # the surrogate's products are small, and BLAS's threads would take the processors from the sessions
@@ -142,10 +147,10 @@ class Learning:
         self._check(found)
         settings, names = self._settings, self._modules.names
         explanation = None
-        untried: tuple[str, ...] = ()
-        if isinstance(self._strategy, SurrogateSearch):
+        if isinstance(self._strategy, SurrogateSearch) and self._strategy.knows:
             explanation = self._strategy.explain(found.weights)
-            untried = tuple(name for i, name in enumerate(names) if i not in self._strategy.probed)
+        tried = np.any([candidate.weights != 0 for candidate in found.trace], axis=0)
+        untried = tuple(name for name, had in zip(names, tried, strict=True) if not had)
         before, chosen = self._seen[_key(np.zeros(len(names)))], self._seen[_key(found.weights)]
         plain, after = (
             one.loss - float(regularization(one.weights[None], settings.strength, self._center)[0])
@@ -156,6 +161,7 @@ class Learning:
         record = self._record | {
             "optimizer": found.optimizer,
             "budget": self._budget.candidates,
+            "converged": found.converged,
             "weights": weights,
             "loss": {"before": plain, "after": after, "after_with_regularization": chosen.loss},
             "seconds": round(seconds, 3),
@@ -175,6 +181,7 @@ class Learning:
             optimizer=found.optimizer,
             composition=record["settings"]["composition"],
             budget=self._budget.candidates,
+            converged=found.converged,
             seconds=seconds,
             untried=untried,
             trace=found.trace,
@@ -197,6 +204,12 @@ class Learning:
                 EdgeLorahubWarning,
                 stacklevel=6,
             )
+
+
+def _order(modules: Modules, examples: Sequence[Example], center: Float64 | None) -> list[int]:
+    """The modules' places, the most promising first: those that had much weight before, then by what they say."""
+    order = promising(modules, examples)
+    return order if center is None else sorted(order, key=lambda place: -abs(center[place]))
 
 
 def _start(start: Mapping[str, float], modules: Modules, settings: Settings) -> Float64:

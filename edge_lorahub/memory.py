@@ -127,7 +127,8 @@ def _changing(
         positions = sum(count * label for count, _, label in shapes)
         budget = budget_for(settings, len(modules)).candidates
         # a candidate of few modules has a copy of theirs, and what was seen of every candidate's logits is kept
-        seen = budget * int(positions) * _POSITION
+        # and the surrogate's derivatives by each module, with what they are made of
+        seen = int(positions) * (budget * _POSITION + 24 * (TOKENS + 1) * len(modules))
         return stack + int(SPARSE * stack) + seen + _FLOAT * workers * (kept + arena)
     return stack + at_once(settings) * candidate + _FLOAT * workers * (kept + arena)
 

@@ -68,7 +68,7 @@ class _Worker:
 
 
 class Evaluator:
-    """Evaluates candidates: a proposal's, as observations in their order, each as soon as it and those before are done.
+    """Evaluates a proposal's candidates: observations in their order, each as soon as it and those before are known.
 
     The examples are encoded, bucketed and bound once. As many candidates run at once as the model has workers;
     the losses do not depend on how many that is. reduce and on_texts are called on the thread that asks, in the
@@ -214,14 +214,20 @@ class Evaluator:
                 yield Observation(weights, np.inf)
 
     def _prepare(self, population: Float64) -> list[Prepared]:
-        """Each candidate's LoRA inputs, (C, N) -> C of them, until it is called again."""
-        stack = self._stack
-        if isinstance(stack, ExactStack):
-            # w = 0 has the first module, times 0: graphs in int8 take no empty matrices
-            members = [np.flatnonzero(weights) if weights.any() else np.zeros(1, np.intp) for weights in population]
-            if max(map(stack.width_of, members)) <= SPARSE * stack.width:
-                return [_Sparse(stack, weights, own) for weights, own in zip(population, members, strict=True)]
-        return [_Whole(values) for values in self.compose(population)]
+        """Each candidate's LoRA inputs, (C, N) -> C of them, until it is called again.
+
+        Whether a candidate is composed of its own modules alone depends on nothing but its weights.
+        """
+        sparse: dict[int, Prepared] = {}
+        if isinstance(self._stack, ExactStack):
+            for index, weights in enumerate(population):
+                # w = 0 has the first module, times 0: graphs in int8 take no empty matrices
+                members = np.flatnonzero(weights) if weights.any() else np.zeros(1, np.intp)
+                if self._stack.width_of(members) <= SPARSE * self._stack.width:
+                    sparse[index] = _Sparse(self._stack, weights, members)
+        whole = [index for index in range(len(population)) if index not in sparse]
+        composed = dict(zip(whole, map(_Whole, self.compose(population[whole])), strict=True)) if whole else {}
+        return [sparse.get(index) or composed[index] for index in range(len(population))]
 
     def compose(self, population: Float64) -> list[LoraValues]:
         """The graphs' LoRA inputs of each candidate with all modules, (C, N) -> C of them, until it is called again."""

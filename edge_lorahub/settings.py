@@ -32,12 +32,14 @@ class Settings(SearchSettings):
         if self.composition not in COMPOSITIONS:
             raise SettingsError(f"composition {self.composition!r} is unknown; choose {' or '.join(COMPOSITIONS)}")
         # logits answer nearly linearly to the weights in exact composition alone
-        possible = self.optimizer == CMA and self.composition == "exact"
-        if self.surrogate and not possible:
+        if self.surrogate and not (self.optimizer == CMA and self.composition == "exact"):
             raise SettingsError("a surrogate assists the optimizer cma in exact composition; leave one of these out")
-        if self.surrogate is None:
-            object.__setattr__(self, "surrogate", possible)
         super().__post_init__()
         for name, least in (("max_input_tokens", 2), ("max_output_tokens", 2), ("batch_tokens", 1)):
             if getattr(self, name) < least:
                 raise SettingsError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+    @property
+    def assisted(self) -> bool:
+        """Whether the surrogate proposes candidates, where it gets logits to learn from."""
+        return super().assisted and self.composition == "exact"

@@ -128,7 +128,7 @@ def test_the_budget_is_hard_and_all_of_it_is_of_use(budget: int) -> None:
 
 def test_the_most_promising_modules_are_probed_first() -> None:
     order = list(reversed(range(MODULES)))
-    found, strategy = run(Problem(), 8, order=order)
+    found, strategy = run(Problem(), 8, order=lambda: order)
     assert strategy.probed == order[: len(strategy.probed)]
     assert len(strategy.probed) == 6
     for place, candidate in zip(order, found.trace[1:7], strict=False):
@@ -257,7 +257,9 @@ def test_the_budget_is_revised_after_the_first_candidate() -> None:
         (SearchSettings(surrogate=False), 20, 40, "optimizer cma without its surrogate .* 20 weights .* budget of 40"),
         (SearchSettings(surrogate=False), 20, 200, None),
         (SearchSettings(), 20, 40, None),
-        (SearchSettings(), 200, 40, "optimizer cma cannot try each of 200 modules alone in a budget of 40"),
+        (SearchSettings(), 20, 22, "tries 18 of 20 modules alone in a budget of 22 .* a budget of 24 tries them all"),
+        (SearchSettings(), 200, 202, "optimizer cma tries 171 of 200 modules alone in a budget of 202"),
+        (SearchSettings(), 200, 40, "optimizer cma tries 33 of 200 modules alone in a budget of 40"),
         (SearchSettings(optimizer="reference"), 20, 40, None),
     ],
 )
@@ -272,3 +274,40 @@ def test_advice_names_optimizer_and_budget(
         import re
 
         assert re.search(words, found[0])
+
+
+def test_probes_stay_within_the_bound() -> None:
+    labels = Labels.of(np.full(EXAMPLES, float(TOKENS)))
+    strategy = SurrogateSearch(SearchSettings(bound=0.3), MODULES, labels)
+    found = search(Problem(), strategy, 30)
+    assert max(np.abs(c.weights).max() for c in found.trace) == 0.3
+
+
+def test_without_one_finite_logit_cma_es_does_what_it_can() -> None:
+    def evaluate(proposal: Proposal) -> list[Observation]:
+        nan = np.full(EXAMPLES, np.nan)
+        return [Observation(w, float(((w - 0.2) ** 2).sum()), nan, None) for w in proposal.weights]
+
+    labels = Labels.of(np.full(EXAMPLES, float(TOKENS)))
+    strategy = SurrogateSearch(SearchSettings(), MODULES, labels, own_objective=True)
+    found = search(evaluate, strategy, 80)
+    assert len(found.trace) == 80
+    assert not strategy.knows
+    assert found.trace[-1].phase == "CMA-ES"
+    assert ((found.weights - 0.2) ** 2).sum() < MODULES * 0.04
+
+
+def test_many_modules_of_use_and_a_candidate_has_but_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a limit below the modules that pay, candidates keep to it and still come near the best weights."""
+    monkeypatch.setattr("edge_lorahub.search.assisted.MOST_ACTIVE", 4)
+    problem = Problem()
+    found, _ = run(problem, 45)
+    assert max(np.count_nonzero(c.weights) for c in found.trace) <= 4
+    assert found.weights[3] > 0.5
+    plain, truth = problem.losses(np.zeros(MODULES)).mean(), problem.truth()
+    assert min(c.loss for c in found.trace) - truth < 0.2 * (plain - truth)
+
+
+def test_it_says_why_it_ended() -> None:
+    assert run(Problem(), 500)[0].converged
+    assert not run(Problem(), 14)[0].converged

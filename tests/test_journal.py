@@ -19,6 +19,7 @@ from test_assisted import EXAMPLES, MODULES, TOKENS, Problem
 from edge_lorahub.errors import JournalError
 from edge_lorahub.label_logits import LabelLogits
 from edge_lorahub.search.assisted import SurrogateSearch
+from edge_lorahub.search.budget import Budget
 from edge_lorahub.search.choose import make_strategy
 from edge_lorahub.search.journal import Journal, journaled
 from edge_lorahub.search.loop import Found, search
@@ -105,7 +106,13 @@ def test_journals_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="other inputs or settings"):
         Journal(path, "another", resume=True)
     Journal(path, "another", resume=False, overwrite=True).close()
-    for content in (b"", b"my diary\n", b'{"name": "x"}\n', b'{"name": "edge-lorahub journal", "format": 99}\n'):
+    for content in (
+        b"",
+        b"my diary\n",
+        b'{"name": "x"}\n',
+        b'{"name": "edge-lorahub journal", "format": 99}\n',
+        b'{"name": "edge-lorahub journal", "format": 1, "digest": "digest"}',
+    ):
         path.write_bytes(content)
         for options in ({"resume": True}, {"resume": False, "overwrite": True}):
             with pytest.raises(JournalError, match="no journal of this version; move it away"):
@@ -131,11 +138,10 @@ def test_an_observation_is_read_back_to_the_last_bit(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     journal = Journal(path, "digest", resume=False)
     journal.record([one, stopped])
-    journal.fix_budget(17)
+    journal.fix_budget(Budget(17, "as given"))
     journal.close()
     again = Journal(path, "digest", resume=True)
-    assert again.budget == 17
-    assert again.fix_budget(99) == 17
+    assert again.fix_budget(Budget(99, "other", 5.0)) == Budget(17, "as given")
     first, second = again.known
     assert first.weights.tobytes() == one.weights.tobytes()
     assert (first.loss, second.loss) == (one.loss, np.inf)

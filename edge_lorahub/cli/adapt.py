@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import MissingPathError, SettingsError
+from ..errors import EdgeLorahubWarning, MissingPathError, SettingsError
 from . import options
 from .holdout import MOST_EXAMPLES, split, use
 from .main import COMMANDS
@@ -133,7 +134,7 @@ def command(
     task, held_out = split(read_examples(examples, shuffle_seed=shuffle_seed), holdout, limit, examples)
     read_manifest(bundle)
     modules = Modules.load([*sources, *(folder for parent in parents for folder in _modules_in(parent))])
-    start = None if warm_start is None else _weights_of(warm_start)
+    start = None if warm_start is None else _weights_of(warm_start, settings)
     prepare(settings)
     workers: int | None = None
     if memory_limit is not None:
@@ -161,7 +162,17 @@ def command(
     if answers is None:
         answers = memory_limit is None  # a model that generates takes memory that the limit's estimate does not count
     if answers or held_out:
-        found |= use(bundle, adapter, result, modules, task if answers else [], held_out, threads, quiet=as_json)
+        found |= use(
+            bundle,
+            adapter,
+            result,
+            modules,
+            task if answers else [],
+            held_out,
+            max_input_tokens,
+            threads,
+            quiet=as_json,
+        )
     if as_json:
         _print_json(result, found)
     else:
@@ -181,13 +192,25 @@ def _modules_in(parent: Path) -> list[Path]:
     return folders
 
 
-def _weights_of(adapter: str) -> dict[str, float]:
+def _weights_of(adapter: str, settings: Settings) -> dict[str, float]:
     """The weights by module in an adapter's record."""
     from ..adapter import load_adapter
+    from ..search.settings import CMA
 
-    weights = load_adapter(adapter).record.get("weights")
+    if settings.optimizer != CMA:
+        raise SettingsError(f"--warm-start is for --optimizer {CMA}, not {settings.optimizer}")
+    record = load_adapter(adapter).record
+    weights = record.get("weights")
     if not isinstance(weights, dict) or not all(isinstance(w, (int, float)) for w in weights.values()):
         raise SettingsError(f"{adapter}: no record of weights to start from; name an adapter that `adapt` has saved")
+    composition = record.get("settings", {}).get("composition")
+    if composition != settings.composition:
+        warnings.warn(
+            f"{adapter}: its weights were found in {composition} composition, and mean something else in "
+            f"{settings.composition}",
+            EdgeLorahubWarning,
+            stacklevel=2,
+        )
     return weights
 
 
@@ -209,19 +232,15 @@ def learn_with_progress(
 
 def _print_report(result: Learned, settings: Settings, examples: int) -> None:
     from ..search.settings import REFERENCE
-    from .learned import print_losses, print_time, print_weights
+    from .learned import count_of, print_losses, print_time, print_weights
 
     click.echo(
-        f"{_count(len(result.weights), 'module')}, {_count(examples, 'example')}, {result.optimizer}, "
+        f"{count_of(len(result.weights), 'module')}, {count_of(examples, 'example')}, {result.optimizer}, "
         f"{settings.composition} composition"
     )
     print_weights(result)
     print_losses(result, "as the released code counts it" if settings.optimizer == REFERENCE else "mean")
     print_time(result, racing=settings.racing)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _print_json(result: Learned, found: dict[str, Any]) -> None:

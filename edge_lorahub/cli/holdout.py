@@ -30,7 +30,7 @@ def split(
     if limit is None and len(rest) > MOST_EXAMPLES:
         warnings.warn(
             f"{path}: learning from the first {MOST_EXAMPLES} of {len(rest)} examples; --limit {len(rest)} takes them "
-            f"all, and about {len(rest) / MOST_EXAMPLES:.0f} times as long",
+            f"all, and about {len(rest) / MOST_EXAMPLES:.1f} times as long",
             EdgeLorahubWarning,
             stacklevel=2,
         )
@@ -40,7 +40,7 @@ def split(
 
 def use(
     bundle: Path, adapter: Adapter, result: Learned, modules: Modules, task: list[Example], held_out: list[Example],
-    threads: int | None, *, quiet: bool,
+    max_input_tokens: int, threads: int | None, *, quiet: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Answers to the examples and exact match on those kept aside: of the plain model and of the adapter."""
     from ..adapter import load_adapter
@@ -53,7 +53,9 @@ def use(
     found: dict[str, Any] = {}
     if task:
         texts = [example.input for example in task]
-        before, after = generate(model, texts), generate(model, texts, adapter=adapter)
+        before, after = (
+            generate(model, texts, adapter=one, max_input_tokens=max_input_tokens) for one in (None, adapter)
+        )
         found["answers"] = [
             {"input": e.input, "output": e.output, "plain": plain, "adapted": adapted}
             for e, plain, adapted in zip(task, before, after, strict=True)
@@ -64,11 +66,14 @@ def use(
         rows: dict[str, Adapter | None] = {"plain model": None}
         if result.best_single is not None:
             folder = next(module.folder for module in modules if module.name == result.best_single)
-            rows[f"best single module ({result.best_single})"] = load_adapter(folder)
+            rows["best single module"] = load_adapter(folder)
         rows["adapted"] = adapter
-        measured = {who: evaluate(model, held_out, adapter=one) for who, one in rows.items()}
+        measured = {
+            who: evaluate(model, held_out, adapter=one, max_input_tokens=max_input_tokens) for who, one in rows.items()
+        }
         found["held_out"] = {
             "count": len(held_out),
+            "best_single_module": result.best_single,
             **{
                 who: {
                     "exact_match_percent": one.exact_match_percent,
@@ -81,7 +86,11 @@ def use(
             options.print_table(
                 [f"on {len(held_out)} examples kept aside, %", "exact match", "normalized match"],
                 [
-                    (who, f"{one.exact_match_percent:.1f}", f"{one.normalized_match_percent:.1f}")
+                    (
+                        who if who != "best single module" else f"{who}, {result.best_single}",
+                        f"{one.exact_match_percent:.1f}",
+                        f"{one.normalized_match_percent:.1f}",
+                    )
                     for who, one in measured.items()
                 ],
             )

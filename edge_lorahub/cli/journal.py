@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import ObjectiveError
 from ..search.journal import Journal, check_journal
 
 if TYPE_CHECKING:
@@ -46,13 +47,13 @@ class JournalKeeper:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Where a search is ended from outside, says what to do; a journal of no candidates goes."""
+        """Where a search is ended, says how to go on; a journal that is of no use goes."""
         if self._journal is None or error is None:
             return
         self._journal.close()
-        if not self._journal.candidates:
+        if not self._journal.candidates or isinstance(error, ObjectiveError):
             self._path.unlink(missing_ok=True)
-        elif isinstance(error, (KeyboardInterrupt, SystemExit)):
+        else:
             click.echo(
                 f"\nended after {self._journal.candidates} candidates, which {self._path} keeps: the same command with "
                 "--resume goes on, and with --resume --keep-best takes the best so far",

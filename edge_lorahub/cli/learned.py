@@ -31,9 +31,9 @@ def print_weights(result: Learned) -> None:
             [(name, f"{weight:+.3f}", f"{rises[name][0]:+.3f}", _interval(*rises[name][1:])) for name, weight in used],
         )
     if len(used) < len(rows):
-        click.echo(f"{_count(len(rows) - len(used), 'module')} with weight 0: {_some([n for n, w in rows if not w])}")
+        click.echo(f"{count_of(len(rows) - len(used), 'module')} with weight 0: {_some([n for n, w in rows if not w])}")
     if result.untried:
-        click.echo(f"not tried, as the budget had no candidate for them: {_some(result.untried)}")
+        click.echo(f"in no candidate, as the budget was too small: {_some(result.untried)}")
 
 
 def _interval(low: float, high: float) -> str:
@@ -72,11 +72,12 @@ def print_answers(examples: Sequence[Example], before: Sequence[str], after: Seq
 
 def print_time(result: Learned, *, racing: bool) -> None:
     count = len(result.trace)
-    ended = "" if count == result.budget else f" of at most {result.budget}: the surrogate sees nothing more to gain"
+    ended = "" if count == result.budget else f" of at most {result.budget}"
+    ended += ": the surrogate sees nothing more to gain" if result.converged else ""
     raced = racing and result.explanation is None
     spared = f", {result.record['spared']:.0%} of the work spared by racing" if raced else ""
     each = result.seconds / count
-    click.echo(f"{_count(count, 'candidate')}{ended}; {result.seconds:.1f} s, {each:.3f} s a candidate{spared}")
+    click.echo(f"{count_of(count, 'candidate')}{ended}; {result.seconds:.1f} s, {each:.3f} s a candidate{spared}")
 
 
 def _cut(text: str) -> str:
@@ -84,7 +85,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
 
 
-def _count(number: int, what: str) -> str:
+def count_of(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 

@@ -67,7 +67,7 @@ class SearchView:
             self._print(f"budget: now {budget.candidates} candidates ({budget.reason})")
         if budget.seconds is not None:
             self._print(f"a candidate takes {_seconds(budget.seconds / budget.candidates)}: "
-                        f"at most about {_seconds(budget.seconds)} in all")  # fmt: skip
+                        f"about {_seconds(budget.seconds)} for all of them")  # fmt: skip
 
     def candidate(self, candidate: Candidate) -> None:
         """A candidate that was evaluated."""

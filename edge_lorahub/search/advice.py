@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from .assisted import probes_within
 from .settings import CMA, SearchSettings
 
-# docs/search.md: below this CMA-ES alone was far behind others
+# Below this CMA-ES alone was far behind others on the embedded hub (docs/tinyhub.md).
 _FEW_FOR_CMA = 100
 
 
@@ -14,11 +15,15 @@ def advise(settings: SearchSettings, dimension: int, budget: int) -> list[str]:
     if settings.optimizer == CMA and not settings.assisted and budget < _FEW_FOR_CMA <= 12 * dimension:
         found.append(
             f"optimizer cma without its surrogate learns little about {dimension} weights from a budget of {budget} "
-            "candidates; a budget of 200, or optimizer nevergrad:NGOpt, did better where it was measured"
+            "candidates; with the surrogate it does better, and else it takes a budget of 200"
         )
-    if settings.assisted and budget < dimension + 2:
+    tried = probes_within(budget, dimension)
+    if settings.assisted and tried < dimension:
+        enough = budget
+        while probes_within(enough, dimension) < dimension:
+            enough += 1
         found.append(
-            f"optimizer cma cannot try each of {dimension} modules alone in a budget of {budget} candidates; "
-            "those that look least promising are left out (a budget of auto tries them all)"
+            f"optimizer cma tries {tried} of {dimension} modules alone in a budget of {budget} candidates, those that "
+            f"look most promising; a budget of {enough} tries them all"
         )
     return found

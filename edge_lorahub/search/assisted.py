@@ -8,7 +8,7 @@ when what it predicts does not come. It starts at the surrogate's optimum, in th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .cma_es import CmaEs
 from .compaction import Compaction
 from .explain import Explanation, explain
-from .newton import Penalty, minimize
+from .newton import MOST_STEPS, Penalty, minimize
 from .settings import SearchSettings
 from .strategy import Candidate, Float64, Observation, Proposal, best
 from .surrogate import Labels, Surrogate, reaches
@@ -28,6 +28,11 @@ PROBE = 0.8
 _RADIUS, _WIDEST, _NARROWEST = 0.8, 1.0, 0.02
 _GROW, _SHRINK = 1.6, 0.6
 _GOOD, _POOR = 0.75, 0.2
+# The most modules whose weight a proposed candidate changes from the center: it costs what they cost, and a few
+# examples cannot tell more of them.
+MOST_ACTIVE = 48
+# Newton steps that tell which modules to keep.
+_FEW_STEPS = 4
 # With fewer candidates than modules, the share of them that go into probing.
 _PROBED = 0.85
 # The search ends after so many rounds in a row that promise, or bring, less than this share of the objective.
@@ -36,6 +41,12 @@ _LEAST_GAIN, _PATIENCE = 5e-3, 3
 _SHARE = 0.3
 # The metric's least curvature, as a share of its mean.
 _LEAST_CURVATURE = 1e-2
+
+
+def probes_within(budget: int, dimension: int) -> int:
+    """How many of so many modules are tried alone in a budget, after the plain model: all, if enough is left then."""
+    left = budget - 1
+    return min(dimension, left if left < 2 else max(1, round(_PROBED * left)))
 
 
 class SurrogateSearch:
@@ -50,17 +61,17 @@ class SurrogateSearch:
         labels: Labels,
         *,
         center: Float64 | None = None,
-        order: Sequence[int] | None = None,
+        order: Callable[[], Sequence[int]] | None = None,
         own_objective: bool = False,
     ) -> None:
         """center: the weights around which the penalty and the first candidates are, (N,); None: 0.
 
-        order: the modules, the most promising first: those at the end may go without a probe. own_objective: what is to
-        be minimized is another thing than the labels' cross-entropy, which then is but a guide.
+        order: gives the modules, the most promising first, and is asked where not all can be tried. own_objective: what
+        is to be minimized is another thing than the labels' cross-entropy, which then is but a guide.
         """
         self.labels = labels
         self.penalty = Penalty(settings.strength, np.zeros(dimension) if center is None else center)
-        self.order = list(range(dimension) if order is None else order)
+        self._order = order
         self.probed: list[int] = []
         self._settings = settings
         self._own = own_objective
@@ -94,9 +105,13 @@ class SurrogateSearch:
 
     def _probes(self, left: int) -> Proposal:
         dimension = len(self.penalty.center)
-        count = min(dimension, left if left < 2 else max(1, round(_PROBED * left)))
-        self.probed = self.order[:count]
-        return Proposal(PROBE * np.eye(dimension)[self.probed], "probing", logits=True)
+        self.probed = list(range(dimension))
+        count = probes_within(1 + left, dimension)
+        if count < dimension and self._order is not None:
+            self.probed = list(self._order())
+        self.probed = self.probed[:count]
+        weight = min(PROBE, self._settings.bound)
+        return Proposal(weight * np.eye(dimension)[self.probed], "probing", logits=True)
 
     def _round(self, left: int) -> Proposal | None:
         """The surrogate's next candidate; None: it has nothing more to gain, or had its share of the candidates."""
@@ -108,11 +123,32 @@ class SurrogateSearch:
         start, value = self._best()
         low = np.maximum(start - self._radius, -self._settings.bound)
         high = np.minimum(start + self._radius, self._settings.bound)
-        w, predicted = minimize(self.surrogate(), self.labels, self.penalty, start, low, high)
+        w, predicted = self._minimum(start, low, high)
         self._predicted = predicted
         if value - predicted < _LEAST_GAIN * abs(value) and any(np.array_equal(w, known) for known in self._weights):
             return None
         return Proposal(w[None], "model", logits=True, predicted=predicted)
+
+    def _minimum(self, start: Float64, low: Float64, high: Float64) -> tuple[Float64, float]:
+        """The surrogate's minimum in a box, with at most MOST_ACTIVE modules away from the center; and its value.
+
+        Of more modules those are tried that are away from it already, and those that promise most by the gradient; the
+        ones that then move the logits most are kept, and the minimum among these is found.
+        """
+        surrogate, center = self.surrogate(), self.penalty.center
+        if len(center) <= MOST_ACTIVE:
+            return minimize(surrogate, self.labels, self.penalty, start, low, high)
+        _, by_logits = surrogate.loss(start, self.labels)
+        rank = np.abs(surrogate.gradient(start, by_logits))
+        rank[start != center] = np.inf
+        w = start
+        for count, steps in ((2 * MOST_ACTIVE, _FEW_STEPS), (MOST_ACTIVE, MOST_STEPS)):
+            members = np.argsort(-rank, kind="stable")[:count]
+            lowest, highest, begin = center.copy(), center.copy(), center.copy()
+            lowest[members], highest[members], begin[members] = low[members], high[members], w[members]
+            w, value = minimize(surrogate, self.labels, self.penalty, begin, lowest, highest, steps=steps)
+            rank = np.abs(w - center) * surrogate.reach
+        return w, value
 
     def _best(self) -> tuple[Float64, float]:
         """Of what was evaluated, the weights with the least cross-entropy and penalty, and these."""
@@ -154,15 +190,16 @@ class SurrogateSearch:
         small = max(before - found, before - predicted) < _LEAST_GAIN * abs(before)
         self._idle = self._idle + 1 if small else 0
 
+    @property
+    def knows(self) -> bool:
+        """Whether any candidate had logits that are finite numbers."""
+        return bool(self._values)
+
     def _handed_over(self) -> CmaEs:
-        start, _ = self._best()
-        members: NDArray[np.intp] = np.arange(len(start))
-        surrogate = self.surrogate()
-        _, by_logits = surrogate.loss(start, self.labels)
-        matrix = surrogate.curvature(start, by_logits, self.labels, members)
-        values, vectors = np.linalg.eigh(matrix)
-        values = np.maximum(values, _LEAST_CURVATURE * max(float(values.mean()), 1e-12))
-        covariance = vectors / values @ vectors.T
+        start, covariance = self.penalty.center, None
+        if self.knows:
+            start, _ = self._best()
+            covariance = self._metric(start)
         settings = self._settings
         return CmaEs(
             len(start),
@@ -171,8 +208,20 @@ class SurrogateSearch:
             bound=settings.bound,
             seed=settings.seed,
             mean=start,
-            covariance=covariance / np.trace(covariance) * len(start),
+            covariance=covariance,
         )
+
+    def _metric(self, start: Float64) -> Float64:
+        """The inverse of the Gauss-Newton matrix at start, (N, N), of mean eigenvalue 1."""
+        members: NDArray[np.intp] = np.arange(len(start))
+        surrogate = self.surrogate()
+        _, by_logits = surrogate.loss(start, self.labels)
+        matrix = surrogate.curvature(start, by_logits, self.labels, members)
+        values, vectors = np.linalg.eigh(matrix)
+        values = np.maximum(values, _LEAST_CURVATURE * max(float(values.mean()), 1e-12))
+        covariance = vectors / values @ vectors.T
+        metric: Float64 = covariance / np.trace(covariance) * len(start)
+        return metric
 
     def explain(self, weights: Float64) -> Explanation:
         """What the surrogate says of weights (N,) that were evaluated."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .assisted import SurrogateSearch
 from .cma_es import CmaEs
@@ -21,12 +21,12 @@ def make_strategy(
     labels: Labels | None = None,
     own_objective: bool = False,
     start: Float64 | None = None,
-    order: Sequence[int] | None = None,
+    order: Callable[[], Sequence[int]] | None = None,
 ) -> Strategy:
     """The strategy that the settings name, for so many weights and candidates.
 
     labels: of the logits that evaluations give; None: they give none, and nothing assists. own_objective: what is
-    minimized is not those labels' cross-entropy. start (N,): weights to begin with. order: the modules, the most
+    minimized is not those labels' cross-entropy. start (N,): weights to begin with. order: gives the modules, the most
     promising first.
     """
     bound, seed = settings.bound, settings.seed
@@ -36,7 +36,7 @@ def make_strategy(
         cma = CmaEs(
             dimension, population=settings.population, step_size=settings.step_size, bound=bound, seed=seed, mean=start
         )
-        return CmaSearch(cma)
+        return CmaSearch(cma, start)
     if settings.optimizer == REFERENCE:
         return ReferenceSearch(dimension, budget=budget, bound=bound, seed=seed)
     name = settings.optimizer.removeprefix(NEVERGRAD)

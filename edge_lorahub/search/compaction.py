@@ -14,6 +14,8 @@ Ids = NDArray[np.int64]
 TOKENS = 64
 # Other tokens are chosen when those that are modeled miss so much of a candidate's probability at some position.
 _MISSED = 0.02
+# But only after one evaluation in so many of all: every one is cut down anew then.
+_PATIENCE = 64
 # How far below a position's largest logit nothing at all is put: the surrogate needs a number.
 _NOTHING = 60.0
 # Wider than any vocabulary: a position and a token are one whole number.
@@ -33,22 +35,22 @@ class Compaction:
         self._most: Float64 = np.empty(0)  # the most probability that an evaluation gave each
         self._keys: Ids = np.empty((0, 0), np.int64)  # of the chosen tokens, (T, K)
         self._rows: list[Float64] = []
-
-    def __len__(self) -> int:
-        return len(self._seen)
+        self._chosen_at = 0  # evaluations
 
     def add(self, logits: LabelLogits) -> None:
         found = _Evaluation(logits)
         self._seen.append(found)
         known = np.concatenate([self._known, found.keys])
-        most = np.concatenate([self._most, found.shares])
+        most = np.concatenate([self._most, found.shares()])
         self._known, where = np.unique(known, return_inverse=True)
         self._most = np.zeros(len(self._known))
         np.maximum.at(self._most, where, most)
 
     def rows(self) -> Float64:
         """All evaluations, (n, T, K + 1): the chosen tokens' logits, and the log-sum-exp of all others'."""
-        if not self._keys.size or self._missed() > _MISSED:
+        due = len(self._seen) - self._chosen_at > len(self._seen) // _PATIENCE
+        if not self._keys.size or (due and self._missed() > _MISSED):
+            self._chosen_at = len(self._seen)
             keys = self._choose()
             if not np.array_equal(keys, self._keys):
                 self._keys, self._rows = keys, []
@@ -86,8 +88,12 @@ class _Evaluation:
         self._rest = logits.rest
         self._largest = logits.logits.max(axis=1).astype(np.float64)
         self._parts = np.exp(self._logits - self._largest[:, None])  # float32, (T, M)
+
+    def shares(self) -> Float64:
+        """The tokens' probabilities, in the keys' order."""
         total = self._parts.sum(axis=1) + np.exp(self._rest - self._largest)
-        self.shares: Float64 = (self._parts / total[:, None]).ravel().astype(np.float64)
+        shares: Float64 = (self._parts / total[:, None]).ravel().astype(np.float64)
+        return shares
 
     def compact(self, wanted: Ids) -> Float64:
         """wanted: keys (T, K) -> (T, K + 1)."""

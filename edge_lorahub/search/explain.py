@@ -23,8 +23,8 @@ class Explanation:
 
     contributions (N, 3): how much the loss rises when a module is left out, and the 95 % interval of that over the
     examples (Student's t; not a number for a single example); 0 for a module of weight 0. left_out (E,): each
-    example's loss at the weights that suit the others best; nothing for a single example. plain (E,): the plain
-    model's.
+    example's loss at the weights of the same modules that suit the others best; nothing for a single example.
+    plain (E,): the plain model's.
     """
 
     contributions: Float64
@@ -49,7 +49,8 @@ def explain(surrogate: Surrogate, labels: Labels, penalty: Penalty, weights: Flo
         half = _T[min(count - 1, len(_T)) - 1] * rises.std(ddof=1) / np.sqrt(count) if count > 1 else np.nan
         contributions[module] = rises.mean() + half * np.array([0, -1, 1]) if count > 1 else (rises[0], half, half)
     left_out = np.empty(count if count > 1 else 0)
-    low, high = np.maximum(weights - _BOX, -bound), np.minimum(weights + _BOX, bound)
+    room = np.where(weights == 0, 0, _BOX)  # of the modules that were chosen
+    low, high = np.maximum(weights - room, -bound), np.minimum(weights + room, bound)
     for example in range(len(left_out)):
         others, _ = minimize(surrogate, labels.without(example), penalty, weights, low, high)
         left_out[example] = _by_example(surrogate, labels, others)[example]

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import JournalError
 from ..label_logits import LabelLogits
+from .budget import Budget
 from .strategy import Float64, Observation, Proposal
 
 _NAME, _FORMAT = "edge-lorahub journal", 1
@@ -37,15 +38,18 @@ class Journal:
         """
         self.path = path
         self.known: list[Observation] = []
-        self.budget: int | None = None
+        self._budget: Budget | None = None
         self.candidates = 0
         check_journal(path, resume=resume, overwrite=overwrite)
         if resume:
             self._read(digest)
             return
-        self._file = path.open("w", encoding="ascii")
+        # under another name until it is whole: a journal without its first line is none
+        begun = path.with_name(f"{path.name}.new")
+        self._file = begun.open("w", encoding="ascii")
         self._write({"name": _NAME, "format": _FORMAT, "digest": digest})
         self.sync()
+        begun.replace(path)
 
     def _read(self, digest: str) -> None:
         if _header(self.path).get("digest") != digest:
@@ -59,7 +63,7 @@ class Journal:
             try:
                 row = json.loads(line)
                 if "budget" in row:
-                    self.budget = int(row["budget"])
+                    self._budget = Budget(int(row["budget"]), str(row["reason"]))
                 else:
                     self.known.extend(_observation(one) for one in row["seen"])
             except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -69,12 +73,12 @@ class Journal:
         self._file.truncate(len(whole))
         self._file.seek(0, os.SEEK_END)
 
-    def fix_budget(self, budget: int) -> int:
+    def fix_budget(self, budget: Budget) -> Budget:
         """The budget that the journal has; if it has none, this one, which it has from now on."""
-        if self.budget is None:
-            self.budget = budget
-            self._write({"budget": budget})
-        return self.budget
+        if self._budget is None:
+            self._budget = budget
+            self._write({"budget": budget.candidates, "reason": budget.reason})
+        return self._budget
 
     def record(self, seen: list[Observation]) -> None:
         """Writes observations, all of them or none."""
@@ -156,8 +160,9 @@ def _header(path: Path) -> dict[str, Any]:
     """A journal's first line. Raises JournalError if there is none."""
     try:
         with path.open("rb") as file:
-            header = json.loads(file.readline(_MOST_HEADER))
-        if header["name"] == _NAME and header["format"] == _FORMAT:
+            line = file.readline(_MOST_HEADER)
+        header = json.loads(line)
+        if line.endswith(b"\n") and header["name"] == _NAME and header["format"] == _FORMAT:
             return dict(header)
     except (OSError, ValueError, KeyError, TypeError):
         pass

@@ -13,11 +13,15 @@ Evaluate = Callable[[Proposal], Iterable[Observation]]
 
 @dataclass(frozen=True)
 class Found:
-    """A finished search: every candidate in order, the weights chosen, and the strategy's name in full."""
+    """A finished search: every candidate in order, the weights chosen, and the strategy's name in full.
+
+    converged: the strategy saw nothing more to gain, before the budget's end.
+    """
 
     trace: tuple[Candidate, ...]
     weights: Float64
     optimizer: str
+    converged: bool = False
 
 
 def search(
@@ -35,9 +39,11 @@ def search(
     soon as it was evaluated. revise gets the seconds that a candidate of the first proposal took, and gives the budget.
     """
     trace: list[Candidate] = []
+    converged = False
     while left := budget - len(trace):
         proposal = strategy.ask(left)
         if proposal is None:
+            converged = True
             break
         seen = []
         start = time.perf_counter()
@@ -47,7 +53,7 @@ def search(
             on_candidate(trace[-1])
         if revise is not None and len(trace) == len(seen):
             budget = max(len(trace), revise((time.perf_counter() - start) / len(seen)))
+        strategy.tell(seen)
         if len(seen) < len(proposal.weights):
             break
-        strategy.tell(seen)
-    return Found(tuple(trace), strategy.choice(trace), strategy.name)
+    return Found(tuple(trace), strategy.choice(trace), strategy.name, converged)

@@ -42,14 +42,18 @@ class Penalty:
 
 
 def minimize(
-    surrogate: Surrogate, labels: Labels, penalty: Penalty, start: Float64, low: Float64, high: Float64
-) -> tuple[Float64, float]:
-    """The weights in [low, high], (N,) each, with the least loss + penalty near start, and that objective."""
+    surrogate: Surrogate, labels: Labels, penalty: Penalty, start: Float64, low: Float64, high: Float64,
+    *, steps: int = MOST_STEPS,
+) -> tuple[Float64, float]:  # fmt: skip
+    """The weights in [low, high], (N,) each, with the least loss + penalty near start, and that objective.
+
+    steps: at most so many Newton steps.
+    """
     w = np.clip(start, low, high)
     loss, by_logits = surrogate.loss(w, labels)
     value = loss + penalty(w)
     damping = _DAMPING
-    for _ in range(MOST_STEPS):
+    for _ in range(steps):
         gradient = surrogate.gradient(w, by_logits)
         offset = w - penalty.center
         side = np.sign(offset)

@@ -17,23 +17,26 @@ REFERENCE_OPTIMIZER = "NGOpt"
 class CmaSearch:
     """w = 0 first, so that the result is never worse than the plain model; then CMA-ES, a generation at a time."""
 
-    def __init__(self, optimizer: CmaEs) -> None:
+    def __init__(self, optimizer: CmaEs, start: Float64 | None = None) -> None:
+        """start: weights to try beside w = 0, (N,)."""
         self.name = f"CMA-ES (population {optimizer.population}, step size {optimizer.step_size})"
         self._optimizer = optimizer
         self._asked: Float64 | None = None
+        zero = np.zeros(len(optimizer.mean))
+        self._first = np.array([zero] if start is None or not start.any() else [zero, start])
 
     def ask(self, left: int) -> Proposal:
         if self._asked is None:
-            self._asked = np.zeros((1, len(self._optimizer.mean)))
-            return Proposal(self._asked, "plain model")
+            self._asked = self._first
+            return Proposal(self._asked[:left], "plain model")
         self._asked = self._optimizer.ask()[:left]
         # of the last generation only the best is of use
         keep = 1 if len(self._asked) == left else self._optimizer.parents
         return Proposal(self._asked, "CMA-ES", keep)
 
     def tell(self, seen: Sequence[Observation]) -> None:
-        # neither the first candidate nor a generation that the budget cut teaches anything
-        if len(seen) == self._optimizer.population:
+        # neither the first candidates nor a generation that the budget cut teach anything
+        if self._asked is not None and self._asked is not self._first and len(seen) == self._optimizer.population:
             self._optimizer.tell(
                 np.array([observation.weights for observation in seen]), np.array([o.loss for o in seen])
             )
@@ -56,7 +59,7 @@ class NevergradSearch:
         return Proposal(self._plain, "plain model") if self._first else Proposal(self._optimizer.ask(), self.name)
 
     def tell(self, seen: Sequence[Observation]) -> None:
-        if not self._first:
+        if seen and not self._first:
             self._optimizer.tell(seen[0].loss)
 
     def choice(self, trace: Sequence[Candidate]) -> Float64:
@@ -74,7 +77,8 @@ class ReferenceSearch:
         return Proposal(self._optimizer.ask(), self.name)
 
     def tell(self, seen: Sequence[Observation]) -> None:
-        self._optimizer.tell(seen[0].loss)
+        if seen:
+            self._optimizer.tell(seen[0].loss)
 
     def choice(self, trace: Sequence[Candidate]) -> Float64:
         return self._optimizer.recommendation()

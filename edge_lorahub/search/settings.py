@@ -39,8 +39,6 @@ class SearchSettings:
     regularization: float | None = None
 
     def __post_init__(self) -> None:
-        if self.surrogate is None:
-            object.__setattr__(self, "surrogate", self.optimizer == CMA)
         if self.surrogate and self.optimizer != CMA:
             raise SettingsError(f"a surrogate assists the optimizer {CMA}, not {self.optimizer}; leave one of them out")
         if self.optimizer not in (CMA, REFERENCE) and not self.optimizer.startswith(NEVERGRAD):
@@ -61,19 +59,17 @@ class SearchSettings:
             raise SettingsError(f"step_size must be at most {2 * self.bound:g}, all of the range, got {self.step_size}")
         if not 2 <= self.population <= _LARGEST_POPULATION:
             raise SettingsError(f"population must be from 2 to {_LARGEST_POPULATION}, got {self.population}")
-        if self.regularization is None:
-            strength = SURROGATE_REGULARIZATION if self.assisted else REGULARIZATION
-            object.__setattr__(self, "regularization", strength)
-        elif not 0 <= self.regularization < np.inf:
+        if self.regularization is not None and not 0 <= self.regularization < np.inf:
             raise SettingsError(f"regularization must be at least 0, got {self.regularization}")
 
     @property
     def assisted(self) -> bool:
         """Whether the surrogate proposes candidates, where it gets logits to learn from."""
-        return bool(self.surrogate)
+        return self.optimizer == CMA and self.surrogate is not False
 
     @property
     def strength(self) -> float:
         """The regularization that is in force."""
-        assert self.regularization is not None
-        return self.regularization
+        if self.regularization is not None:
+            return self.regularization
+        return SURROGATE_REGULARIZATION if self.assisted else REGULARIZATION

@@ -56,7 +56,7 @@ class Surrogate:
     def __init__(self, weights: Float64, logits: Float64, reach: Float64) -> None:
         """weights (n, N), the plain model's w = 0 first; logits (n, T, K); reach (N,)."""
         self._weights = weights
-        self._reach = reach
+        self.reach = reach
         self._reached = weights * reach
         self._shape = logits.shape[1:]
         flat = logits.reshape(len(logits), -1)
@@ -69,7 +69,7 @@ class Surrogate:
     def _kernel(self, points: Float64) -> Float64:
         """k(points, W): (m, N) -> (m, n)."""
         products = points @ self._weights.T
-        reached = points * self._reach
+        reached = points * self.reach
         squares = (reached**2).sum(axis=1)[:, None] + (self._reached**2).sum(axis=1) - 2 * reached @ self._reached.T
         kernel: Float64 = CONSTANT + products + HEIGHT * np.exp(-np.maximum(squares, 0) / (2 * WIDTH**2))
         return kernel
@@ -123,9 +123,9 @@ class Surrogate:
 
     def _bends(self, w: Float64) -> tuple[Float64, Float64]:
         """The derivative of the Gaussian part: reach^2 (W - w) (n, N), and its factor (n,)."""
-        steps = self._reached - w * self._reach
+        steps = self._reached - w * self.reach
         factors = HEIGHT / WIDTH**2 * np.exp(-(steps**2).sum(axis=1) / (2 * WIDTH**2))
-        return steps * self._reach, factors
+        return steps * self.reach, factors
 
 
 def reaches(weights: Float64, logits: Float64) -> Float64:
