@@ -9,15 +9,16 @@ import multiprocessing
 import tempfile
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_lorahub import Model, Modules, Settings, adapt, load
+from edge_lorahub.errors import SettingsError
 from edge_lorahub.examples import Example
 from edge_lorahub.generation import generate_with
 from edge_lorahub.learning import reference_loss
@@ -29,7 +30,7 @@ from edge_lorahub.scoring import Batches, Scorer
 from edge_lorahub.search.choose import make_strategy
 from edge_lorahub.search.loop import search
 from edge_lorahub.search.settings import REFERENCE
-from edge_lorahub.search.strategy import Observation, Proposal
+from edge_lorahub.search.strategy import Candidate, Observation, Proposal
 from edge_lorahub.stack import make_stack
 from edge_lorahub.tinyhub import DEV_TASKS, TEST_TASKS, UnseenTask, examples, relevant_modules
 from edge_lorahub.tinyhub.hub import module_folders
@@ -56,23 +57,28 @@ class Problem:
     seed: int
 
 
-def solve(problem: Problem) -> dict[str, float]:
-    """Exact match, in percent, of every method on one problem."""
-    return dict(_rows(problem))
+def solve(problem: Problem, only: str = "") -> dict[str, float]:
+    """Exact match, in percent, of every method on one problem whose name has `only` in it."""
+    return {name: method() for name, method in _Rows(problem).methods.items() if only in name}
 
 
 def solve_all(
     bundle: Path, parts: Sequence[str], kinds: Sequence[str], seeds: Sequence[int], processes: int,
-    on_problem: Callable[[Problem], None] = lambda problem: None,
+    on_problem: Callable[[Problem], None] = lambda problem: None, only: str = "",
 ) -> Results:  # fmt: skip
-    """Every method on every task of the parts, as means over the seeds; problems go to processes of their own."""
+    """Every method (or those with `only` in their name) on every task of the parts, as means over the seeds.
+
+    Problems go to processes of their own.
+    """
     keys = [(part, kind) for part in parts for kind in kinds]
     problems = [(key, Problem(bundle, key[1], task, seed)) for key in keys for task in PARTS[key[0]] for seed in seeds]
     found: Results = {key: {} for key in keys}
     with multiprocessing.get_context("spawn").Pool(processes, _silence) as pool:
-        results = pool.imap(solve, [problem for _, problem in problems])
+        results = pool.imap(partial(solve, only=only), [problem for _, problem in problems])
         for (key, problem), rows in zip(problems, results, strict=True):
             on_problem(problem)
+            if not rows:
+                raise SettingsError(f"no method has {only!r} in its name")
             for method, accuracy in rows.items():
                 tasks = found[key].setdefault(method, {})
                 tasks[problem.task.name] = tasks.get(problem.task.name, 0.0) + accuracy / len(seeds)
@@ -100,42 +106,71 @@ def tables(found: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rows(problem: Problem) -> Iterator[tuple[str, float]]:
-    model, modules = _load(problem.bundle), _modules(problem.kind)
-    pairs = [Example(*pair) for pair in examples(problem.task.task, SHOTS + HELD_OUT, problem.seed)]
-    shots, held_out = pairs[:SHOTS], pairs[SHOTS:]
-    trial = Trial(model, modules, held_out)
-    count = len(modules)
-    yield "zero-shot", trial.accuracy(np.zeros(count), "exact")
-    yield "uniform", trial.accuracy(np.full(count, 1 / count), "exact")
-    yield "best single module", trial.accuracy(best_single(model, modules, shots), "exact")
-    settings = Settings(seed=problem.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        noise = random_modules(modules, Path(folder), problem.seed)
-        weights = as_weights(adapt(model, noise, shots, settings).weights)
-        yield "random modules", Trial(model, noise, held_out).accuracy(weights, "exact")
-    relevant = relevant_modules(problem.task, problem.kind)
-    rest = Modules([module for module in modules if module.name not in relevant])
-    weights = as_weights(adapt(model, rest, shots, settings).weights)
-    yield "relevant removed", Trial(model, rest, held_out).accuracy(weights, "exact")
-    settings = Settings(optimizer=REFERENCE, composition="exact", budget=100, seed=problem.seed)
-    weights = best_not_negative(model, modules, shots, settings)
-    yield "exact, reference, 100, no negative w", trial.accuracy(weights, "exact")
-    for composition in ("paper", "exact"):
-        for budget in BUDGETS:
-            settings = Settings(optimizer=REFERENCE, composition=composition, budget=budget, seed=problem.seed)
-            weights = as_weights(adapt(model, modules, shots, settings).weights)
-            yield f"{composition}, reference, {budget}", trial.accuracy(weights, composition)
-        settings = Settings(composition=composition, surrogate=False, budget=max(BUDGETS), seed=problem.seed)
-        trace = adapt(model, modules, shots, settings).trace
-        for budget in BUDGETS:
-            # a shorter search is the front of a longer one
-            best = min(trace[:budget], key=lambda candidate: candidate.loss)
-            yield f"{composition}, CMA-ES, {budget}", trial.accuracy(best.weights, composition)
-    for budget in SURROGATE_BUDGETS:
-        settings = Settings(budget=budget, seed=problem.seed)
-        weights = as_weights(adapt(model, modules, shots, settings).weights)
-        yield f"exact, surrogate, {budget}", trial.accuracy(weights, "exact")
+class _Rows:
+    """Every method's exact match on one problem, by name; each is computed when it is asked for."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._model, self._modules = _load(problem.bundle), _modules(problem.kind)
+        pairs = [Example(*pair) for pair in examples(problem.task.task, SHOTS + HELD_OUT, problem.seed)]
+        self._shots, self._held_out = pairs[:SHOTS], pairs[SHOTS:]
+        self._trial = Trial(self._model, self._modules, self._held_out)
+        count = len(self._modules)
+        self.methods: dict[str, Callable[[], float]] = {
+            "zero-shot": lambda: self._trial.accuracy(np.zeros(count), "exact"),
+            "uniform": lambda: self._trial.accuracy(np.full(count, 1 / count), "exact"),
+            "best single module": lambda: self._trial.accuracy(
+                best_single(self._model, self._modules, self._shots), "exact"
+            ),
+            "random modules": self._random_modules,
+            "relevant removed": self._relevant_removed,
+            "exact, reference, 100, no negative w": self._no_negative,
+        }
+        for composition in ("paper", "exact"):
+            for budget in BUDGETS:
+                settings = Settings(optimizer=REFERENCE, composition=composition, budget=budget, seed=problem.seed)
+                self.methods[f"{composition}, reference, {budget}"] = partial(self._learned, settings)
+            for budget in BUDGETS:
+                self.methods[f"{composition}, CMA-ES, {budget}"] = partial(self._front, composition, budget)
+        for budget in SURROGATE_BUDGETS:
+            settings = Settings(budget=budget, seed=problem.seed)
+            self.methods[f"exact, surrogate, {budget}"] = partial(self._learned, settings)
+
+    def _learned(self, settings: Settings) -> float:
+        assert settings.composition is not None
+        weights = as_weights(adapt(self._model, self._modules, self._shots, settings).weights)
+        return self._trial.accuracy(weights, settings.composition)
+
+    def _front(self, composition: str, budget: int) -> float:
+        """A shorter search by CMA-ES alone is the front of a longer one."""
+        if composition not in self._traces:
+            settings = Settings(composition=composition, surrogate=False, budget=max(BUDGETS), seed=self._problem.seed)
+            self._traces[composition] = adapt(self._model, self._modules, self._shots, settings).trace
+        best = min(self._traces[composition][:budget], key=lambda candidate: candidate.loss)
+        return self._trial.accuracy(best.weights, composition)
+
+    @cached_property
+    def _traces(self) -> dict[str, tuple[Candidate, ...]]:
+        return {}
+
+    def _random_modules(self) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            noise = random_modules(self._modules, Path(folder), self._problem.seed)
+            weights = as_weights(adapt(self._model, noise, self._shots, self._default()).weights)
+            return Trial(self._model, noise, self._held_out).accuracy(weights, "exact")
+
+    def _relevant_removed(self) -> float:
+        relevant = relevant_modules(self._problem.task, self._problem.kind)
+        rest = Modules([module for module in self._modules if module.name not in relevant])
+        weights = as_weights(adapt(self._model, rest, self._shots, self._default()).weights)
+        return Trial(self._model, rest, self._held_out).accuracy(weights, "exact")
+
+    def _no_negative(self) -> float:
+        settings = Settings(optimizer=REFERENCE, composition="exact", budget=100, seed=self._problem.seed)
+        return self._trial.accuracy(best_not_negative(self._model, self._modules, self._shots, settings), "exact")
+
+    def _default(self) -> Settings:
+        return Settings(seed=self._problem.seed)
 
 
 class Trial:

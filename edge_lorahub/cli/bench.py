@@ -228,11 +228,18 @@ def _print(chart: Path | None, as_json: bool, measure: Callable[[], Report]) -> 
 @click.option(
     "--seeds", default=5, show_default=True, type=click.IntRange(1), help="Draws of the five examples: 1 to this."
 )
+@click.option("--only", default="", metavar="TEXT", help="Only the methods with this in their name, as surrogate.")
 @click.option("--processes", default=2, show_default=True, type=click.IntRange(1, 64), help="Problems at once.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the tables to this file as well.")
 @options.as_json
 def tinyhub(
-    parts: tuple[str, ...], kinds: tuple[str, ...], seeds: int, processes: int, markdown: Path | None, as_json: bool
+    parts: tuple[str, ...],
+    kinds: tuple[str, ...],
+    seeds: int,
+    only: str,
+    processes: int,
+    markdown: Path | None,
+    as_json: bool,
 ) -> None:
     """Measure how well tasks are learned, on the embedded hub.
 
@@ -255,7 +262,9 @@ def tinyhub(
     with Progress(console=console, disable=not console.is_terminal) as progress:
         total = len(kinds) * seeds * sum(len(PARTS[part]) for part in parts)
         task = progress.add_task("problems", total=total)
-        found = solve_all(base_bundle(), parts, kinds, range(1, seeds + 1), processes, lambda _: progress.advance(task))
+        found = solve_all(
+            base_bundle(), parts, kinds, range(1, seeds + 1), processes, lambda _: progress.advance(task), only
+        )
     if markdown is not None:
         write_text(markdown, tables(found))
     if as_json:
