@@ -52,6 +52,10 @@ class NotWritableError(EdgeLorahubError, PermissionError):
     """The output's place cannot be written to."""
 
 
+class OutputFailedError(EdgeLorahubError, OSError):
+    """An output could not be written, as on a full disk; what had its name before is unchanged."""
+
+
 class HubError(EdgeLorahubError, OSError):
     """Something could not be had from the Hugging Face Hub or its local cache."""
 

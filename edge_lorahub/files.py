@@ -5,16 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
-import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .errors import BundleError, EdgeLorahubError, MissingPathError, NotWritableError, OutputExistsError
+from .errors import (
+    BundleError,
+    EdgeLorahubError,
+    MissingPathError,
+    NotWritableError,
+    OutputExistsError,
+)
+from .kinds import made_here
+from .work_folder import WorkFolder, tidy
+from .write_errors import write_error
 
 LFS_HEAD = b"version https://git-lfs"
+_LARGEST_SIGN = 1 << 28  # bytes
+# SHA-256 by device, inode, size and times of change: an older output is compared before and after the slow part.
+_known_digests: dict[tuple[int, ...], str] = {}
 
 
 def sha256(path: Path) -> str:
@@ -64,11 +75,15 @@ def read_json(path: Path, error: Callable[[str], EdgeLorahubError]) -> dict[str,
 def check_output_folder(out: Path, *, force: bool, names: Sequence[str]) -> None:
     """Refuses an output folder that cannot be made, or that exists.
 
-    With `force` an existing one may be overwritten if it is an older output: names are the files of one, the
-    first of which must be there, and no other file may be: that would be somebody's data.
+    With `force` an existing one may be overwritten if it is an older output by its contents. names are the files of
+    one. The first of them must be there and written by this tool (`kinds.made_here`). No other files may be there, and
+    none that differs from a digest that the first has of it: that would be somebody's data.
+
+    What runs that died have left beside it is finished or removed before. Raises OutputExistsError or NotWritableError.
     """
+    tidy(out.absolute().parent)
     _check_writable(out)
-    if not _is_there(out):
+    if not os.path.lexists(out):
         return
     if not force:
         raise OutputExistsError(f"{out}: exists already; choose another folder, or overwrite it with --force")
@@ -76,14 +91,58 @@ def check_output_folder(out: Path, *, force: bool, names: Sequence[str]) -> None
         raise NotWritableError(f"{out}: no permission to replace what is in it; choose another folder")
     if not out.is_dir():
         raise OutputExistsError(f"{out}: not a folder, and will not be overwritten; choose another name")
-    found = {path.name for path in out.iterdir()}
-    strange = sorted(found - set(names))
-    if found and (strange or names[0] not in found):
-        reason = f"it has {strange[0]}" if strange else f"it has no {names[0]}"
+    _check_ours(out, out, names)
+
+
+def _check_ours(folder: Path, out: Path, names: Sequence[str]) -> None:
+    """Refuses to replace a folder that is not just an output; out is its name for the user. Of a link nothing goes."""
+    if not folder.is_symlink() and (reason := _not_ours(folder, names)):
         raise OutputExistsError(
             f"{out}: will not be overwritten: {reason}, so it is not just an output of this command; "
-            "choose another folder"
+            "choose another folder, or remove this one yourself"
         )
+
+
+def _not_ours(folder: Path, names: Sequence[str]) -> str | None:
+    """Why a folder may hold something of somebody else's. None if it does not, as an empty one."""
+    found = sorted(path.name for path in folder.iterdir())
+    sign = names[0]
+    if strange := [name for name in found if name not in names]:
+        return f"it has {strange[0]}"
+    if found and sign not in found:
+        return f"it has no {sign}"
+    for name in found:
+        if not (folder / name).is_file():
+            return f"its {name} is no file"
+    if not found:
+        return None
+    record = _read_sign(folder / sign)
+    if not made_here(sign, record):
+        return f"its {sign} is not one that edge-lorahub wrote"
+    digests = record.get("sha256")
+    if isinstance(digests, dict):
+        for name in found:
+            if name != sign and digests.get(name) != _digest(folder / name):
+                return f"its {name} is not what {sign} says"
+    return None
+
+
+def _read_sign(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; an empty one where there is none."""
+    if path.stat().st_size > _LARGEST_SIGN:
+        return {}
+    try:
+        return read_json(path, BundleError)
+    except BundleError:
+        return {}
+
+
+def _digest(path: Path) -> str:
+    found = path.stat()
+    key = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    if key not in _known_digests:
+        _known_digests[key] = sha256(path)
+    return _known_digests[key]
 
 
 def _check_writable(out: Path) -> None:
@@ -96,62 +155,118 @@ def _check_writable(out: Path) -> None:
 
 
 def check_output_file(out: Path) -> None:
-    """Says before the slow part that a file cannot be written; one that exists is overwritten."""
+    """Says before the slow part that a file cannot be written; one that exists is overwritten.
+
+    Raises OutputExistsError or NotWritableError.
+    """
+    tidy(out.absolute().parent)
     _check_writable(out)
     if out.is_dir():
         raise OutputExistsError(f"{out}: a folder, where a file was expected; choose another name")
-
-
-def _beside(out: Path, what: str) -> Path:
-    """A name in the same folder that nobody has; not made of the output's, which may be as long as names get."""
-    return out.absolute().parent / f".edge-lorahub-{what}-{secrets.token_hex(6)}"
+    if out.exists() and not stat.S_ISREG(out.stat().st_mode):
+        raise OutputExistsError(f"{out}: a device or pipe, which a file would replace; choose another name")
+    if out.exists() and not os.access(out, os.W_OK):
+        raise NotWritableError(f"{out}: no permission to overwrite it; choose another name")
 
 
 @contextmanager
 def output_folder(out: Path, *, force: bool, names: Sequence[str]) -> Iterator[Path]:
     """A new folder to write into, which becomes `out` when the block ends without an error.
 
-    Until then `out` is as it was: the folder is written beside it and renamed. What was at `out` is moved aside first,
-    put back after an error or an interrupt, and deleted last; force and names are those of `check_output_folder`.
+    Until then `out` is as it was: the folder is written beside it. Once it is on the disk it takes the place of what
+    was there in one step, or in two that the next run finishes (`work_folder`). Only then is the older output deleted.
+    force and names are those of `check_output_folder`.
+
+    Raises OutputExistsError, NotWritableError, or OutputFailedError for a full disk. In all of these cases `out` is as
+    before and nothing is left beside it.
     """
     check_output_folder(out, force=force, names=names)
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    work, old = _beside(out, "new"), _beside(out, "old")
-    work.mkdir()
-    try:
-        yield work
+    with _work(out, names) as work:
+        work.output.mkdir()
+        yield work.output
         check_output_folder(out, force=force, names=names)
-        if _is_there(out):
-            os.replace(out, old)
-        os.replace(work, out)
-    finally:
-        if _is_there(old) and not _is_there(out):
-            os.replace(old, out)
-        for left in (work, old):
-            if left.is_symlink():
-                left.unlink()
-            else:
-                shutil.rmtree(left, ignore_errors=True)
+        work.replace(lambda replaced: _check_ours(replaced, out, names))
 
 
-def _is_there(path: Path) -> bool:
-    return path.exists() or path.is_symlink()
+@contextmanager
+def replaced_folder(out: Path) -> Iterator[Path]:
+    """The path of a folder to make, which then takes the place of whatever `out` is: for a cache, which is ours alone.
+
+    Raises NotWritableError or OutputFailedError.
+    """
+    tidy(out.absolute().parent)
+    _check_writable(out)
+    with _work(out, None) as work:
+        yield work.output
+        work.replace(lambda replaced: None)
+
+
+@contextmanager
+def scratch_folder(beside: Path) -> Iterator[Path]:
+    """A folder for large files that are not needed for long, on the same disk as `beside`; removed in the end.
+
+    That of a run that died is removed by the next one with an output there.
+    """
+    with _work(beside, None) as work:
+        work.output.mkdir()
+        yield work.output
 
 
 @contextmanager
 def output_file(path: Path) -> Iterator[Path]:
-    """A new file to write, which becomes `path` when the block ends without an error."""
+    """The path of a file to write, which becomes `path` when the block ends without an error.
+
+    Raises OutputExistsError, NotWritableError or OutputFailedError; then what was there is as before.
+    """
     check_output_file(path)
-    path.absolute().parent.mkdir(parents=True, exist_ok=True)
-    work = _beside(path, "new")
-    try:
-        yield work
-        os.replace(work, path)
-    finally:
-        work.unlink(missing_ok=True)
+    with _work(path, ()) as work:
+        yield work.output
+        work.replace(lambda replaced: None)
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file whole or not at all."""
     with output_file(path) as work:
         work.write_text(text, encoding="utf-8")
+
+
+def keep_text(name: str, text: str, folders: Sequence[Path] = ()) -> Path | None:
+    """Keeps a small result that has no other place, such as weights whose adapter could not be saved.
+
+    Tries the folders, the current folder and the system's one for temporary files, in this order. The file gets the
+    name, with a number where that is in use. Gives its path, or None if no folder takes it; never raises OSError.
+    """
+    import tempfile
+
+    for folder in (*folders, Path.cwd(), Path(tempfile.gettempdir())):
+        for number in range(1, 100):
+            path = folder / (name if number == 1 else f"{Path(name).stem}-{number}{Path(name).suffix}")
+            if os.path.lexists(path):
+                continue
+            with suppress(OSError, EdgeLorahubError):
+                write_text(path, text)
+                return path
+            break
+    return None
+
+
+@contextmanager
+def _work(out: Path, names: Sequence[str] | None) -> Iterator[WorkFolder]:
+    """A work folder for `out`, for whose folder the parents are made; after an error they are removed again."""
+    parent = out.absolute().parent
+    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
+    work = WorkFolder(out, names)
+    try:
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            work.open()
+            yield work
+        finally:
+            work.close()
+    except BaseException as error:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        if isinstance(error, Exception) and (line := write_error(error, out, (work.path, *made))):
+            raise line from error
+        raise

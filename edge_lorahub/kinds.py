@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 # The file that only a folder of this kind has, in the order in which to look: a module may lie beside its base model.
 SIGNS = {"bundle": "manifest.json", "module": "adapter_config.json", "checkpoint": "config.json"}
@@ -13,6 +15,14 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 def kind_of(folder: Path) -> str | None:
     """A key of SIGNS, or None."""
     return next((kind for kind, sign in SIGNS.items() if (folder / sign).is_file()), None)
+
+
+def made_here(sign: str, record: Mapping[str, Any]) -> bool:
+    """Whether edge-lorahub wrote the record, a bundle's manifest or an adapter's sidecar; sign is its file's name."""
+    if sign == SIGNS["bundle"]:
+        types = {"format_version": int, "tool_version": str, "slots": list, "sha256": dict}
+        return all(isinstance(record.get(key), kind) for key, kind in types.items())
+    return str(record.get("made_by", "")).startswith("edge-lorahub ")
 
 
 def modules_in(folder: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ from numpy.typing import NDArray
 
 from edge_lorahub.adaptation import load_to_adapt
 from edge_lorahub.contract import TOKENIZER, WEIGHTS, Slot, read_manifest
-from edge_lorahub.errors import EdgeLorahubWarning
+from edge_lorahub.errors import EdgeLorahubWarning, OutputFailedError
 from edge_lorahub.examples import Example
+from edge_lorahub.files import scratch_folder
 from edge_lorahub.lora import Lora
 from edge_lorahub.lora_inputs import LoraSource
 from edge_lorahub.modules import Modules
@@ -92,7 +92,8 @@ def check_export(
 ) -> Agreement:
     """Compares a bundle with an fp32 export of the same source and slots, made beside it and removed again.
 
-    Raises what `export` raises, and ModuleMismatchError if a module does not fit.
+    Raises what `export` raises, and ModuleMismatchError if a module does not fit. OutputFailedError: there is no room
+    for the fp32 bundle, and the other one is complete.
     """
     model = read_manifest(bundle).model
     examples = examples or _random_examples(Tokens(bundle / TOKENIZER, model), model.vocab_size)
@@ -100,12 +101,18 @@ def check_export(
     quantised = load_to_adapt(bundle, examples, workers=1)
     if modules is not None:
         modules.check(quantised.manifest)
-    with tempfile.TemporaryDirectory(dir=bundle.absolute().parent, prefix=".edge-lorahub-fp32-") as folder:
-        float32 = Path(folder) / "bundle"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", EdgeLorahubWarning)  # the first export gave them
-            export(source, float32, slots=quantised.manifest.slot_kinds(), revision=revision)
-        return compare(load(float32), quantised, modules or (), examples)
+    try:
+        with scratch_folder(bundle) as folder:
+            float32 = folder / "bundle"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", EdgeLorahubWarning)  # the first export gave them
+                export(source, float32, slots=quantised.manifest.slot_kinds(), revision=revision)
+            return compare(load(float32), quantised, modules or (), examples)
+    except OutputFailedError as error:
+        raise OutputFailedError(
+            f"{bundle}: exported, but an fp32 bundle to compare it with could not be written beside it; free some "
+            "space there, or leave the comparison out with --no-check"
+        ) from error
 
 
 def candidates_for(count: int) -> Float64:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from edge_lorahub.adapter import SIDECAR
 from edge_lorahub.errors import OutputExistsError
 from edge_lorahub.files import output_folder, write_text
 
-NAMES = ("marker", "other")
+NAMES = (SIDECAR, "marker", "other")
+SIGN = json.dumps({"made_by": "edge-lorahub 0.1.0"})
+
+
+def old_output(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / SIDECAR).write_text(SIGN)
+    (folder / "marker").write_text("old")
+    return folder
 
 
 def write(out: Path, *, force: bool = False) -> None:
     with output_folder(out, force=force, names=NAMES) as work:
+        (work / SIDECAR).write_text(SIGN)
         (work / "marker").write_text("new")
         assert not (out / "marker").is_file() or (out / "marker").read_text() == "old"
 
@@ -26,9 +37,7 @@ def test_an_output_appears_whole(tmp_path: Path) -> None:
 
 
 def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "marker").write_text("old")
+    out = old_output(tmp_path / "out")
 
     def fail() -> None:
         with output_folder(out, force=True, names=NAMES) as work:
@@ -57,8 +66,7 @@ def test_force_spares_what_is_not_ours(tmp_path: Path) -> None:
 
 
 def test_force_on_a_link_replaces_the_link(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "real" / "marker").write_text("old")
+    old_output(tmp_path / "real")
     (tmp_path / "link").symlink_to("real")
     write(tmp_path / "link", force=True)
     assert (tmp_path / "real" / "marker").read_text() == "old"

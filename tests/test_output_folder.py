@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edge_lorahub.errors import BundleError, NotWritableError, OutputExistsError
+from edge_lorahub import work_folder
+from edge_lorahub.adapter import SIDECAR
+from edge_lorahub.contract import BUNDLE_FILES, MANIFEST, WEIGHTS
+from edge_lorahub.errors import BundleError, NotWritableError, OutputExistsError, OutputFailedError
 from edge_lorahub.files import (
     check_digests,
     check_output_file,
     check_output_folder,
+    keep_text,
     output_folder,
+    replaced_folder,
+    scratch_folder,
     sha256,
     write_text,
 )
 
-NAMES = ("marker", "data")
+NAMES = (SIDECAR, "marker", "data")
+SIGN = json.dumps({"made_by": "edge-lorahub 0.1.0"})
+OLD = {f"out/{SIDECAR}": SIGN, "out/marker": "old"}
+NEW = {f"out/{SIDECAR}": SIGN, "out/marker": "new"}
 
 
 @pytest.fixture
@@ -26,8 +38,17 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "parent" / "out"
 
 
+@pytest.fixture(params=["exchange", "two renames"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How an older output is replaced; the second is for systems that cannot exchange names."""
+    if request.param != "exchange":
+        monkeypatch.setattr(work_folder, "exchange", lambda first, second: False)
+    return str(request.param)
+
+
 def old_output(folder: Path) -> Path:
     folder.mkdir(parents=True)
+    (folder / SIDECAR).write_text(SIGN)
     (folder / "marker").write_text("old")
     return folder
 
@@ -40,12 +61,13 @@ def contents(folder: Path) -> dict[str, str]:
 def write(out: Path, *, force: bool = False, then: Callable[[], None] = lambda: None) -> None:
     """An output that is written as a command does it; `then` happens before the block ends."""
     with output_folder(out, force=force, names=NAMES) as work:
+        (work / SIDECAR).write_text(SIGN)
         (work / "marker").write_text("new")
         then()
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
-@pytest.mark.parametrize("before", [{}, {"out/marker": "old"}])
+@pytest.mark.parametrize("before", [{}, OLD])
 def test_whatever_ends_the_block_leaves_what_was_there(
     out: Path, error: type[BaseException], before: dict[str, str]
 ) -> None:
@@ -59,7 +81,16 @@ def test_whatever_ends_the_block_leaves_what_was_there(
     with pytest.raises(error):
         write(out, force=True, then=end)
     assert contents(out.parent) == before
-    assert len(list(out.parent.iterdir())) == len(before)
+    assert len(list(out.parent.iterdir())) == bool(before)
+
+
+def test_the_folders_above_an_output_that_fails_are_removed_if_they_were_made_for_it(out: Path) -> None:
+    def end() -> None:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write(out / "below" / "it", then=end)
+    assert not out.parent.exists()
 
 
 def test_a_refusal_comes_before_the_block(out: Path) -> None:
@@ -70,15 +101,80 @@ def test_a_refusal_comes_before_the_block(out: Path) -> None:
 
 @pytest.mark.parametrize(
     ("files", "reason"),
-    [(["data"], "it has no marker"), (["marker", ".git/config"], r"it has \.git"), (["photo.jpg"], r"photo\.jpg")],
-)
-def test_force_spares_every_folder_that_is_not_just_an_output(out: Path, files: list[str], reason: str) -> None:
-    for name in files:
+    [
+        ({"data": "mine"}, "it has no edge_lorahub.json"),
+        ({SIDECAR: SIGN, ".git/config": "mine"}, r"it has \.git"),
+        ({"photo.jpg": "mine"}, r"it has photo\.jpg"),
+        ({SIDECAR: "my notes"}, "its edge_lorahub.json is not one that edge-lorahub wrote"),
+        ({SIDECAR: "{}"}, "its edge_lorahub.json is not one that edge-lorahub wrote"),
+        ({SIDECAR: '["made_by"]'}, "its edge_lorahub.json is not one that edge-lorahub wrote"),
+        ({SIDECAR: '{"made_by": ["edge-lorahub 0.1.0"]}'}, "its edge_lorahub.json is not one that edge-lorahub wrote"),
+        ({SIDECAR: SIGN, "marker/thesis": "mine"}, "its marker is no file"),
+        ({SIDECAR: json.dumps({"made_by": "edge-lorahub 1", "sha256": {"marker": "00"}}), "marker": "mine"},
+         "its marker is not what edge_lorahub.json says"),
+        ({SIDECAR: json.dumps({"made_by": "edge-lorahub 1", "sha256": {}}), "marker": "mine"},
+         "its marker is not what edge_lorahub.json says"),
+    ],
+)  # fmt: skip
+def test_force_spares_every_folder_that_is_not_just_an_output(out: Path, files: dict[str, str], reason: str) -> None:
+    for name, text in files.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
-        (out / name).write_text("mine")
+        (out / name).write_text(text)
     with pytest.raises(OutputExistsError, match=reason):
         write(out, force=True)
-    assert contents(out.parent) == {f"out/{name}": "mine" for name in files}
+    assert contents(out.parent) == {f"out/{name}": text for name, text in files.items()}
+
+
+@pytest.mark.parametrize("name", [SIDECAR, "marker"])
+def test_force_spares_pipes(out: Path, name: str) -> None:
+    """And does not wait for somebody to write into them."""
+    old_output(out)
+    (out / name).unlink()
+    os.mkfifo(out / name)
+    with pytest.raises(OutputExistsError, match="is no file"):
+        write(out, force=True)
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        '{"name": "A web app", "manifest_version": 3}',
+        '{"format_version": 2}',
+        '{"format_version": 2, "tool_version": "1", "slots": {}, "sha256": {}}',
+        "",
+    ],
+)
+def test_force_spares_what_has_the_names_of_a_bundle_alone(out: Path, manifest: str) -> None:
+    out.mkdir(parents=True)
+    (out / MANIFEST).write_text(manifest)
+    (out / WEIGHTS).write_text("mine")
+    with pytest.raises(OutputExistsError, match=r"its manifest\.json is not one that edge-lorahub wrote"):
+        check_output_folder(out, force=True, names=BUNDLE_FILES)
+
+
+def test_force_spares_a_bundle_of_which_a_file_was_changed(bundle: Path, tmp_path: Path) -> None:
+    shutil.copytree(bundle, tmp_path / "bundle")
+    check_output_folder(tmp_path / "bundle", force=True, names=BUNDLE_FILES)
+    (tmp_path / "bundle" / WEIGHTS).write_text("mine")
+    with pytest.raises(OutputExistsError, match=r"its weights\.bin is not what manifest\.json says"):
+        check_output_folder(tmp_path / "bundle", force=True, names=BUNDLE_FILES)
+
+
+@pytest.mark.usefixtures("way")
+def test_a_file_that_arrives_in_the_old_output_at_the_last_moment_is_kept(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old_output(out)
+    real = work_folder._sync_all
+
+    def arrive(path: Path) -> None:
+        real(path)
+        (out / "mine").write_text("mine")
+
+    monkeypatch.setattr(work_folder, "_sync_all", arrive)
+    with pytest.raises(OutputExistsError, match="it has mine"):
+        write(out, force=True)
+    assert contents(out.parent) == OLD | {"out/mine": "mine"}
 
 
 def test_data_that_arrives_during_the_block_is_kept(out: Path) -> None:
@@ -92,6 +188,14 @@ def test_data_that_arrives_during_the_block_is_kept(out: Path) -> None:
     assert [p.name for p in out.parent.iterdir()] == ["out"]
 
 
+@pytest.mark.usefixtures("way")
+def test_the_old_output_is_replaced_and_nothing_is_left(out: Path) -> None:
+    old_output(out)
+    write(out, force=True)
+    assert contents(out.parent) == NEW
+    assert [p.name for p in out.parent.iterdir()] == ["out"]
+
+
 def test_the_old_output_comes_back_if_the_new_one_cannot_take_its_place(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,13 +204,14 @@ def test_the_old_output_comes_back_if_the_new_one_cannot_take_its_place(
 
     def replace(source: Path, target: Path) -> None:
         if Path(target) == out and (Path(source) / "marker").read_text() == "new":
-            raise OSError(5, "Input/output error")
+            raise OSError(errno.EIO, "Input/output error", str(source), None, str(target))
         real(source, target)
 
     monkeypatch.setattr(os, "replace", replace)
-    with pytest.raises(OSError, match="Input/output error"):
+    monkeypatch.setattr(work_folder, "exchange", lambda first, second: False)
+    with pytest.raises(OutputFailedError, match=r"could not be written \(Input/output error\), and is as it was"):
         write(out, force=True)
-    assert contents(out.parent) == {"out/marker": "old"}
+    assert contents(out.parent) == OLD
     assert [p.name for p in out.parent.iterdir()] == ["out"]
 
 
@@ -120,9 +225,9 @@ def test_a_link_that_leads_nowhere_is_kept(out: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-@pytest.mark.parametrize("when", [1, 2])
-def test_an_interrupt_between_the_renames_loses_nothing(
-    out: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], when: int
+@pytest.mark.parametrize(("when", "left"), [(1, OLD), (2, NEW)])
+def test_an_interrupt_between_two_renames_loses_nothing(
+    out: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], when: int, left: dict[str, str]
 ) -> None:
     """It comes as a rename returns: of the old output aside, or of the new one to its place."""
     old_output(out)
@@ -136,9 +241,29 @@ def test_an_interrupt_between_the_renames_loses_nothing(
             raise error
 
     monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(work_folder, "exchange", lambda first, second: False)
     with pytest.raises(error):
         write(out, force=True)
-    assert contents(out.parent) == {"out/marker": "old" if when == 1 else "new"}
+    assert contents(out.parent) == left
+    assert [p.name for p in out.parent.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_after_the_exchange_loses_nothing(
+    out: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    old_output(out)
+    real = work_folder.exchange
+
+    def exchange(first: Path, second: Path) -> bool:
+        assert real(first, second)
+        raise error
+
+    monkeypatch.setattr(work_folder, "exchange", exchange)
+    with pytest.raises(error):
+        write(out, force=True)
+    assert contents(out.parent) == NEW
+    assert [p.name for p in out.parent.iterdir()] == ["out"]
 
 
 def test_an_output_without_permission_is_found_before_the_work(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +278,8 @@ def test_relative_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     monkeypatch.chdir(tmp_path / "here")
     write(Path("out"))
     write(Path("a/b/out"))
-    before = {"here/out/marker": "new", "here/a/b/out/marker": "new"}
+    before = {f"here/{path}": text for path, text in NEW.items()}
+    before |= {f"here/a/b/{path}": text for path, text in NEW.items()}
     assert contents(tmp_path) == before
     for path in (Path(), Path("..")):
         with pytest.raises(OutputExistsError):
@@ -182,6 +308,55 @@ def test_a_text_that_cannot_be_written_leaves_the_old_one(out: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         write_text(out, "half a pair: \ud83d")
     assert contents(out.parent) == {"out": "old\n"}
+
+
+def test_an_output_file_replaces_neither_devices_nor_pipes_nor_what_is_protected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "null").symlink_to("/dev/null")
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/null"), tmp_path / "null", tmp_path / "pipe"):
+        with pytest.raises(OutputExistsError, match="a device or pipe"):
+            write_text(path, "text")
+    (tmp_path / "file").write_text("old")
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / "file" and allowed(path, mode))
+    with pytest.raises(NotWritableError, match="no permission to overwrite it"):
+        write_text(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "old"
+
+
+def test_a_cache_is_replaced_whatever_it_is(out: Path) -> None:
+    for damage in (
+        lambda: out.mkdir(parents=True),
+        lambda: out.write_text("a file"),
+        lambda: out.symlink_to("nowhere"),
+    ):
+        damage()
+        with replaced_folder(out) as work:
+            assert not work.exists()
+            old_output(work)
+        assert contents(out.parent) == OLD
+        assert [p.name for p in out.parent.iterdir()] == ["out"]
+        shutil.rmtree(out)
+
+
+def test_a_scratch_folder_goes_with_its_block(out: Path) -> None:
+    with scratch_folder(out) as folder:
+        (folder / "large").write_text("text")
+        assert folder.parent.parent == out.parent
+    assert list(out.parent.iterdir()) == []
+
+
+def test_a_small_text_is_kept_where_there_is_a_place(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out.mkdir(parents=True)
+    monkeypatch.chdir(out)
+    assert keep_text("w.json", "1") == out / "w.json"
+    assert keep_text("w.json", "2") == out / "w-2.json"
+    assert keep_text("w.json", "3", [out / "w.json", out.parent]) == out.parent / "w.json"
+    assert contents(out.parent) == {"out/w.json": "1", "out/w-2.json": "2", "w.json": "3"}
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert keep_text("w.json", "4") is None
 
 
 def test_a_changed_file_is_named(tmp_path: Path) -> None:

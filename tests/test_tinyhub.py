@@ -137,7 +137,7 @@ def test_the_demonstrations_tasks(run: Callable[..., Result], fails: Callable[..
 
 
 def test_a_home_that_cannot_be_written_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from edge_lorahub.cli.demo import base_bundle
+    from edge_lorahub.demo_bundle import base_bundle
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     allowed = os.access
@@ -147,7 +147,7 @@ def test_a_home_that_cannot_be_written_to(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_a_damaged_bundle_is_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from edge_lorahub.cli.demo import base_bundle
+    from edge_lorahub.demo_bundle import base_bundle
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     made = base_bundle()
@@ -161,7 +161,7 @@ def test_a_damaged_bundle_is_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_two_first_runs_at_once(tmp_path: Path) -> None:
     """Both export the base into the same empty cache; folders appear whole, so both find one."""
-    code = "from edge_lorahub.cli.demo import base_bundle; from edge_lorahub import load; load(base_bundle())"
+    code = "from edge_lorahub.demo_bundle import base_bundle; from edge_lorahub import load; load(base_bundle())"
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
     runs = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(3)]
     assert [process.wait() for process in runs] == [0, 0, 0]

@@ -252,8 +252,8 @@ def tinyhub(
     from rich.progress import Progress
 
     from ..bench.quality import PARTS, solve_all, tables
+    from ..demo_bundle import base_bundle
     from ..files import check_output_file, write_text
-    from .demo import base_bundle
 
     if markdown is not None:
         check_output_file(markdown)

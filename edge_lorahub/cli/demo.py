@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import EdgeLorahubWarning, NotWritableError, SettingsError
+from ..errors import EdgeLorahubWarning, SettingsError
 from . import options
 from .main import COMMANDS
 
@@ -82,6 +82,7 @@ def _demonstrate(
         best_single,
         random_modules,
     )
+    from ..demo_bundle import base_bundle
     from ..examples import Example
     from ..generation import generate
     from ..modules import Modules
@@ -94,7 +95,8 @@ def _demonstrate(
     assert settings.composition is not None
     pairs = [Example(*pair) for pair in examples(task.task, SHOTS + HELD_OUT, settings.seed)]
     shots, held_out = pairs[:SHOTS], pairs[SHOTS:]
-    model = load(base_bundle(), threads=threads)
+    bundle = base_bundle()
+    model = load(bundle, threads=threads)
     modules = Modules.load(module_folders(kind))
     trial = Trial(model, modules, held_out)
     if not quiet:
@@ -105,7 +107,7 @@ def _demonstrate(
         rows = [(e.input, e.output, answer) for e, answer in zip(shots, answers, strict=True)]
         options.print_table(["input", "output", "the plain model answers"], rows, numbers=False)
     # as adapt loads it, which rounds in other places than what generates: the same weights come out
-    searched = load_to_adapt(base_bundle(), shots, settings, threads=threads)
+    searched = load_to_adapt(bundle, shots, settings, threads=threads)
     result = learn_with_progress(searched, modules, shots, settings)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", EdgeLorahubWarning)  # what was said of the search itself holds here as well
@@ -130,7 +132,7 @@ def _demonstrate(
             [f"exact match on {HELD_OUT} other inputs", "%"], [(name, f"{a:.1f}") for name, a in accuracy.items()]
         )
         print_time(result, racing=settings.racing)
-        _print_commands(task, kind, settings, shots, held_out)
+        _print_commands(bundle, task, kind, settings, shots, held_out, threads)
     return {
         "task": task.name,
         "modules": kind,
@@ -146,25 +148,35 @@ def _demonstrate(
 
 
 def _print_commands(
-    task: UnseenTask, kind: str, settings: Settings, shots: Sequence[Example], held_out: Sequence[Example]
-) -> None:
-    """The commands that do the same, on files that are written for them."""
+    bundle: Path, task: UnseenTask, kind: str, settings: Settings,
+    shots: Sequence[Example], held_out: Sequence[Example], threads: int | None,
+) -> None:  # fmt: skip
+    """The commands that do the same, on files that are written for them beside the bundle."""
     import json
+
+    from platformdirs import user_cache_path
 
     from ..files import write_text
     from ..tinyhub.hub import module_parents
 
-    bundle = base_bundle()
+    if not bundle.is_relative_to(user_cache_path("edge-lorahub")):
+        click.echo("\nThe cache cannot be written to, so there is nothing left to try the commands on.")
+        return
     learning, other = (bundle.parent / f"{task.name}-{settings.seed}.{part}.jsonl" for part in ("examples", "held-out"))
-    for path, rows in ((learning, shots), (other, held_out)):
-        lines = (json.dumps({"input": e.input, "output": e.output}, ensure_ascii=False) for e in rows)
-        write_text(path, "".join(f"{line}\n" for line in lines))
+    try:
+        for path, rows in ((learning, shots), (other, held_out)):
+            lines = (json.dumps({"input": e.input, "output": e.output}, ensure_ascii=False) for e in rows)
+            write_text(path, "".join(f"{line}\n" for line in lines))
+    except OSError:
+        click.echo(f"\n{learning.parent} cannot be written to, so there are no examples to try the commands on.")
+        return
     chosen = [f"--optimizer {settings.optimizer}"] if settings.optimizer != "cma" else []
     chosen += [f"--budget {settings.budget}"] if settings.budget is not None else []
     chosen += ["--no-surrogate"] if settings.optimizer == "cma" and not settings.assisted else []
     usual = "paper" if settings.optimizer == "reference" else "exact"
     chosen += [f"--composition {settings.composition}"] if settings.composition != usual else []
     chosen += [f"--seed {settings.seed}"] if settings.seed != 1 else []
+    chosen += [f"--threads {threads}"] if threads is not None else []
     parents = " ".join(f"--modules {_quoted(parent)}" for parent in module_parents(kind))
     click.echo(
         "\nThe same by hand:\n"
@@ -185,43 +197,3 @@ def _quoted(path: Path) -> str:
         return f"~/{shlex.quote(str(path.relative_to(Path.home())))}"
     except (ValueError, RuntimeError):
         return shlex.quote(str(path))
-
-
-def base_bundle() -> Path:
-    """The embedded base as a bundle in the user's cache, exported there if this version has not been yet."""
-    import atexit
-    import shutil
-    import tempfile
-
-    from platformdirs import user_cache_path
-
-    from .. import __version__
-    from ..contract import FORMAT_VERSION, MANIFEST, read_manifest
-    from ..errors import BundleError
-    from ..export import export
-    from ..files import sha256
-    from ..tinyhub.hub import BASE
-
-    digest = sha256(BASE / "model.safetensors")[:12]
-    out = Path(user_cache_path("edge-lorahub")) / f"tiny-t5-{__version__}-{FORMAT_VERSION}-{digest}"
-    damaged = False
-    if (out / MANIFEST).is_file():
-        try:
-            read_manifest(out)
-        except BundleError:
-            damaged = True
-        else:
-            return out
-    try:
-        export(BASE, out, force=damaged)
-    except NotWritableError:
-        # a home that cannot be written to, as in containers: for this run only
-        folder = tempfile.mkdtemp(prefix="edge-lorahub-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        out = Path(folder) / out.name
-        export(BASE, out)
-    except OSError:
-        # another process was faster: folders appear whole, so its bundle serves as well
-        if not (out / MANIFEST).is_file():
-            raise
-    return out
