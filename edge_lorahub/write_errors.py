@@ -41,7 +41,7 @@ def _number(error: Exception, places: Collection[Path]) -> int | None:
     if not isinstance(error, OSError):
         found = _RUST_ERROR.search(str(error))
         return int(found[1]) if found and int(found[1]) in _NO_ROOM else None
-    if isinstance(error.filename, (str, os.PathLike)):
-        path = Path(error.filename)
-        return error.errno if any(place in (path, *path.parents) for place in places) else None
-    return error.errno if error.errno in (*_NO_ROOM, errno.EROFS) else None
+    names = [name for name in (error.filename, error.filename2) if isinstance(name, (str, os.PathLike))]
+    paths = [path for name in names for path in (Path(name), *Path(name).parents)]
+    ours = any(place in paths for place in places) if names else error.errno in (*_NO_ROOM, errno.EROFS)
+    return error.errno if ours else None
