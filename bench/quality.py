@@ -34,6 +34,7 @@ from edge_lorahub.search.strategy import Candidate, Observation, Proposal
 from edge_lorahub.stack import make_stack
 from edge_lorahub.tinyhub import DEV_TASKS, TEST_TASKS, UnseenTask, examples, relevant_modules
 from edge_lorahub.tinyhub.hub import module_folders
+from edge_lorahub.workers import uninterrupted
 
 Float64 = NDArray[np.float64]
 # (part, kind of modules) -> method -> task -> exact match in percent
@@ -73,7 +74,9 @@ def solve_all(
     keys = [(part, kind) for part in parts for kind in kinds]
     problems = [(key, Problem(bundle, key[1], task, seed)) for key in keys for task in PARTS[key[0]] for seed in seeds]
     found: Results = {key: {} for key in keys}
-    with multiprocessing.get_context("spawn").Pool(processes, _silence) as pool:
+    with uninterrupted():
+        pool = multiprocessing.get_context("spawn").Pool(processes, _silence)
+    with pool:
         results = pool.imap(partial(solve, only=only), [problem for _, problem in problems])
         for (key, problem), rows in zip(problems, results, strict=True):
             on_problem(problem)

@@ -1,5 +1,5 @@
 """`python -m edge_lorahub`: the same as the console command."""
 
-from .cli.main import main
+from .cli.start import main
 
 main()

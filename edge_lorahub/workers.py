@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import queue
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 W = TypeVar("W")
@@ -40,3 +42,19 @@ class Workers(Generic[W]):
         # an error or an interrupt ends the generator, and with it the units that no worker has begun
         with ThreadPoolExecutor(len(self._workers)) as pool:
             yield from pool.map(run, units)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """A process that is started in the block gets no interrupt from the terminal, and prints nothing of it.
+
+    Who started it has to end it. An interrupt of this process comes after the block.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -18,7 +18,7 @@ from click.testing import Result
 from safetensors.numpy import load_file, save_file
 
 from edge_lorahub.bench.random_models import write_module
-from edge_lorahub.cli import main
+from edge_lorahub.cli import main, start
 
 Fails = Callable[..., str]
 
@@ -385,7 +385,7 @@ def test_what_cannot_be_printed_ends_in_one_line() -> None:
     assert done.stderr.splitlines() == ["Error: No space left on device"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_that_a_library_makes_an_error_of_is_no_defect(
     monkeypatch: pytest.MonkeyPatch, run: Callable[..., Result], bundle: Path, number: int, code: int
 ) -> None:
@@ -397,8 +397,9 @@ def test_a_signal_that_a_library_makes_an_error_of_is_no_defect(
         except (KeyboardInterrupt, SystemExit):
             raise ImportError("initialization failed") from None
 
-    handler = main._interrupt if number == signal.SIGINT else main._terminate
-    monkeypatch.setattr(main, "_ended_by", [])
+    handler = start.interrupt if number == signal.SIGINT else start.terminate
+    monkeypatch.setattr(start, "ended_by", ended_by := [])
+    monkeypatch.setattr(main, "ended_by", ended_by)
     monkeypatch.setattr("edge_lorahub.session.load", interrupted)
     result = run("generate", bundle, "w3")
     assert result.exit_code == code

@@ -6,13 +6,18 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
 
 from .. import __version__
 from ..errors import EdgeLorahubError, EdgeLorahubWarning
+from ..work_folder import tidy
+from .start import ended_by
+from .start import main as main  # the entry of older installations
 
 # command -> (module, first line of its help): `--help` lists them without importing what they need
 COMMANDS = {
@@ -25,8 +30,6 @@ COMMANDS = {
     "bake": ("bake", "Merge an adapter into a copy of a bundle's weights."),
     "bench": ("bench", "Measure speed and memory, or how well tasks are learned."),
 }
-# The signal that is ending the program. A library that is being imported may turn what it raises into another error.
-_ended_by: list[int] = []
 _EXIT_USAGE = 2
 _EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h
 
@@ -64,6 +67,17 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            return self._invoke(ctx)
+        except (KeyboardInterrupt, click.Abort):
+            raise SystemExit(128 + signal.SIGINT) from None
+        except Exception:
+            if ended_by:  # of the signal, whatever a library or a terminal that is gone has made of it
+                raise SystemExit(128 + ended_by[0]) from None
+            raise
+
+    def _invoke(self, ctx: click.Context) -> Any:
+        """As a group does it, with one line for every error."""
+        try:
             return super().invoke(ctx)
         except click.UsageError as error:
             if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
@@ -81,11 +95,7 @@ class LazyGroup(click.Group):
         except MemoryError as error:
             raise CliError("not enough memory for this model, these modules and these examples") from error
         except Exception as error:
-            if signal.SIGINT in _ended_by:
-                raise click.Abort from error
-            if _ended_by:
-                raise SystemExit(128 + _ended_by[0]) from None
-            if "EDGE_LORAHUB_TRACEBACK" in os.environ:
+            if ended_by or "EDGE_LORAHUB_TRACEBACK" in os.environ:
                 raise
             raise DefectError(
                 f"a defect in edge-lorahub: {type(error).__name__}: {error} "
@@ -107,16 +117,13 @@ def cli() -> None:
     warnings.simplefilter("always", EdgeLorahubWarning)
 
 
-def main() -> None:
-    """The console command."""
+def run() -> None:
+    """The command line, with the program's own arguments."""
     # a terminal or pipe of another encoding shows a replacement character instead of ending the program
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    # as an interrupt does it, so that what is half written is removed
-    signal.signal(signal.SIGTERM, _terminate)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
-        signal.signal(signal.SIGINT, _interrupt)
+    _tidy(sys.argv[1:])
     try:
         cli()
     except OSError as error:
@@ -125,11 +132,8 @@ def main() -> None:
         sys.exit(_EXIT_USAGE)
 
 
-def _interrupt(number: int, _: object) -> None:
-    _ended_by.append(number)
-    raise KeyboardInterrupt
-
-
-def _terminate(number: int, _: object) -> None:
-    _ended_by.append(number)
-    raise SystemExit(128 + number)
+def _tidy(arguments: Sequence[str]) -> None:
+    """Finishes or removes what runs that died left in the folders of the paths that are named."""
+    paths = [path for argument in arguments for path in (argument, argument.partition("=")[2]) if path]
+    for folder in {os.path.dirname(os.path.abspath(path)) for path in paths}:
+        tidy(Path(folder))
