@@ -25,6 +25,8 @@ from .peft_files import SAFETENSORS, load_module, write_peft
 SIDECAR = "edge_lorahub.json"
 # what --force may overwrite: the sidecar tells an adapter of ours from somebody's module
 ADAPTER_FILES = (SIDECAR, CONFIG, SAFETENSORS)
+# It has every candidate: the longest searches with the most modules make tens of megabytes.
+LARGEST_RECORD = 256 << 20
 # A truncation that loses more of the change than this is warned about: it may answer otherwise than was learned.
 _MUCH_LOST = 0.1
 
@@ -117,7 +119,7 @@ def load_adapter(source: str | Path, manifest: Manifest | None = None) -> Adapte
     if manifest is not None:
         Modules([module]).check_fit(manifest)
     sidecar = module.folder / SIDECAR
-    record = read_json(sidecar, ModuleFileError) if sidecar.is_file() else {}
+    record = read_json(sidecar, ModuleFileError, largest=LARGEST_RECORD) if sidecar.exists() else {}
     return Adapter(module.name, module.config.base_model, dict(module.loras()), record)
 
 

@@ -7,20 +7,20 @@ import json
 import random
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import EdgeLorahubWarning, ExamplesError, SettingsError
-from .example_files import read_records
+from .example_files import Records, read_records
 from .example_forms import Read, holds_text, in_short, is_form, read_input, read_pair
 
 # What BIG-Bench Hard's files have beside their examples: a mark by which to find them in training data
 _CANARY = "canary"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """One example: the text that the model reads, and the text that it should write."""
 
@@ -47,11 +47,7 @@ def read_examples(
         raise SettingsError(f"limit must be at least 1, got {limit}")
     path = Path(path)
     found = read_records(path, is_form)
-    read = [read_pair(record, where) for where, record in found.records]
-    if not read:
-        raise ExamplesError(f"{path}: no examples in it")
-    _warn_of_left_over(path, read, found.beside)
-    examples = [Example(one.input, one.output) for one in read]
+    examples = _take(path, found, read_pair)
     if shuffle_seed is not None:
         random.Random(shuffle_seed).shuffle(examples)
     if skip >= len(examples):
@@ -63,11 +59,7 @@ def read_inputs(path: str | Path) -> list[str]:
     """Reads only the inputs of a file that `read_examples` reads; the outputs may be missing."""
     path = Path(path)
     found = read_records(path, is_form)
-    read = [read_input(record, where) for where, record in found.records]
-    if not read:
-        raise ExamplesError(f"{path}: no examples in it")
-    _warn_of_left_over(path, read, found.beside)
-    return [one.input for one in read]
+    return [example.input for example in _take(path, found, read_input)]
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
@@ -86,15 +78,28 @@ def check_examples(examples: Sequence[Example]) -> None:
             raise SettingsError(f"example {number} must be an Example, got a {type(example).__name__}")
 
 
-def _warn_of_left_over(path: Path, read: Sequence[Read], beside: Mapping[str, Any]) -> None:
-    """Says once, by name, what the file holds beside what was taken."""
-    left = Counter(key for one in read for key in one.left)
-    parts = [f"{key!r} ({count} of {len(read)})" for key, count in left.items()]
-    parts += [f"{key!r} (beside 'examples')" for key, value in beside.items() if key != _CANARY and holds_text(value)]
+def _take(path: Path, found: Records, read: Callable[[Any, str], Read]) -> list[Example]:
+    """The records as examples, of which nothing else is kept; says once, by name, what text was not used."""
+    examples: list[Example] = []
+    left: Counter[str] = Counter()
+    used: dict[str, None] = {}
+    for where, record in found.records:
+        one = read(record, where)
+        examples.append(Example(one.input, one.output))
+        left.update(one.left)
+        used[" and ".join(map(repr, one.used))] = None
+    if not examples:
+        raise ExamplesError(f"{path}: no examples in it")
+    parts = [f"{key!r:.80} ({count} of {len(examples)})" for key, count in left.items()]
+    parts += [
+        f"{key!r:.80} (beside 'examples')"
+        for key, value in found.beside.items()
+        if key != _CANARY and holds_text(value)
+    ]
     if parts:
-        used = dict.fromkeys(" and ".join(map(repr, one.used)) for one in read)
         warnings.warn(
             f"{path}: there is text that is not used, under {in_short(parts)}; used: {'; '.join(used)}",
             EdgeLorahubWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
+    return examples

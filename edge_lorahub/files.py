@@ -14,11 +14,11 @@ from typing import Any
 from .errors import (
     BundleError,
     EdgeLorahubError,
-    MissingPathError,
     NotWritableError,
     OutputExistsError,
 )
 from .kinds import made_here
+from .reading import LARGEST_JSON, check_values, read_file
 from .work_folder import WorkFolder, tidy
 from .write_errors import write_error
 
@@ -57,14 +57,15 @@ def lfs_message(path: Path) -> str:
     )
 
 
-def read_json(path: Path, error: Callable[[str], EdgeLorahubError]) -> dict[str, Any]:
-    """Reads a JSON object; what is wrong with it is raised as `error(message)`."""
+def read_json(path: Path, error: Callable[[str], EdgeLorahubError], *, largest: int = LARGEST_JSON) -> dict[str, Any]:
+    """Reads a JSON object from a file of at most so many bytes; what is wrong with it is raised as `error(message)`."""
+    data = read_file(path, error, largest)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise MissingPathError(f"{path}: no such file") from None
+        text = data.decode("utf-8")
+        check_values(text)
+        value = json.loads(text)
     except (ValueError, UnicodeDecodeError, RecursionError) as problem:
-        if is_lfs_pointer(path):
+        if data.startswith(LFS_HEAD):
             raise error(lfs_message(path)) from problem
         raise error(f"{path}: not valid JSON ({problem})") from problem
     if not isinstance(value, dict):

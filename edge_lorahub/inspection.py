@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .adapter import SIDECAR
+from .adapter import LARGEST_RECORD, SIDECAR
 from .contract import read_manifest
 from .errors import CheckpointError, MissingPathError, ModuleFileError
 from .files import check_digests, read_json
@@ -83,8 +83,8 @@ def _module(folder: Path) -> dict[str, Any]:
     if idle:
         facts["note"] = "all B are zero, or multiplied by 0: it changes nothing"
     sidecar = folder / SIDECAR
-    if sidecar.is_file():
-        record = read_json(sidecar, ModuleFileError)
+    if sidecar.exists():
+        record = read_json(sidecar, ModuleFileError, largest=LARGEST_RECORD)
         facts["kind"] = "adapter"
         try:
             facts |= {

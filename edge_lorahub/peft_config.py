@@ -10,12 +10,13 @@ import math
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .errors import ModuleFileError
 from .files import read_json
+from .name_patterns import NameMatcher, is_plain
 from .peft_keys import WRAPPERS
 
 CONFIG = "adapter_config.json"
@@ -30,8 +31,9 @@ _REFUSED = (
 # Initialisations that also change the base model's weights: the module fits only that changed model.
 _REFUSED_INIT = ("pissa", "olora", "corda", "loftq", "lora_ga")
 # What peft targets in T5 and mT5 where target_modules is null (TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING).
-_DEFAULT_TARGETS = ("q", "v")
+_DEFAULT_TARGETS = frozenset(("q", "v"))
 _ALL_LINEAR = "all-linear"
+_MOST_LISTS = 16
 # Read here, or without influence on a finished module.
 _KNOWN = frozenset((
     "peft_type", "task_type", "base_model_name_or_path", "r", "lora_alpha", "rank_pattern", "alpha_pattern",
@@ -56,30 +58,31 @@ class LoraConfig:
     rank_pattern: Mapping[str, int]
     alpha_pattern: Mapping[str, float]
     use_rslora: bool
-    target_modules: str | tuple[str, ...]
-    exclude_modules: str | tuple[str, ...]
-    layers_to_transform: tuple[int, ...]
+    target_modules: str | frozenset[str]
+    exclude_modules: str | frozenset[str]
+    layers_to_transform: frozenset[int]
     layers_pattern: tuple[str, ...]
     unknown_fields: tuple[str, ...]
     idle_fields: tuple[str, ...]
+    matcher: NameMatcher = field(repr=False, compare=False)
 
     def rank_of(self, layer: str) -> int:
         """The rank r of a linear layer, by its full name."""
-        return self.rank_pattern.get(_pattern_for(self.rank_pattern, layer), self.rank)
+        return self.rank_pattern.get(self._pattern_for(self.rank_pattern, layer), self.rank)
 
     def scale_of(self, layer: str) -> float:
         """s = alpha / r, and alpha / sqrt(r) for rank-stabilised LoRA (arXiv 2312.03732)."""
-        alpha = self.alpha_pattern.get(_pattern_for(self.alpha_pattern, layer), self.alpha)
+        alpha = self.alpha_pattern.get(self._pattern_for(self.alpha_pattern, layer), self.alpha)
         rank = self.rank_of(layer)
         return alpha / math.sqrt(rank) if self.use_rslora else alpha / rank
 
     def targets(self, layer: str) -> bool:
         """Whether peft would put the LoRA on that linear layer."""
-        if self.exclude_modules and _matches(self.exclude_modules, layer):
+        if self.exclude_modules and self._matches(self.exclude_modules, layer):
             return False
         if self.target_modules == _ALL_LINEAR:
             return True
-        if not _matches(self.target_modules, layer):
+        if not self._matches(self.target_modules, layer):
             return False
         # peft: a pattern, and a layer that is named in full, are not narrowed down by layers_to_transform
         if not self.layers_to_transform or isinstance(self.target_modules, str) or layer in self.target_modules:
@@ -88,15 +91,23 @@ class LoraConfig:
         found = next((match for p in patterns if (match := re.match(p, layer))), None)
         return found is not None and int(found[1]) in self.layers_to_transform
 
+    def _pattern_for(self, patterns: Mapping[str, Any], layer: str) -> str:
+        return next((p for p in patterns if self.matcher.ending(p, layer)), layer)
+
+    def _matches(self, names: str | frozenset[str], layer: str) -> bool:
+        if isinstance(names, str):
+            return self.matcher.whole(names, layer)
+        parts = layer.split(".")
+        return any(".".join(parts[start:]) in names for start in range(len(parts)))
+
 
 def read_lora_config(folder: Path) -> LoraConfig:
     """Reads and checks a module's adapter_config.json. Raises ModuleFileError or MissingPathError."""
     path = folder / CONFIG
     fields = read_json(path, ModuleFileError)
     _refuse(fields, path)
-    targets = _names(fields, "target_modules", path)
-    if isinstance(targets, str) and targets.lower() == _ALL_LINEAR:
-        targets = _ALL_LINEAR
+    matcher = NameMatcher(path)
+    targets = _names(fields, "target_modules", matcher, path)
     alpha_pattern = _mapping(fields, "alpha_pattern", path)
     return LoraConfig(
         path=path,
@@ -104,36 +115,38 @@ def read_lora_config(folder: Path) -> LoraConfig:
         rank=_rank(fields.get("r", 8), "r", path),
         alpha=_number(fields.get("lora_alpha", 8), "lora_alpha", path),
         rank_pattern={
-            _regex(key, path): _rank(value, f"rank_pattern[{key!r}]", path)
+            _regex(key, matcher, path): _rank(value, f"rank_pattern[{key!r:.80}]", path)
             for key, value in _mapping(fields, "rank_pattern", path).items()
         },
         alpha_pattern={
-            _regex(key, path): _number(value, f"alpha_pattern[{key!r}]", path) for key, value in alpha_pattern.items()
+            _regex(key, matcher, path): _number(value, f"alpha_pattern[{key!r:.80}]", path)
+            for key, value in alpha_pattern.items()
         },
         use_rslora=bool(fields.get("use_rslora")),
         target_modules=_DEFAULT_TARGETS if fields.get("target_modules") is None else targets,
-        exclude_modules=_names(fields, "exclude_modules", path),
+        exclude_modules=_names(fields, "exclude_modules", matcher, path),
         layers_to_transform=_layers(fields, path),
-        layers_pattern=tuple(_regex(p, path) for p in _name_list(fields, "layers_pattern", path)),
+        layers_pattern=_layers_pattern(fields, matcher, path),
         unknown_fields=tuple(key for key, value in fields.items() if value and key not in _KNOWN),
         idle_fields=tuple(_idle(fields)),
+        matcher=matcher,
     )
 
 
 def _refuse(fields: dict[str, Any], path: Path) -> None:
     peft_type = fields.get("peft_type")
     if peft_type != "LORA":
-        raise ModuleFileError(f"{path}: peft_type {peft_type!r} is not supported, only 'LORA'")
+        raise ModuleFileError(f"{path}: peft_type {peft_type!r:.80} is not supported, only 'LORA'")
     bias = fields.get("bias", "none")
     if not isinstance(bias, str) or not (bias in ("none", "all") or bias.endswith("_only")):
-        raise ModuleFileError(f"{path}: bias {bias!r} is unknown; it is 'none' where only a LoRA was trained")
+        raise ModuleFileError(f"{path}: bias {bias!r:.80} is unknown; it is 'none' where only a LoRA was trained")
     for name in _REFUSED:
         if fields.get(name):
-            raise ModuleFileError(f"{path}: {name} is not supported (it is {fields[name]!r})")
+            raise ModuleFileError(f"{path}: {name} is not supported (it is {fields[name]!r:.80})")
     init = fields.get("init_lora_weights")
     if isinstance(init, str) and init.lower().startswith(_REFUSED_INIT):
         raise ModuleFileError(
-            f"{path}: init_lora_weights {init!r} is not supported: it changes the base model's weights too; "
+            f"{path}: init_lora_weights {init!r:.80} is not supported: it changes the base model's weights too; "
             "convert the module to a plain LoRA with peft"
         )
 
@@ -141,34 +154,28 @@ def _refuse(fields: dict[str, Any], path: Path) -> None:
 def _idle(fields: dict[str, Any]) -> Iterator[str]:
     task_type = fields.get("task_type")
     if task_type not in (TASK_TYPE, None):
-        yield f"task_type {task_type!r} (not {TASK_TYPE!r})"
+        yield f"task_type {task_type!r:.80} (not {TASK_TYPE!r})"
     if fields.get("bias", "none") != "none":
-        yield f"bias {fields['bias']!r} (its linear layers have none)"
+        yield f"bias {fields['bias']!r:.80} (its linear layers have none)"
     if fields.get("fan_in_fan_out"):
-        yield f"fan_in_fan_out {fields['fan_in_fan_out']!r} (for layers of another kind)"
+        yield f"fan_in_fan_out {fields['fan_in_fan_out']!r:.80} (for layers of another kind)"
 
 
-def _pattern_for(patterns: Mapping[str, Any], layer: str) -> str:
-    return next((p for p in patterns if re.match(rf"(.*\.)?({p})$", layer)), layer)
-
-
-def _matches(names: str | tuple[str, ...], layer: str) -> bool:
-    if isinstance(names, str):
-        return re.fullmatch(names, layer) is not None
-    return any(layer == name or layer.endswith(f".{name}") for name in names)
-
-
-def _names(fields: dict[str, Any], key: str, path: Path) -> str | tuple[str, ...]:
+def _names(fields: dict[str, Any], key: str, matcher: NameMatcher, path: Path) -> str | frozenset[str]:
     """A list of names, or one regular expression."""
     value = fields.get(key)
-    return _regex(value, path) if isinstance(value, str) and value else _name_list(fields, key, path)
+    if isinstance(value, str) and value.lower() == _ALL_LINEAR:
+        return _ALL_LINEAR
+    if isinstance(value, str) and value:
+        return _regex(value, matcher, path)
+    return frozenset(_name_list(fields, key, path))
 
 
 def _name_list(fields: dict[str, Any], key: str, path: Path) -> tuple[str, ...]:
     value = fields.get(key) or []
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ModuleFileError(f"{path}: {key} must be a list of names, got {value!r}")
+        raise ModuleFileError(f"{path}: {key} must be a list of names, got {value!r:.80}")
     for name in names:
         _refuse_wrappers(name, path)
     return tuple(names)
@@ -178,16 +185,16 @@ def _refuse_wrappers(name: str, path: Path) -> None:
     """Layers lose their wrappers' names when the tensors are read, so these would match none of them."""
     if found := WRAPPERS.intersection(re.findall(r"\w+", name)):
         raise ModuleFileError(
-            f"{path}: {name!r} names the wrapper {min(found)!r}; save the adapter of the model inside it"
+            f"{path}: {name!r:.80} names the wrapper {min(found)!r}; save the adapter of the model inside it"
         )
 
 
-def _layers(fields: dict[str, Any], path: Path) -> tuple[int, ...]:
+def _layers(fields: dict[str, Any], path: Path) -> frozenset[int]:
     value = fields.get("layers_to_transform")
     layers = [] if value is None else [value] if isinstance(value, int) else value
     if not isinstance(layers, list) or not all(isinstance(layer, int) for layer in layers):
-        raise ModuleFileError(f"{path}: layers_to_transform must be numbers of layers, got {value!r}")
-    return tuple(layers)
+        raise ModuleFileError(f"{path}: layers_to_transform must be numbers of layers, got {value!r:.80}")
+    return frozenset(layers)
 
 
 def _mapping(fields: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
@@ -197,13 +204,21 @@ def _mapping(fields: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
     return value
 
 
-def _regex(pattern: str, path: Path) -> str:
+def _regex(pattern: str, matcher: NameMatcher, path: Path) -> str:
     _refuse_wrappers(pattern, path)
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ModuleFileError(f"{path}: {pattern!r} is not a regular expression ({error})") from error
-    return pattern
+    return matcher.check(pattern)
+
+
+def _layers_pattern(fields: dict[str, Any], matcher: NameMatcher, path: Path) -> tuple[str, ...]:
+    """Names of lists of layers. peft takes them for regular expressions too, and nobody writes more than a name."""
+    names = _name_list(fields, "layers_pattern", path)
+    for name in names:
+        matcher.check(name)
+        if not is_plain(name):
+            raise ModuleFileError(f"{path}: layers_pattern {name!r:.80} is not supported: a pattern, not a plain name")
+    if len(names) > _MOST_LISTS:
+        raise ModuleFileError(f"{path}: layers_pattern has {len(names)} names; no model has so many lists of layers")
+    return names
 
 
 def _rank(value: Any, key: str, path: Path) -> int:

@@ -20,6 +20,7 @@ from .kinds import not_a_module
 from .lora import Lora, identity
 from .peft_config import CONFIG, TASK_TYPE, LoraConfig, read_lora_config
 from .peft_keys import pairs_of
+from .reading import open_file
 from .tensors import Float32, open_tensors
 from .torch_zip import read_state_dict
 
@@ -63,7 +64,7 @@ def load_module(source: str | Path, *, name: str | None = None, revision: str | 
     if not (folder / CONFIG).is_file():
         raise MissingPathError(not_a_module(folder))
     config = read_lora_config(folder)
-    file = next((folder / f for f in (SAFETENSORS, PICKLED) if (folder / f).is_file()), None)
+    file = next((folder / f for f in (SAFETENSORS, PICKLED) if (folder / f).exists()), None)
     if file is None:
         raise MissingPathError(f"{folder}: neither {SAFETENSORS} nor {PICKLED} is there; is the module complete?")
     if name is None:
@@ -134,6 +135,7 @@ class _StateDict:
 
 @contextmanager
 def _open(file: Path) -> Iterator[Any]:
+    open_file(file, ModuleFileError).close()
     if file.name == PICKLED:
         yield _StateDict(read_state_dict(file))
     else:

@@ -17,6 +17,9 @@ _INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_f
 # DataParallel, DistributedDataParallel and DeepSpeed, at the front of a path.
 _OUTER = "module"
 _PEFT = ["base_model", "model"]
+# More than any model's: T5 with the most layers has about 500 linear ones.
+_MOST_TENSORS = 10_000
+_LONGEST_NAME = 500
 WRAPPERS = frozenset({*_INNER, _OUTER})
 _KEY = re.compile(r"(?P<path>.+)\.lora_(?P<side>[AB])(?:\.(?P<adapter>[^.]+))?\.weight")
 
@@ -28,7 +31,12 @@ def pairs_of(file: Path, names: Iterable[str]) -> dict[str, dict[str, str]]:
     tensors are of the same one.
     """
     found = []
+    names = list(names)
+    if len(names) > _MOST_TENSORS:
+        raise ModuleFileError(f"{file}: {len(names)} tensors; a LoRA module has two for each linear layer")
     for name in names:
+        if len(name) > _LONGEST_NAME:
+            raise ModuleFileError(f"{file}: a tensor's name of {len(name)} characters; no layer is called so")
         match = _KEY.fullmatch(".".join(part for part in name.split(".") if part not in _INNER))
         if match is None:
             raise ModuleFileError(f"{file}: tensor {name} is not supported: {_what(name)}")

@@ -7,9 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from .errors import ModuleFileError
 from .examples import Example
 from .modules import Modules
 from .peft_files import Module
+from .reading import open_file
 
 # A card's first lines say what a module is for; more is boilerplate.
 _CARD_CHARACTERS = 2000
@@ -39,9 +41,9 @@ def _words(text: str) -> set[str]:
 def _card(module: Module) -> str:
     """The start of the module's README.md, without its metadata; empty where there is none."""
     try:
-        with (module.folder / "README.md").open(encoding="utf-8", errors="replace") as file:
-            text = file.read(4 * _CARD_CHARACTERS)
-    except OSError:
+        with open_file(module.folder / "README.md", ModuleFileError) as file:
+            text = file.read(4 * _CARD_CHARACTERS).decode("utf-8", errors="replace")
+    except (OSError, ModuleFileError):
         return ""
     if text.startswith("---"):
         text = text.partition("\n---")[2]

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from .errors import EdgeLorahubError, MissingPathError
+from .errors import EdgeLorahubError
 from .files import is_lfs_pointer, lfs_message
+from .reading import open_file
 
 Float32 = NDArray[np.float32]
 _FLOATS = ("F64", "F32", "F16", "BF16")
@@ -62,9 +63,7 @@ def _float32(array: Any) -> Float32:
 @contextmanager
 def open_tensors(path: Path, error: type[EdgeLorahubError]) -> Iterator[TensorFile]:
     """Opens a safetensors file; whatever is wrong with its contents is raised as `error`."""
-    if not path.is_file():
-        raise MissingPathError(f"{path}: no such file")
-    path.open("rb").close()  # says "permission denied", where safetensors says "no such file"
+    open_file(path, error).close()  # says "permission denied", where safetensors says "no such file"
     try:
         with safe_open(str(path), framework="numpy") as handle:
             yield TensorFile(handle, path, error)

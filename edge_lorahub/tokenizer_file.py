@@ -14,17 +14,30 @@ from typing import BinaryIO
 from tokenizers import Tokenizer
 
 from .errors import EdgeLorahubError
+from .reading import open_file
+from .tokenizer_parts import check_parts
 
 # Standard error is the process's: two threads must not set it aside at once.
 _standard_error = threading.Lock()
+# The tokenizer of mT5, with a quarter of a million pieces, has 16 MB.
+_LARGEST = 64 << 20
 # Texts of which some show what a tokenizer lacks: characters that no vocabulary has, spaces alone, nothing.
 _PROBES = ("a", "", "  a  b\n", "\U0010fffd \ue000 \u0378", "<extra_id_0>")
 
 
 def load_tokenizer(path: Path, error: Callable[[str], EdgeLorahubError]) -> Tokenizer:
-    """Reads a tokenizer file, and tries it on a few texts; what is wrong is raised as `error(message)`."""
+    """Reads a tokenizer file, and tries it on a few texts; what is wrong is raised as `error(message)`.
+
+    It neither cuts nor pads texts, whatever the file says: that is the caller's, by the tokens that a model takes.
+    """
+    with open_file(path, error) as file:
+        if os.fstat(file.fileno()).st_size > _LARGEST:
+            raise error(f"{path}: larger than {_LARGEST >> 20} MB, which no tokenizer of this family is")
     with one_error(lambda reason: error(f"{path}: not a tokenizer file that can be used ({reason})")):
         tokenizer = Tokenizer.from_file(str(path))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        check_parts(tokenizer)
         tokenizer.encode_batch(list(_PROBES))
     return tokenizer
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -32,6 +33,8 @@ class Tokens:
 
     def __init__(self, path: Path, config: ModelConfig) -> None:
         self._tokenizer = load_tokenizer(path, lambda message: BundleError(f"{message}; export the bundle again"))
+        self._path = path
+        self._size = config.vocab_size
         self._eos = config.eos_token_id
         self._pad = config.pad_token_id
 
@@ -45,9 +48,16 @@ class Tokens:
             # JSON can spell half of a surrogate pair, which is no character
             if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
                 raise ExamplesError(f"text {number}: not valid Unicode (a lone surrogate); mend the text")
+        with _one_error(self._path):
+            encodings = self._tokenizer.encode_batch(list(texts))
         result = []
-        for number, encoding in enumerate(self._tokenizer.encode_batch(list(texts)), first):
+        for number, encoding in enumerate(encodings, first):
             ids = np.array(encoding.ids, np.int64)
+            if len(ids) and ids.max() >= self._size:
+                raise BundleError(
+                    f"{self._path}: text {number} has a token of id {ids.max()}, but the model's vocabulary has "
+                    f"{self._size}; export the bundle again"
+                )
             if len(ids) > limit:
                 warnings.warn(
                     f"text {number} has {len(ids)} tokens and is cut to {limit}", EdgeLorahubWarning, stacklevel=3
@@ -58,7 +68,8 @@ class Tokens:
 
     def decode(self, ids: Sequence[Ids]) -> list[str]:
         """Texts without special tokens."""
-        return list(self._tokenizer.decode_batch([row.tolist() for row in ids], skip_special_tokens=True))
+        with _one_error(self._path):
+            return list(self._tokenizer.decode_batch([row.tolist() for row in ids], skip_special_tokens=True))
 
     def read_back(self, texts: Sequence[str]) -> list[str]:
         """What is left of texts that are encoded and decoded; the same texts, where the vocabulary has it all."""
@@ -67,7 +78,8 @@ class Tokens:
     def unknown_pieces(self, text: str) -> set[str]:
         """The pieces of a text, characters or words, for which there is nothing but the unknown token."""
         unknown = self._unknown
-        encoding = self._tokenizer.encode(text)
+        with _one_error(self._path):
+            encoding = self._tokenizer.encode(text)
         spans = zip(encoding.offsets, encoding.ids, strict=True)
         return {text[start:end] for (start, end), token in spans if token == unknown}
 
@@ -89,6 +101,19 @@ class Tokens:
             ids[index, : len(row)] = row
             mask[index, : len(row)] = 1
         return ids, mask
+
+
+@contextmanager
+def _one_error(path: Path) -> Iterator[None]:
+    """Turns a panic of the library into a BundleError: a text that the file's own rules break down on."""
+    try:
+        yield
+    except BaseException as problem:
+        if type(problem).__name__ != "PanicException":  # of no module that could be imported
+            raise
+        raise BundleError(
+            f"{path}: fails on a text ({' '.join(str(problem).split()):.200}); export the bundle again"
+        ) from None
 
 
 def buckets(

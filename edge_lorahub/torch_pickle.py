@@ -22,6 +22,8 @@ _REBUILDERS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")
 _DEEPEST = 4
 _LONGEST_TUPLE = 32
 _LARGEST_NUMBER = 1 << 48
+# Opcodes of a file: a tensor takes about 40.
+_MOST_STEPS = 500_000
 
 _LITERALS = frozenset(
     ("BINUNICODE", "SHORT_BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT")
@@ -69,9 +71,11 @@ class _Tuple:
 def read_pickle(data: bytes) -> dict[str, Tensor]:
     """The state dict that a pickle describes. Raises RefusedError, or ValueError for what is no pickle."""
     machine = _Machine()
-    for opcode, argument, _ in pickletools.genops(data):
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(data)):
         if opcode.name == "STOP":
             break
+        if number == _MOST_STEPS:
+            raise RefusedError(f"its pickle has more than {_MOST_STEPS} opcodes; those of ten thousand tensors do not")
         machine.step(opcode.name, argument)
     value = machine.stack[-1] if machine.stack else None
     if not isinstance(value, dict):
@@ -114,6 +118,9 @@ class _Machine:
 
     def step(self, opcode: str, argument: Any) -> None:
         if opcode in _LITERALS:
+            # hashing a number takes as long as it is large
+            if isinstance(argument, int) and abs(argument) >> 64:
+                raise RefusedError("a number that is larger than any tensor's")
             self.stack.append(argument)
         elif opcode in _CONSTANTS:
             self.stack.append(_CONSTANTS[opcode])
@@ -168,7 +175,9 @@ class _Machine:
         elif module in ("torch", "torch.storage") and (name in STORAGES or name in _OTHER_STORAGES):
             self.stack.append(_Name("storage", name))
         else:
-            raise RefusedError(f"it asks for {module}.{name}, which no state dict needs; do not trust this file")
+            raise RefusedError(
+                f"it asks for {module!s:.80}.{name!s:.80}, which no state dict needs; do not trust this file"
+            )
 
     def _storage(self, pid: Any) -> None:
         """A persistent id: ("storage", type, key, location, elements)."""

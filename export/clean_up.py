@@ -36,7 +36,7 @@ def clean_up_as_settings_say(tokenizer: Tokenizer, folder: Path) -> None:
     So does transformers, after decoding. A bundle needs no setting of its own then. Raises CheckpointError.
     """
     path = folder / SETTINGS
-    if not path.is_file() or not read_json(path, CheckpointError).get(_SETTING):
+    if not path.exists() or not read_json(path, CheckpointError).get(_SETTING):
         return
     # without a decoder tokens are joined by spaces, which a sequence of decoders does not do by itself
     first = tokenizer.decoder or decoders.WordPiece(prefix=_NEVER, cleanup=False)

@@ -51,7 +51,7 @@ def read_special_tokens(folder: Path, vocab_size: int) -> SpecialTokens:
 
     Raises CheckpointError for ids that are none.
     """
-    paths = [folder / name for name in (GENERATION_CONFIG, CONFIG) if name == CONFIG or (folder / name).is_file()]
+    paths = [folder / name for name in (GENERATION_CONFIG, CONFIG) if name == CONFIG or (folder / name).exists()]
     files = {path: read_json(path, CheckpointError) for path in paths}
     _warn_of_other_decoding(*next(iter(files.items())))
 

@@ -26,7 +26,6 @@ def write_tokenizer(folder: Path, out: Path, vocab_size: int, ends: Sequence[int
     if path.is_file():
         if is_lfs_pointer(path):
             raise CheckpointError(lfs_message(path))
-        path.open("rb").close()  # says "permission denied" of a file that the library calls missing
         tokenizer = load_tokenizer(
             path, lambda message: CheckpointError(f"{message}; take that of the model it was made from")
         )

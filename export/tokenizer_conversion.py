@@ -26,6 +26,7 @@ _BYTE_PAIRS = ("vocab.json", "merges.txt")
 _BYTE_SPECIAL = ("<pad>", "</s>", "<unk>")
 _BYTE_IDS = len(_BYTE_SPECIAL) + 256
 _EXTRA_IDS = 125
+_MOST_EXTRA_IDS = 10_000
 # Texts on which a conversion that goes wrong shows: the first word, spaces of all kinds, what is normalised, what no
 # vocabulary has.
 TEXTS = (
@@ -76,7 +77,7 @@ def convert(folder: Path) -> Tokenizer:
 def _named(folder: Path) -> tuple[Path, dict[str, Any]]:
     """The file that names the tokenizer's class, the tokenizer's settings or the model's, and its fields."""
     for path in (folder / _SETTINGS, folder / "config.json"):
-        settings = read_json(path, CheckpointError) if path.is_file() else {}
+        settings = read_json(path, CheckpointError) if path.exists() else {}
         if settings.get("tokenizer_class"):
             return path, settings
     return folder / _SETTINGS, {}
@@ -99,7 +100,10 @@ def _extra_ids(settings: Mapping[str, Any], path: Path) -> int:
     """How many <extra_id_...> a ByT5 tokenizer has; other tokens that were added to it are refused."""
     added = settings.get("added_tokens_decoder")
     if not isinstance(added, dict):
-        return whole(settings, "extra_ids", path, _EXTRA_IDS, least=0)
+        count = whole(settings, "extra_ids", path, _EXTRA_IDS, least=0)
+        if count > _MOST_EXTRA_IDS:
+            raise CheckpointError(f"{path}: extra_ids is {count}, more than any tokenizer has")
+        return count
     names = {str(number): str(token.get("content")) for number, token in added.items() if isinstance(token, dict)}
     known = {str(index + _BYTE_IDS): f"<extra_id_{index}>" for index in range(len(names))}
     known |= {str(index): name for index, name in enumerate(_BYTE_SPECIAL)}
