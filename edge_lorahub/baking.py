@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from .adapter import Adapter
+from .bundle_check import check_graph_files
 from .compose import merge_dense
 from .contract import (
     BUNDLE_FILES,
+    GRAPHS,
     MANIFEST,
     WEIGHTS,
     Baked,
@@ -48,6 +50,8 @@ def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool =
     check_output_folder(Path(out), force=force, names=BUNDLE_FILES)
     # a map of a file that is too short would make it longer, and bake into nothing
     check_digests(source, manifest.sha256)
+    # before anything is written where the manifest says that a slot's weight is
+    check_graph_files(source, manifest, GRAPHS["float32"])
     inputs = adapter.inputs(manifest)
     with output_folder(Path(out), force=force, names=BUNDLE_FILES) as work:
         for name in manifest.files:

@@ -8,7 +8,8 @@ of the graphs' inputs and outputs, and nothing that needs more than the standard
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,12 @@ ABSORBED_GRAPHS = {
 # the linear layers that can be slots, over all families
 SLOT_KINDS = ("q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo")
 
+# A weight starts at a multiple of it in weights.bin: ONNX Runtime maps external data by pages.
+ALIGNMENT = 4096
+# The embedding in weights.bin; a checkpoint may have it under another name.
+EMBEDDING = "shared.weight"
+EMBEDDING_ROWS = f"{EMBEDDING}.rows"  # in int8, each with a scale
+
 # How the base's matrices are held: float32, or int8 with a scale for each output column.
 PRECISIONS = ("fp32", "int8")
 
@@ -50,6 +57,7 @@ def graph_files(precision: str, *, absorbed: bool) -> dict[str, tuple[str, str]]
     return found
 
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 # Every file that a bundle may have.
 BUNDLE_FILES = (
     MANIFEST,
@@ -151,6 +159,15 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _check_types(self)
+        if self.decoder_layers > _MOST_LAYERS:
+            raise ValueError(f"decoder_layers is {self.decoder_layers}")
+        tokens = (
+            self.decoder_start_token_id, self.eos_token_id, self.pad_token_id, *self.end_token_ids,
+            self.forced_bos_token_id, self.forced_eos_token_id,
+        )  # fmt: skip
+        for token in tokens:
+            if token is not None and token >= self.vocab_size:
+                raise ValueError(f"a token is {token}, but vocab_size is {self.vocab_size}")
 
     @property
     def ends(self) -> tuple[int, ...]:
@@ -158,10 +175,14 @@ class ModelConfig:
         return self.end_token_ids or (self.eos_token_id,)
 
 
+# No model has more layers, and no file more bytes.
+_MOST_LAYERS = 1000
+_LARGEST = 1 << 48
+
 # How a record's fields may be, by their annotations: a manifest comes from a file.
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "str": lambda value: isinstance(value, str),
-    "int": lambda value: type(value) is int and value >= 0,
+    "int": lambda value: type(value) is int and 0 <= value <= _LARGEST,
     "int | None": lambda value: value is None or _CHECKS["int"](value),
     "tuple[int, ...]": lambda value: isinstance(value, tuple) and all(map(_CHECKS["int"], value)),
 }
@@ -225,6 +246,16 @@ def _model_config(record: dict[str, Any]) -> ModelConfig:
     return ModelConfig(**{**record, "end_token_ids": tuple(ends)})
 
 
+def _digests(record: Mapping[str, Any]) -> dict[str, str]:
+    """Digests by file. A name is one of a bundle's files, and so never leads out of its folder."""
+    for name, digest in record.items():
+        if name not in BUNDLE_FILES or name == MANIFEST:
+            raise ValueError(f"sha256 names {name!r:.80}, which is no file of a bundle")
+        if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+            raise ValueError(f"sha256 of {name} is {digest!r:.80}")
+    return dict(record)
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Reads and checks a bundle's manifest, and that the bundle's other files are there.
 
@@ -247,11 +278,13 @@ def read_manifest(folder: Path) -> Manifest:
             precision=str(record["precision"]),
             slots=tuple(Slot(**slot) for slot in record["slots"]),
             tool_version=str(record["tool_version"]),
-            sha256=dict(record["sha256"]),
+            sha256=_digests(record["sha256"]),
             baked=tuple(Baked(**baked) for baked in record.get("baked", ())),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path}: a field is missing or wrong ({error}); export the bundle again") from error
+    if len({slot.name for slot in manifest.slots}) < len(manifest.slots):
+        raise BundleError(f"{path}: two slots have the same name; export the bundle again")
     if manifest.precision not in PRECISIONS:
         raise BundleError(
             f"{path}: precision {manifest.precision!r} is unknown, this program reads {' and '.join(PRECISIONS)}; "

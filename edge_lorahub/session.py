@@ -5,23 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .contract import (
-    ATTENTION_MASK,
-    ENCODER_STATES,
-    INPUT_IDS,
-    PARTS,
-    PAST_TOKENS,
-    TOKENIZER,
-    WEIGHTS,
-    Manifest,
-    cross_name,
-    graph_files,
-    lora_a_name,
-    lora_b_name,
-    lora_scale_name,
-    past_name,
-    read_manifest,
-)
+from .bundle_check import check_graph_files, check_sessions
+from .contract import TOKENIZER, WEIGHTS, Manifest, graph_files, read_manifest
 from .errors import BundleError, SettingsError
 from .files import check_digests
 from .linked_weights import FOLDER_OPTION, graph_with_weights, linked_weights
@@ -77,6 +62,7 @@ class Model:
         # not of the weights: those of flan-t5-large in float32 would take two seconds
         check_digests(self.folder, {name: self.manifest.sha256[name] for name in (*graphs, TOKENIZER)})
         (self.folder / WEIGHTS).open("rb").close()  # says "permission denied", where ONNX Runtime gives a number
+        check_graph_files(self.folder, self.manifest, graphs)
         self.tokens = tokens or Tokens(self.folder / TOKENIZER, self.manifest.model)
         options = ort.SessionOptions() if options is None else options
         options.intra_op_num_threads = self.threads // self.workers
@@ -93,7 +79,7 @@ class Model:
         # packing a session's weights takes one thread
         with ThreadPoolExecutor(min(self.threads, 2)) as pool:
             self.encoder, self.decoder = pool.map(self._session, graphs)
-        self._check_graphs()
+        check_sessions(self.folder, self.manifest, self.encoder, self.decoder, lora=lora, absorbed=absorbed)
 
     def _session(self, name: str) -> ort.InferenceSession:
         path = self.folder / name
@@ -105,31 +91,6 @@ class Model:
         except Exception as error:
             reason = str(error).replace("\n", " ")
             raise BundleError(f"{path}: cannot be loaded ({reason}); export the bundle again") from error
-
-    def _check_graphs(self) -> None:
-        """Refuses graphs that are not those of the manifest, before a run fails on a name."""
-        types = {i.name: i.type for session in (self.encoder, self.decoder) for i in session.get_inputs()}
-        found = set(types)
-        wanted = {INPUT_IDS, ATTENTION_MASK}
-        if self.absorbed:
-            wanted.add(ENCODER_STATES)
-        else:
-            wanted.add(PAST_TOKENS)
-            layers = range(self.manifest.model.decoder_layers)
-            wanted |= {name(layer, part) for layer in layers for part in PARTS for name in (past_name, cross_name)}
-        slots = () if self.lora == "none" else self.manifest.slots
-        for slot in slots:
-            wanted |= {lora_a_name(slot.name), lora_scale_name(slot.name), lora_b_name(slot.name)}
-        # what the encoder gives, the decoder must take
-        given = {output.name for output in self.encoder.get_outputs()}
-        if strange := (found ^ wanted) | (given - {i.name for i in self.decoder.get_inputs()}):
-            raise BundleError(
-                f"{self.folder}: its graphs and its manifest differ ({min(strange)}); export the bundle again"
-            )
-        matrices = "tensor(int8)" if self.lora == "int8" else "tensor(float)"
-        for slot in slots:
-            if types[lora_a_name(slot.name)] != matrices:
-                raise BundleError(f"{self.folder}: its graphs do not take LoRA in {self.lora}; export the bundle again")
 
 
 def load(

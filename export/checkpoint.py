@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from edge_lorahub.tensors import Float32, TensorFile, open_tensors
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+_SHARD = re.compile(r"[\w-][\w.-]*\.safetensors", re.ASCII)
 # Numbers of two tensors that are compared at once.
 _COMPARED = 1 << 20
 
@@ -107,7 +109,12 @@ class Checkpoint:
                 raise CheckpointError(f"{self.folder / INDEX}: no weight_map; download the checkpoint again")
             files: dict[Path, list[str] | None] = {}
             for name, file in weight_map.items():
-                names = files.setdefault(self.folder / str(file), [])
+                if not isinstance(file, str) or not _SHARD.fullmatch(file):
+                    raise CheckpointError(
+                        f"{self.folder / INDEX}: tensor {name!r:.80} is said to be in {file!r:.80}, which is no name "
+                        "of a safetensors file in the same folder"
+                    )
+                names = files.setdefault(self.folder / file, [])
                 assert names is not None
                 names.append(name)
             return files

@@ -13,13 +13,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from edge_lorahub.contract import ALIGNMENT
 from edge_lorahub.tensors import Float32
 
 OPSET = 23
 MICROSOFT = "com.microsoft"
 IR_VERSION = 11
-# ONNX Runtime maps external data by pages: a weight that starts on one is mapped as it lies.
-_ALIGNMENT = 4096
 
 Dims = Sequence[int | str]
 
@@ -39,7 +38,7 @@ class WeightFile:
         self._entries: dict[str, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
 
     def add(self, name: str, array: Float32 | NDArray[np.int8]) -> None:
-        padding = -self._position % _ALIGNMENT
+        padding = -self._position % ALIGNMENT
         self._write(b"\0" * padding)
         self._entries[name] = (self._position, array.shape, array.dtype)
         # rows at a time: a transposed weight is not contiguous, and a contiguous copy of the embedding

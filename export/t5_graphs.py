@@ -16,6 +16,7 @@ from onnx import TensorProto
 
 from edge_lorahub.contract import (
     ATTENTION_MASK,
+    EMBEDDING,
     ENCODER_STATES,
     INPUT_IDS,
     LOGITS,
@@ -41,8 +42,6 @@ from .positions import position_bias, relative_buckets
 from .products import Lora, make_products
 from .t5_config import T5Config
 
-# of the bundle's weights; a checkpoint may have it under another name
-EMBEDDING = "shared.weight"
 # Added to a score it makes the softmax's term zero. Finite: a row that is masked everywhere stays a number.
 MASKED = float(np.finfo(np.float32).min)
 
