@@ -96,7 +96,7 @@ def _module(folder: Path) -> dict[str, Any]:
                 "loss": f"{record['loss']['before']:.4f} before, {record['loss']['after']:.4f} after",
                 "weights": {str(name): float(weight) for name, weight in record["weights"].items()},
             }
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise ModuleFileError(f"{sidecar}: a field is missing or wrong ({error})") from error
     return facts
 
