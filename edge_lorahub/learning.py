@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +83,8 @@ class Learning:
             labels=Labels.of(self._evaluator.batches.tokens),
             own_objective=self._own,
             start=self._center,
-            order=lambda: _order(modules, examples, self._center),
+            # without this object, which holds the model and would be a part of what it holds
+            order=partial(_order, modules, examples, self._center),
         )
         self._seen: dict[bytes, Observation] = {}
 

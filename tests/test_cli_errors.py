@@ -343,7 +343,7 @@ def test_an_interrupted_adaptation_leaves_nothing(
     monkeypatch.setattr(Scorer, "batch", interrupted)
     before = sorted(p.name for p in tmp_path.iterdir())
     result = run("adapt", bundle, examples_file, "--module", module_folders[0], "--out", tmp_path / "out")
-    assert result.exit_code == 1
+    assert result.exit_code == 130
     assert "Traceback" not in result.output
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 

@@ -16,7 +16,7 @@ import pytest
 from click.testing import Result
 from test_assisted import EXAMPLES, MODULES, TOKENS, Problem
 
-from edge_lorahub.errors import JournalError
+from edge_lorahub.errors import EdgeLorahubWarning, JournalError
 from edge_lorahub.label_logits import LabelLogits
 from edge_lorahub.search.assisted import SurrogateSearch
 from edge_lorahub.search.budget import Budget
@@ -166,6 +166,21 @@ def test_the_best_so_far_without_evaluating_more(tmp_path: Path) -> None:
     assert len(found.trace) == 17
     best = min(known, key=lambda observation: observation.loss)
     assert found.weights.tobytes() == best.weights.tobytes()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_search_outlives_a_journal_that_cannot_be_written(tmp_path: Path) -> None:
+    whole = run(SETTINGS[0], None)
+    journal = Journal(tmp_path / "journal.jsonl", "digest", resume=False)
+    journal.close()
+    journal._file = open("/dev/full", "w", encoding="ascii")  # noqa: SIM115
+    with pytest.warns(
+        EdgeLorahubWarning, match="cannot be written any more .No space left on device.; the search goes on"
+    ):
+        found = run(SETTINGS[0], journal)
+    assert told(found) == told(whole)
+    assert not journal.whole
+    journal.close()
 
 
 Run = Callable[..., Result]

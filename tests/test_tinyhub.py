@@ -119,7 +119,6 @@ def test_the_demonstrations_last_lines_do_what_it_showed(
     arguments = ("demo", "--task", "reverse-none-plain", "--modules", "both", "--budget", 50, "--threads", 1)
     report = run(*arguments).stdout
     accuracy = json.loads(run(*arguments, "--json").stdout)["exact_match_percent"]["adapted"]
-    assert "copy-upper-json" in report
     assert f"{accuracy:.1f}" in report
     commands = [shlex.split(line) for line in report.splitlines() if line.startswith("  edge-lorahub")][:2]
     assert [words[1] for words in commands] == ["adapt", "evaluate"]

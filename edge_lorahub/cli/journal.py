@@ -12,6 +12,7 @@ import click
 
 from ..errors import ObjectiveError
 from ..search.journal import Journal, check_journal
+from ..write_errors import write_error
 
 if TYPE_CHECKING:
     from ..learned import Learned
@@ -28,6 +29,7 @@ class JournalKeeper:
 
     def __init__(self, out: Path, *, resume: bool, keep_best: bool, force: bool) -> None:
         self.keep_best = keep_best
+        self._out = out
         self._path = out.parent / f"{out.name}.journal.jsonl"
         self._resume, self._force = resume, force
         self._journal: Journal | None = None
@@ -35,8 +37,11 @@ class JournalKeeper:
 
     def open(self, digest: str) -> Journal:
         """Raises JournalError for a journal of another search."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._journal = Journal(self._path, digest, resume=self._resume, overwrite=self._force)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._journal = Journal(self._path, digest, resume=self._resume, overwrite=self._force)
+        except OSError as error:
+            raise write_error(error, self._out, [self._out.parent]) or error from error
         if self._resume:
             click.echo(f"resumed: {self._journal.candidates} candidates are known", err=True)
         return self._journal
@@ -78,8 +83,10 @@ class JournalKeeper:
     def _print(self, result: Learned) -> None:
         rows = sorted(result.weights.items(), key=lambda item: -abs(item[1]))
         weights = ", ".join(f"{name} {weight:+.4f}" for name, weight in rows[:_SHOWN] if weight)
+        assert self._journal is not None
+        kept = f" {self._path} keeps them all: the same command with --resume saves without searching"
         click.echo(
-            f"the adapter could not be saved; its weights: {weights or 'all 0'}. {self._path} keeps them all: the "
-            "same command with --resume saves without searching",
+            f"the adapter could not be saved; its weights: {weights or 'all 0'}."
+            + (kept if self._journal.whole else ""),
             err=True,
         )

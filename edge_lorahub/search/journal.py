@@ -8,8 +8,10 @@ ends as one that was never ended. A last line that was torn is dropped.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import JournalError
+from ..errors import EdgeLorahubWarning, JournalError
 from ..label_logits import LabelLogits
 from .budget import Budget
 from .strategy import Float64, Observation, Proposal
@@ -40,6 +42,7 @@ class Journal:
         self.known: list[Observation] = []
         self._budget: Budget | None = None
         self.candidates = 0
+        self.whole = True  # until something cannot be written
         check_journal(path, resume=resume, overwrite=overwrite)
         if resume:
             self._read(digest)
@@ -47,9 +50,15 @@ class Journal:
         # under another name until it is whole: a journal without its first line is none
         begun = path.with_name(f"{path.name}.new")
         self._file = begun.open("w", encoding="ascii")
-        self._write({"name": _NAME, "format": _FORMAT, "digest": digest})
-        self.sync()
-        begun.replace(path)
+        try:
+            self._file.write(json.dumps({"name": _NAME, "format": _FORMAT, "digest": digest}) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            begun.replace(path)
+        except OSError:
+            self.close()
+            begun.unlink(missing_ok=True)
+            raise
 
     def _read(self, digest: str) -> None:
         if _header(self.path).get("digest") != digest:
@@ -86,15 +95,35 @@ class Journal:
         self.candidates += len(seen)
 
     def _write(self, row: dict[str, Any]) -> None:
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()  # what the system has outlives the process
+        if not self.whole:
+            return
+        try:
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()  # what the system has outlives the process
+        except OSError as error:
+            self._give_up(error)
 
     def sync(self) -> None:
         """What was written until here outlives a loss of power."""
-        os.fsync(self._file.fileno())
+        if self.whole:
+            try:
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        """A search is worth more than its journal."""
+        self.whole = False
+        warnings.warn(
+            f"{self.path}: the journal cannot be written any more ({error.strerror}); the search goes on, but cannot "
+            "be resumed past this",
+            EdgeLorahubWarning,
+            stacklevel=2,
+        )
 
     def close(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # of what could not be written
+            self._file.close()
 
     def remove(self) -> None:
         """The search has ended, and what it found is saved."""

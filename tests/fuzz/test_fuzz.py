@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 from targets import TARGETS, write_corpus  # noqa: E402  # of this folder
 
-MUTANTS = int(os.environ.get("EDGE_LORAHUB_FUZZ", "1600"))
+MUTANTS = int(os.environ.get("EDGE_LORAHUB_FUZZ", "560"))
 FIRST = int(os.environ.get("EDGE_LORAHUB_FUZZ_FIRST", "0"))
 SECONDS = 5.0
 
