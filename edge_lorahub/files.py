@@ -239,16 +239,20 @@ def keep_text(name: str, text: str, folders: Sequence[Path] = ()) -> Path | None
     """
     import tempfile
 
-    for folder in (*folders, Path.cwd(), Path(tempfile.gettempdir())):
-        for number in range(1, 100):
-            path = folder / (name if number == 1 else f"{Path(name).stem}-{number}{Path(name).suffix}")
-            if os.path.lexists(path):
-                continue
-            with suppress(OSError, EdgeLorahubError):
-                write_text(path, text)
-                return path
-            break
+    for folder in (*folders, Path(), Path(tempfile.gettempdir())):
+        with suppress(OSError, EdgeLorahubError):
+            path = _free_name(folder.absolute(), name)
+            write_text(path, text)
+            return path
     return None
+
+
+def _free_name(folder: Path, name: str) -> Path:
+    path, number = folder / name, 1
+    while os.path.lexists(path):
+        number += 1
+        path = folder / f"{Path(name).stem}-{number}{Path(name).suffix}"
+    return path
 
 
 @contextmanager

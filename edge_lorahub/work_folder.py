@@ -80,6 +80,7 @@ class WorkFolder:
         if not any(_NAME.fullmatch(part) for part in self._out.parent.parts):
             _sync_all(self.output)  # what is made in another work folder goes to the disk with that, or not at all
         (self.path / _READY).write_text(str(self.output.lstat().st_ino))
+        _sync(self.path / _READY)
         _sync(self.path)
         if not os.path.lexists(self._out) or not self.output.is_dir():
             os.replace(self.output, self._out)
@@ -106,12 +107,17 @@ class WorkFolder:
 
         What was replaced goes back if nothing has its name, as after an interrupt.
         """
+        if sys.platform == "win32":
+            self._release()  # an open file cannot be removed there
         with suppress(OSError):
             old = self.path / _OLD
             if os.path.lexists(old) and not os.path.lexists(self._out):
                 os.replace(old, self._out)
             if not _holds_others(self.path, self._names):
                 _remove(self.path)
+        self._release()
+
+    def _release(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -129,7 +135,7 @@ def tidy(folder: Path) -> None:
     with suppress(OSError), os.scandir(folder) as entries:
         found = [e.name for e in entries if _NAME.fullmatch(e.name) and e.is_dir(follow_symlinks=False)]
         for name in found:
-            with suppress(OSError):
+            with suppress(OSError, ValueError):  # the latter for names that are none, in a lock that is damaged
                 _settle(Path(folder, name))
 
 
@@ -158,13 +164,17 @@ def _settle(path: Path) -> None:
 
 def _finish(path: Path, out: Path) -> None:
     """Ends a replacement of which only the first of two renames was done. Raises FileExistsError if it cannot."""
-    if not _is_new(path / _OUTPUT):
-        return
-    if not os.path.lexists(out):
-        os.replace(path / _OUTPUT, out)
+    made, old = path / _OUTPUT, path / _OLD
+    between = os.path.lexists(old) and os.path.lexists(made)
+    if os.path.lexists(out):
+        if between:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(out))
+    elif _is_new(made):
+        os.replace(made, out)
         _sync(path.parent)
-    elif os.path.lexists(path / _OLD):
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(out))
+    elif between and (path / _READY).exists():  # it says nothing, or another inode than the file system does now
+        os.replace(old, out)
+        _sync(path.parent)
 
 
 def _is_new(output: Path) -> bool:

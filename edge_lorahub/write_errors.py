@@ -31,9 +31,7 @@ def write_error(error: Exception, out: Path, places: Collection[Path]) -> EdgeLo
     if number in _NOT_ALLOWED:
         return NotWritableError(f"{out}: no permission to write it ({reason}); choose another place")
     room = "free some space there, or " if number in _NO_ROOM else ""
-    return OutputFailedError(
-        f"{out}: could not be written ({reason}), and is as it was before; {room}choose another place"
-    )
+    return OutputFailedError(f"{out}: could not be written ({reason}); nothing was changed; {room}choose another place")
 
 
 def _number(error: Exception, places: Collection[Path]) -> int | None:

@@ -56,7 +56,7 @@ def check_line(stderr: str, code: int, out: Path, reason: str) -> None:
     assert code == 2, stderr
     assert "Traceback" not in stderr
     assert len(lines) == 1
-    assert lines[0].startswith(f"Error: {out}: could not be written ({reason}), and is as it was before;")
+    assert lines[0].startswith(f"Error: {out}: could not be written ({reason}); nothing was changed;")
 
 
 def test_a_full_disk(run: Callable[..., Result], command: Command, disk: Path) -> None:

@@ -209,7 +209,7 @@ def test_the_old_output_comes_back_if_the_new_one_cannot_take_its_place(
 
     monkeypatch.setattr(os, "replace", replace)
     monkeypatch.setattr(work_folder, "exchange", lambda first, second: False)
-    with pytest.raises(OutputFailedError, match=r"could not be written \(Input/output error\), and is as it was"):
+    with pytest.raises(OutputFailedError, match=r"could not be written \(Input/output error\); nothing was changed"):
         write(out, force=True)
     assert contents(out.parent) == OLD
     assert [p.name for p in out.parent.iterdir()] == ["out"]

@@ -177,7 +177,7 @@ def test_this_machines_is_removed_after_a_restart_and_from_any_container(
 
 @pytest.mark.parametrize(
     "record",
-    [{"made_by": "somebody"}, {"out": "../out"}, {"out": ".."}, {"out": 3}, {"names": "marker"}],
+    [{"made_by": "somebody"}, {"out": "../out"}, {"out": ".."}, {"out": 3}, {"out": ""}, {"names": "marker"}],
 )
 def test_what_is_no_record_of_ours_is_not_touched(tmp_path: Path, record: dict[str, object]) -> None:
     path = dead(tmp_path, {"output/marker": "mine"}, **record)
@@ -241,6 +241,15 @@ def test_both_are_kept_where_another_has_taken_the_name_between_the_renames(tmp_
     (tmp_path / "out").rmdir()
     tidy(tmp_path)
     assert contents(tmp_path / "out") == {"marker": "new"}
+    assert [each.name for each in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("ready", ["", "1"])
+def test_the_old_output_comes_back_where_the_new_one_is_not_known_to_be_whole(tmp_path: Path, ready: str) -> None:
+    """As after a power failure, or on a file system whose inodes have other numbers when it is mounted again."""
+    dead(tmp_path, {"output/marker": "new", "old/marker": "old", "ready": ready})
+    tidy(tmp_path)
+    assert contents(tmp_path / "out") == {"marker": "old"}
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
 
 

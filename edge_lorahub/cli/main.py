@@ -7,6 +7,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -135,5 +136,6 @@ def run() -> None:
 def _tidy(arguments: Sequence[str]) -> None:
     """Finishes or removes what runs that died left in the folders of the paths that are named."""
     paths = [path for argument in arguments for path in (argument, argument.partition("=")[2]) if path]
-    for folder in {os.path.dirname(os.path.abspath(path)) for path in paths}:
-        tidy(Path(folder))
+    with suppress(OSError):  # a current folder that was deleted
+        for folder in {os.path.dirname(os.path.abspath(path)) for path in paths}:
+            tidy(Path(folder))
