@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .compose import truncate
-from .contract import Manifest
+from .contract import WEIGHTS, Manifest
 from .errors import EdgeLorahubWarning, ModuleFileError, SettingsError
 from .exact_stack import ExactStack
 from .files import output_folder, read_json
@@ -20,9 +20,11 @@ from .lora import Lora, identity
 from .lora_inputs import LoraInputs
 from .modules import Modules, check_fit, warn_if_baked
 from .peft_config import CONFIG
-from .peft_files import SAFETENSORS, load_module, write_peft
+from .peft_files import SAFETENSORS, Module, load_module, write_peft
 
 SIDECAR = "edge_lorahub.json"
+# The sidecar's digest of the adapter's own matrices, `lora.identity`.
+MATRICES_DIGEST = "adapter_sha256"
 # what --force may overwrite: the sidecar tells an adapter of ours from somebody's module
 ADAPTER_FILES = (SIDECAR, CONFIG, SAFETENSORS)
 # It has every candidate: the longest searches with the most modules make tens of megabytes.
@@ -105,22 +107,59 @@ class Adapter:
         with output_folder(Path(folder), force=force, names=ADAPTER_FILES) as work:
             write_peft(work, self.base_model, self.pairs)
             if self.record:
-                text = json.dumps(self.record, indent=1, ensure_ascii=False, allow_nan=False)
+                record = {**self.record, MATRICES_DIGEST: self.sha256}
+                text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
                 (work / SIDECAR).write_text(text + "\n", encoding="utf-8")
 
 
 def load_adapter(source: str | Path, manifest: Manifest | None = None) -> Adapter:
     """Reads an adapter, or any single LoRA module, from a PEFT folder or the Hub.
 
-    With a manifest, checks that it fits that bundle, and warns where the base model has another name. Raises
-    ModuleFileError, ModuleMismatchError, MissingPathError or HubError.
+    With a manifest, checks that it fits that bundle, and warns where the base model has another name, or where the
+    adapter was learned with other weights. Raises ModuleFileError, also for matrices that are not those of the sidecar,
+    ModuleMismatchError, MissingPathError or HubError.
     """
     module = load_module(source)
     if manifest is not None:
         Modules([module]).check_fit(manifest)
-    sidecar = module.folder / SIDECAR
-    record = read_json(sidecar, ModuleFileError, largest=LARGEST_RECORD) if sidecar.exists() else {}
+    record = read_record(module)
+    if manifest is not None:
+        _warn_of_other_weights(module, record, manifest)
     return Adapter(module.name, module.config.base_model, dict(module.loras()), record)
+
+
+def read_record(module: Module) -> dict[str, Any]:
+    """The sidecar beside a module's file; empty for one of other origin.
+
+    Raises ModuleFileError where the matrices are not those that the sidecar was written for.
+    """
+    sidecar = module.folder / SIDECAR
+    if not sidecar.exists():
+        return {}
+    record = read_json(sidecar, ModuleFileError, largest=LARGEST_RECORD)
+    digest = record.get(MATRICES_DIGEST)
+    if digest is not None and digest != module.sha256:
+        raise ModuleFileError(
+            f"{module.file}: not the matrices that {SIDECAR} was written for (sha256 {module.sha256[:12]}, there "
+            f"{digest!s:.12}): damaged, or changed since; copy the adapter again, or remove {SIDECAR} if the change "
+            "is meant"
+        )
+    return record
+
+
+def _warn_of_other_weights(module: Module, record: Mapping[str, Any], manifest: Manifest) -> None:
+    """Warns of what differs between the bundle that an adapter was learned with and this one."""
+    learned, here = record.get("weights_sha256"), manifest.sha256[WEIGHTS]
+    if learned in (None, here) or any(baked.sha256 == module.sha256 for baked in manifest.baked):
+        return  # one that is baked in already has a warning of its own
+    precision = record.get("precision")
+    if precision != manifest.precision:
+        what = f"with weights in {precision!s:.10}, and this bundle's are in {manifest.precision}"
+    elif manifest.baked:
+        what = f"with other weights; into this bundle's {', '.join(baked.name for baked in manifest.baked)} was baked"
+    else:
+        what = f"with other weights (sha256 {learned!s:.12}) than this bundle's ({here[:12]})"
+    warnings.warn(f"{module.name}: learned {what}", EdgeLorahubWarning, stacklevel=3)
 
 
 def from_pairs(pairs: Mapping[str, Lora], manifest: Manifest, name: str, record: Mapping[str, Any]) -> Adapter:

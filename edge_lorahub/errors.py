@@ -56,6 +56,10 @@ class OutputFailedError(EdgeLorahubError, OSError):
     """An output could not be written, as on a full disk; what had its name before is unchanged."""
 
 
+class NotEnoughMemoryError(EdgeLorahubError, MemoryError):
+    """The machine, or a limit that was set, has too little memory for this model and these inputs."""
+
+
 class HubError(EdgeLorahubError, OSError):
     """Something could not be had from the Hugging Face Hub or its local cache."""
 

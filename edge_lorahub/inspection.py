@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .adapter import LARGEST_RECORD, SIDECAR
+from .adapter import SIDECAR, read_record
 from .contract import read_manifest
 from .errors import CheckpointError, MissingPathError, ModuleFileError
 from .files import check_digests, read_json
@@ -84,7 +84,7 @@ def _module(folder: Path) -> dict[str, Any]:
         facts["note"] = "all B are zero, or multiplied by 0: it changes nothing"
     sidecar = folder / SIDECAR
     if sidecar.exists():
-        record = read_json(sidecar, ModuleFileError, largest=LARGEST_RECORD)
+        record = read_record(module)
         facts["kind"] = "adapter"
         try:
             facts |= {

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from . import __version__
 from .adapter import Adapter, from_pairs
-from .contract import MANIFEST, Manifest
+from .contract import MANIFEST, WEIGHTS, Manifest
 from .examples import Example, fingerprint
 from .files import sha256
 from .modules import Modules
@@ -81,6 +81,7 @@ def inputs_record(model: Model, modules: Modules, examples: Sequence[Example], s
         "made_by": f"edge-lorahub {__version__}",
         "base_model": model.manifest.model.base_model,
         "bundle_sha256": sha256(model.folder / MANIFEST),
+        "weights_sha256": model.manifest.sha256[WEIGHTS],
         "precision": model.manifest.precision,
         "lora": model.lora,
         "absorbed": model.absorbed,

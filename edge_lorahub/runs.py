@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .contract import ATTENTION_MASK, INPUT_IDS, LOGITS, PARTS, PAST_TOKENS, past_name
-from .errors import SettingsError
+from .errors import BundleError, SettingsError
 from .lora_inputs import LoraInputs
 from .onnx_runtime import ort
 from .session import Model
+from .shortage import ADVICE, is_shortage, shortage
 from .tokens import Ids
 
 Float32 = NDArray[np.float32]
@@ -180,4 +181,13 @@ class Run:
             for name in self._runner.wanted[self._session]:
                 self._binding.bind_ortvalue_input(name, lora.values[name])
             self._lora = lora
-        self._session.run_with_iobinding(self._binding)
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:
+            folder = self._runner.model.folder
+            if is_shortage(error):
+                raise shortage(f"running {folder}", ADVICE, error=error) from error
+            reason = " ".join(str(error).split())
+            raise BundleError(
+                f"{folder}: a graph fails on its inputs ({reason:.300}); export the bundle again"
+            ) from error

@@ -12,10 +12,14 @@ from .files import check_digests
 from .linked_weights import FOLDER_OPTION, graph_with_weights, linked_weights
 from .onnx_runtime import ort
 from .processors import usable_processors
+from .shortage import is_shortage, shortage
 from .tokens import Tokens
 
 # ONNX Runtime starts as many as it is told to, and a mistyped number takes the machine's memory.
 MOST_THREADS = 256
+# What a session takes beside its weights, about.
+_SESSION = 100_000_000
+_TO_LOAD = "close other programs, use a smaller model, or a bundle in int8"
 
 
 def default_threads() -> int:
@@ -86,9 +90,10 @@ class Model:
         try:
             graph = graph_with_weights(path, self._weights) if self._weights else str(path)
             return ort.InferenceSession(graph, self._options, providers=["CPUExecutionProvider"])
-        except MemoryError:
-            raise
         except Exception as error:
+            if is_shortage(error):
+                needs = (self.folder / WEIGHTS).stat().st_size + _SESSION
+                raise shortage(f"loading {path}", _TO_LOAD, needs=needs) from error
             reason = str(error).replace("\n", " ")
             raise BundleError(f"{path}: cannot be loaded ({reason}); export the bundle again") from error
 

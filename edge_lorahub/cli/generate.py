@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from . import options
 from .main import COMMANDS, CliError
+from .printable import printable
 from .progress import progress
 
 
@@ -53,6 +54,8 @@ def command(
     # what can be wrong is looked at before the slow part
     given = read_inputs(file) if file else list(texts)
     model, loaded = options.load_model(bundle, adapter, threads)
+    if not given and sys.stdin is None:
+        raise CliError("standard input is closed; give the texts as arguments or with --file")
     if not given and sys.stdin.isatty():
         click.echo("reading texts from the terminal, one a line; end with Ctrl-D", err=True)
     at_once = batch_size if context.get_parameter_source("batch_size") is not ParameterSource.DEFAULT else 1
@@ -63,13 +66,17 @@ def command(
         number += len(group)
         if len(group) == 1 and sys.stdout.isatty() and not as_json:
             for piece in stream_with(runner, group[0], **limits):
-                click.echo(piece, nl=False)
+                click.echo(printable(piece, lines=True), nl=False)
             click.echo()
             continue
         with progress("texts", len(group), batch_size) as on_answers:
             answers = generate_with(runner, group, batch_size=batch_size, on_answers=on_answers, **limits)
         for text, answer in zip(group, answers, strict=True):
-            click.echo(json.dumps({"input": text, "output": answer}, ensure_ascii=False) if as_json else answer)
+            if as_json:
+                click.echo(json.dumps({"input": text, "output": answer}, ensure_ascii=sys.stdout.isatty()))
+            else:
+                # a program gets the answer as it is
+                click.echo(printable(answer, lines=True) if sys.stdout.isatty() else answer)
 
 
 def _groups(at_once: int) -> Iterator[list[str]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from . import options
 from .main import COMMANDS
+from .printable import printable
 
 
 @click.command(short_help=COMMANDS["inspect"][1])
@@ -23,12 +26,12 @@ def command(path: str, check: bool, as_json: bool) -> None:
 
     facts = inspect(path, check=check)
     if as_json:
-        click.echo(json.dumps(facts, ensure_ascii=False))
+        click.echo(json.dumps(facts, ensure_ascii=sys.stdout.isatty()))
         return
     weights = facts.pop("weights", {}) if facts["kind"] == "adapter" else {}
     width = max(map(len, facts))
     for name, value in facts.items():
-        click.echo(f"{name:{width}}  {value}")
+        click.echo(f"{name:{width}}  {printable(str(value))}")
     if weights:
         rows = sorted(weights.items(), key=lambda item: -abs(item[1]))
         options.print_table(["module", "weight"], [(name, f"{weight:+.3f}") for name, weight in rows])

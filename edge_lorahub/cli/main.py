@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from .. import __version__
 from ..errors import EdgeLorahubError, EdgeLorahubWarning
+from ..shortage import ADVICE, is_shortage, shortage
 from ..work_folder import tidy
+from .printable import one_line
 from .start import ended_by
 from .start import main as main  # the entry of older installations
 
@@ -41,7 +43,7 @@ class CliError(click.ClickException):
     exit_code = _EXIT_USAGE
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(one_line(message))
 
 
 class DefectError(CliError):
@@ -93,9 +95,9 @@ class LazyGroup(click.Group):
             name = error.filename2 or error.filename
             where = f"{name}: " if name else ""
             raise CliError(f"{where}{error.strerror or error}") from error
-        except MemoryError as error:
-            raise CliError("not enough memory for this model, these modules and these examples") from error
         except Exception as error:
+            if is_shortage(error):
+                raise CliError(str(shortage(str(ctx.invoked_subcommand), ADVICE, error=error))) from error
             if ended_by or "EDGE_LORAHUB_TRACEBACK" in os.environ:
                 raise
             raise DefectError(
@@ -106,7 +108,7 @@ class LazyGroup(click.Group):
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, EdgeLorahubWarning):
-        click.echo(f"Warning: {' '.join(str(message).split())}", err=True)
+        click.echo(f"Warning: {one_line(str(message))}", err=True)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -124,13 +126,42 @@ def run() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    if sys.stdout is None:
+        _end_with("standard output is closed; give it a place, /dev/null for example")
     _tidy(sys.argv[1:])
     try:
         cli()
     except OSError as error:
         # of printing; a command's own are handled there
-        print(f"Error: {error.strerror or error}", file=sys.stderr)
-        sys.exit(_EXIT_USAGE)
+        _end_with(f"{error.strerror or error}")
+    except SystemExit as end:
+        _flush(said=end.code not in (0, None))
+        raise
+
+
+def _flush(*, said: bool) -> None:
+    """Writes what is left of the output; what is wrong with that is one line, unless another was said already."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if said or isinstance(error, BrokenPipeError):
+            _forget_output()
+        else:
+            _end_with(f"standard output: {error.strerror or error}")
+
+
+def _end_with(message: str) -> NoReturn:
+    """One line of error, where it can still be written, and the end."""
+    with suppress(OSError, AttributeError):
+        print(f"Error: {message}", file=sys.stderr, flush=True)
+    _forget_output()
+    sys.exit(_EXIT_USAGE)
+
+
+def _forget_output() -> None:
+    """Python would try once more to write what it could not, at the end, and complain."""
+    with suppress(OSError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _tidy(arguments: Sequence[str]) -> None:

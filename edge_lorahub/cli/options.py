@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from .printable import printable
+
 if TYPE_CHECKING:
     from ..adapter import Adapter
     from ..session import Model
@@ -171,7 +173,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, number
         needed += 3 + (widest if right else min(widest, _NAME_WIDTH))
         table.add_column(heading, justify="right" if right else "left", overflow="fold", no_wrap=right)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     # names may hold square brackets, which are no markup
     console = Console(markup=False, highlight=False)
     # rather past the window's edge than numbers in pieces
