@@ -290,7 +290,12 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path}: precision {manifest.precision!r} is unknown, this program reads {' and '.join(PRECISIONS)}; "
             "export the bundle again"
         )
+    if strange := sorted(set(manifest.sha256) - set(manifest.files)):
+        raise BundleError(
+            f"{path}: sha256 names {strange[0]}, which no bundle in {manifest.precision} has; export the bundle again"
+        )
     for name in manifest.files:
         if name not in manifest.sha256 or not (folder / name).is_file():
-            raise BundleError(f"{folder}: {name} is missing; export the bundle again")
+            what = "no ordinary file" if (folder / name).exists() else "missing"
+            raise BundleError(f"{folder}: {name} is {what}; export the bundle again")
     return manifest

@@ -59,6 +59,12 @@ def test_digests_name_files_of_the_bundle_alone(copy: Path, name: str) -> None:
         read_manifest(copy)
 
 
+def test_no_digest_is_of_a_file_that_only_other_bundles_have(copy: Path) -> None:
+    change_manifest(copy, lambda m: m["sha256"].update({"encoder.int8_lora.onnx": "0" * 64}))
+    with pytest.raises(BundleError, match="which no bundle in fp32 has"):
+        read_manifest(copy)
+
+
 @pytest.mark.parametrize("digest", [3, None, "", "0" * 63, "x" * 64])
 def test_a_digest_is_one(copy: Path, digest: object) -> None:
     change_manifest(copy, lambda m: m["sha256"].update({"weights.bin": digest}))
