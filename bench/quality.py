@@ -159,21 +159,22 @@ class _Rows:
     def _random_modules(self) -> float:
         with tempfile.TemporaryDirectory() as folder:
             noise = random_modules(self._modules, Path(folder), self._problem.seed)
-            weights = as_weights(adapt(self._model, noise, self._shots, self._default()).weights)
+            weights = as_weights(adapt(self._model, noise, self._shots, self._reference()).weights)
             return Trial(self._model, noise, self._held_out).accuracy(weights, "exact")
 
     def _relevant_removed(self) -> float:
         relevant = relevant_modules(self._problem.task, self._problem.kind)
         rest = Modules([module for module in self._modules if module.name not in relevant])
-        weights = as_weights(adapt(self._model, rest, self._shots, self._default()).weights)
+        weights = as_weights(adapt(self._model, rest, self._shots, self._reference()).weights)
         return Trial(self._model, rest, self._held_out).accuracy(weights, "exact")
 
     def _no_negative(self) -> float:
         settings = Settings(optimizer=REFERENCE, composition="exact", budget=100, seed=self._problem.seed)
         return self._trial.accuracy(best_not_negative(self._model, self._modules, self._shots, settings), "exact")
 
-    def _default(self) -> Settings:
-        return Settings(seed=self._problem.seed)
+    def _reference(self) -> Settings:
+        """As "exact, reference, 40"."""
+        return Settings(optimizer=REFERENCE, composition="exact", seed=self._problem.seed)
 
 
 class Trial:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import ObjectiveError
+from ..files import keep_text
 from ..search.journal import Journal, check_journal
 from ..write_errors import write_error
 
@@ -84,9 +86,10 @@ class JournalKeeper:
         rows = sorted(result.weights.items(), key=lambda item: -abs(item[1]))
         weights = ", ".join(f"{name} {weight:+.4f}" for name, weight in rows[:_SHOWN] if weight)
         assert self._journal is not None
-        kept = f" {self._path} keeps them all: the same command with --resume saves without searching"
-        click.echo(
-            f"the adapter could not be saved; its weights: {weights or 'all 0'}."
-            + (kept if self._journal.whole else ""),
-            err=True,
-        )
+        if self._journal.whole:
+            kept = f" {self._path} keeps them all: the same command with --resume saves without searching"
+        else:
+            text = json.dumps({"weights": result.weights}, indent=1) + "\n"
+            saved = keep_text(f"{self._out.name}.weights.json", text, [self._out.parent])
+            kept = f" {saved} keeps them all" if saved else ""
+        click.echo(f"the adapter could not be saved; its weights: {weights or 'all 0'}.{kept}", err=True)
