@@ -270,7 +270,7 @@ def test_a_killed_process_goes_on(
         out = tmp_path / f"out-{signal_number}-{number}"
         journal = tmp_path / f"{out.name}.journal.jsonl"
         process = subprocess.Popen([*command, out], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        enough = int(rng.integers(1, 60_000))
+        enough = int(rng.integers(1, 30_000))
         while process.poll() is None and not (journal.exists() and journal.stat().st_size > enough):
             time.sleep(0.001)
         process.send_signal(signal_number)

@@ -6,6 +6,7 @@ import atexit
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def _stop_listening() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
     # CPython remembers an interrupt within exec(), which dataclasses use, until the next one: with -m it would end the
     # process by the signal, in the place of our exit code
-    exec("")
+    with suppress(MemoryError):  # which may be the reason for the end
+        exec("")
     if signal.getsignal(signal.SIGINT) is interrupt:
         # Python still waits for threads, and then has no handlers any more: the system's would hide the exit code
         signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
