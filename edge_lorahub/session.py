@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .bundle_check import check_graph_files, check_sessions
 from .contract import TOKENIZER, WEIGHTS, Manifest, graph_files, read_manifest
-from .errors import BundleError, SettingsError
+from .errors import BundleError, EdgeLorahubWarning, SettingsError
 from .files import check_digests
 from .linked_weights import FOLDER_OPTION, graph_with_weights, linked_weights
-from .onnx_runtime import ort
+from .onnx_runtime import int8_is_wrong, ort
 from .processors import usable_processors
 from .shortage import is_shortage, shortage
 from .tokens import Tokens
@@ -56,6 +57,13 @@ class Model:
             raise SettingsError(f"workers must be at least 1, got {workers}")
         self.workers = min(workers, self.threads)
         self.manifest: Manifest = read_manifest(self.folder)
+        if self.manifest.precision == "int8" and int8_is_wrong():
+            warnings.warn(
+                f"onnxruntime {ort.__version__} computes int8 wrongly on this processor (with AMX), so answers and "
+                "losses mean nothing; use onnxruntime 1.25 or newer, or a bundle in fp32",
+                EdgeLorahubWarning,
+                stacklevel=3,
+            )
         self.lora = lora
         self.absorbed = absorbed
         known = graph_files(self.manifest.precision, absorbed=absorbed)
