@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from edge_lorahub import Example, Modules, Settings, load_to_adapt
 from edge_lorahub.adaptation import learn
-from edge_lorahub.errors import EdgeLorahubError
 from edge_lorahub.objective import Evaluator
 from edge_lorahub.stack import make_stack
 
@@ -111,7 +110,8 @@ def reach(
                 "candidates": count,
                 "loss": round(loss, 4),
                 "median, s": round(median, 2),
-                "reference / it": round(slow / median, 2),
+                # random weights have no tasks to learn, and paper composition's losses are others than exact's
+                "reference / it": round(slow / median, 2) if loss <= target else "not reached",
             }
         )
     return rows
@@ -136,16 +136,19 @@ def _first(
     bundle: Path, modules: Modules, task: Sequence[Example], threads: int, loss_of: Callable[[Float64], float],
     target: float,
 ) -> tuple[int, float]:  # fmt: skip
-    """After how many candidates the best so far has at most the target's loss, in fp32, and that loss."""
+    """After how many candidates the best so far has at most the target's loss, in fp32, and that loss.
+
+    All of them, and the loss of the last, where it does not come to that.
+    """
     settings = Settings()
     model = load_to_adapt(bundle, task, settings, threads=threads)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trace = learn(model, modules, task, settings).trace
-    best = np.inf
+    best, loss = np.inf, np.inf
     for count, candidate in enumerate(trace, 1):
         if candidate.loss < best:
             best = candidate.loss
             if (loss := loss_of(candidate.weights)) <= target:
                 return count, loss
-    raise EdgeLorahubError(f"{bundle}: the default search did not come to the released code's loss of {target:.4f}")
+    return len(trace), loss
