@@ -12,7 +12,6 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 
 from edge_lorahub.contract import ModelConfig
 from edge_lorahub.export.clean_up import REPLACEMENTS
-from edge_lorahub.export.t5_config import read_t5_config
 from edge_lorahub.export.tokenizer import write_tokenizer
 from edge_lorahub.tokens import Tokens
 
@@ -28,10 +27,7 @@ SETTINGS = "tokenizer_config.json"
 
 
 def ours(folder: Path, out: Path, vocabulary: int) -> Tokens:
-    config = json.loads((folder.parent / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": vocabulary}))
-    t5 = read_t5_config(folder)
-    write_tokenizer(folder, out, t5)
+    write_tokenizer(folder, out, vocabulary, [1])
     return Tokens(out, ModelConfig("t5", "x", vocabulary, 1, 1, 1, 0, 1, 0))
 
 
