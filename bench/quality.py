@@ -140,9 +140,8 @@ class _Rows:
             self.methods[f"exact, surrogate, {budget}"] = partial(self._learned, settings)
 
     def _learned(self, settings: Settings) -> float:
-        assert settings.composition is not None
         weights = as_weights(adapt(self._model, self._modules, self._shots, settings).weights)
-        return self._trial.accuracy(weights, settings.composition)
+        return self._trial.accuracy(weights, settings.chosen_composition)
 
     def _front(self, composition: str, budget: int) -> float:
         """A shorter search by CMA-ES alone is the front of a longer one."""

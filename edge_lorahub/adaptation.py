@@ -47,8 +47,7 @@ def load_to_adapt(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EdgeLorahubWarning)  # of texts that are cut; they come again
         sizes = [batch.size for batch in Batches(tokens, examples, *limits).batches]
-    assert settings.composition is not None
-    form = manifest.adapting_form(settings.composition)
+    form = manifest.adapting_form(settings.chosen_composition)
     return Model(
         folder,
         threads=threads,

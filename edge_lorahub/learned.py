@@ -86,7 +86,12 @@ def inputs_record(model: Model, modules: Modules, examples: Sequence[Example], s
         "lora": model.lora,
         "absorbed": model.absorbed,
         "threads": model.threads,
-        "settings": asdict(settings) | {"regularization": settings.strength, "surrogate": settings.assisted},
+        "settings": asdict(settings)
+        | {
+            "composition": settings.chosen_composition,
+            "regularization": settings.strength,
+            "surrogate": settings.assisted,
+        },
         "modules": [{"name": m.name, "folder": str(m.folder), "sha256": m.sha256} for m in modules],
         "examples": {"count": len(examples), "sha256": fingerprint(examples)},
     }

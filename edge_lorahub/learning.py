@@ -61,10 +61,9 @@ class Learning:
         self._budget = budget_for(settings, len(modules))
         self._advised: set[str] = set()
         self._advise(stacklevel=6)
-        assert settings.composition is not None
         self._evaluator = Evaluator(
             model,
-            make_stack(list(modules), model.manifest, settings.composition, model.lora),
+            make_stack(list(modules), model.manifest, settings.chosen_composition, model.lora),
             examples,
             strength=settings.strength,
             center=self._center,

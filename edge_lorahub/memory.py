@@ -77,7 +77,7 @@ def plan(
     process = _PROCESS + (0 if settings.optimizer == CMA else _NEVERGRAD)
     weights = (bundle / WEIGHTS).stat().st_size
     # the modules' own matrices are joined when the model is gone
-    adapter = stack_sizes(modules, manifest, "exact", "float32")[0] if settings.composition == "exact" else 0
+    adapter = stack_sizes(modules, manifest, "exact", "float32")[0] if settings.chosen_composition == "exact" else 0
     plans = []
     for count, cap in product(range(workers, 0, -1), caps):
         groups = [[pairs[i] for i in group] for group in buckets(list(map(sum, pairs)), batch_tokens=cap)]
@@ -108,10 +108,9 @@ def _changing(
     workers: int,
 ) -> int:
     """The bytes that come after loading. groups: for each batch the (input, output) tokens of its examples."""
-    assert settings.composition is not None
     model, slots = manifest.model, manifest.slots
-    form = manifest.adapting_form(settings.composition)
-    stack, row = stack_sizes(modules, manifest, settings.composition, form)
+    form = manifest.adapting_form(settings.chosen_composition)
+    stack, row = stack_sizes(modules, manifest, settings.chosen_composition, form)
     width = max(map(_model_width, slots))
     shapes = [(len(group), *map(max, zip(*group, strict=True))) for group in groups]
     absorbed = absorbing_is_faster(manifest, [(count * source, label) for count, source, label in shapes])

@@ -27,12 +27,10 @@ class Settings(SearchSettings):
     batch_tokens: int = BATCH_TOKENS
 
     def __post_init__(self) -> None:
-        if self.composition is None:
-            object.__setattr__(self, "composition", "paper" if self.optimizer == REFERENCE else "exact")
-        if self.composition not in COMPOSITIONS:
+        if self.composition is not None and self.composition not in COMPOSITIONS:
             raise SettingsError(f"composition {self.composition!r} is unknown; choose {' or '.join(COMPOSITIONS)}")
         # logits answer nearly linearly to the weights in exact composition alone
-        if self.surrogate and not (self.optimizer == CMA and self.composition == "exact"):
+        if self.surrogate and not (self.optimizer == CMA and self.chosen_composition == "exact"):
             raise SettingsError("a surrogate assists the optimizer cma in exact composition; leave one of these out")
         super().__post_init__()
         for name, least in (("max_input_tokens", 2), ("max_output_tokens", 2), ("batch_tokens", 1)):
@@ -40,6 +38,13 @@ class Settings(SearchSettings):
                 raise SettingsError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
     @property
+    def chosen_composition(self) -> str:
+        """The composition that is in force."""
+        if self.composition is not None:
+            return self.composition
+        return "paper" if self.optimizer == REFERENCE else "exact"
+
+    @property
     def assisted(self) -> bool:
         """Whether the surrogate proposes candidates, where it gets logits to learn from."""
-        return super().assisted and self.composition == "exact"
+        return super().assisted and self.chosen_composition == "exact"

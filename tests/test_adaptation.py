@@ -157,11 +157,29 @@ def test_reference_divides_the_batchs_mean_by_the_examples() -> None:
 
 def test_reference_is_paper_mode_with_ngopt(model: Model, modules: Modules, examples: list[Example]) -> None:
     settings = Settings(optimizer="reference", budget=12)
-    assert settings.composition == "paper"
+    assert settings.chosen_composition == "paper"
     result = adapt(model, modules, examples, settings)
     plain = score(Runner(model, plain_inputs(model.manifest.slots)), examples, 2048, 256)
     assert result.optimizer == "NGOpt"
     assert result.trace[0].loss == pytest.approx(plain.sums.sum() / plain.tokens.sum() / 5, rel=1e-6)
+
+
+def test_replacing_a_setting_means_what_it_would_from_the_start() -> None:
+    """What a setting means by default depends on others, and is not stored."""
+    for fields in (
+        {"optimizer": "reference"}, {"composition": "paper"}, {"surrogate": False}, {"optimizer": "nevergrad:DE"},
+        {"surrogate": True}, {"budget": 7},
+    ):  # fmt: skip
+        one, other = replace(Settings(), **fields), Settings(**fields)
+        assert one == other
+        assert (one.chosen_composition, one.strength, one.assisted) == (
+            other.chosen_composition, other.strength, other.assisted,
+        )  # fmt: skip
+    assert replace(Settings(), optimizer="reference").chosen_composition == "paper"
+    assert replace(Settings(optimizer="reference"), optimizer="cma").chosen_composition == "exact"
+    assert replace(Settings(composition="exact"), optimizer="reference").chosen_composition == "exact"
+    with pytest.raises(SettingsError, match="a surrogate assists"):
+        replace(Settings(surrogate=True), optimizer="reference")
 
 
 def test_an_objective_on_the_losses(model: Model, modules: Modules, examples: list[Example]) -> None:

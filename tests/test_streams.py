@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_lorahub import cli
 from edge_lorahub.cli.printable import one_line, printable
 
 COMMAND = [sys.executable, "-m", "edge_lorahub"]
@@ -103,3 +104,32 @@ def test_control_characters_of_files_do_not_reach_the_terminal(
         ("evaluate", bundle, tmp_path / "examples.csv"), ("inspect", tmp_path / evil),
     ):  # fmt: skip
         assert not set(fails(*arguments)) & set("\x1b\x07\u202e\x9b"), arguments
+
+
+def test_control_characters_of_modules_names_and_texts_do_not_reach_the_terminal(
+    bundle: Path, module_folders: list[Path], tmp_path: Path, run: Callable[..., object]
+) -> None:
+    evil = "\x1b]0;owned\x07\x1b[2J\u202e\x9b31m\r\n"
+    for index, folder in enumerate(module_folders):
+        shutil.copytree(folder, tmp_path / "modules" / f"{evil}{index}")
+    rows = [{"input": f"w{i} w{i + 1}{evil}", "output": f"w{20 + i}"} for i in range(4)]
+    examples, out = tmp_path / "examples.jsonl", tmp_path / f"out{evil}"
+    examples.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    # 3 candidates leave modules untried, which are named
+    arguments = ("adapt", bundle, examples, "--modules", tmp_path / "modules", "--threads", 1, "--out", out)
+    for options in (("--budget", 3), ("--budget", 8, "--force", "--holdout", 1, "--rank", 1, "--warm-start", out)):
+        result = run(*arguments, *options)
+        assert result.exit_code == 0, result.output  # type: ignore[attr-defined]
+        printed = result.output  # type: ignore[attr-defined]
+        assert "owned" in printed
+        assert not set(printed) & set("\x1b\x07\u202e\x9b\r"), options
+    baked = run("bake", bundle, out, tmp_path / f"baked{evil}")
+    assert baked.exit_code == 0  # type: ignore[attr-defined]
+    assert not set(baked.output) & set("\x1b\x07\u202e\x9b\r")  # type: ignore[attr-defined]
+
+
+def test_commands_print_through_one_place() -> None:
+    """Where else echo is called, a text of a file could reach the terminal as it is."""
+    folder = Path(cli.__file__).parent
+    callers = {path.name for path in folder.glob("*.py") if "click.echo(" in path.read_text()}
+    assert callers == {"printable.py", "generate.py"}  # the latter gives a program an answer as it is

@@ -106,6 +106,9 @@ def test_the_demonstration_learns(run: Callable[..., Result], monkeypatch: pytes
     found = facts["exact_match_percent"]
     assert found["adapted"] >= 60
     assert max(found[name] for name in ("plain model", "best single module", "random modules")) <= 10
+    normalized = facts["normalized_match_percent"]
+    assert list(normalized) == list(found)
+    assert all(normalized[who] >= found[who] for who in found)
     assert min(facts["weights"][name] for name in ("do-first", "spell-upper")) > 0.2
 
 
@@ -120,6 +123,7 @@ def test_the_demonstrations_last_lines_do_what_it_showed(
     report = run(*arguments).stdout
     accuracy = json.loads(run(*arguments, "--json").stdout)["exact_match_percent"]["adapted"]
     assert f"{accuracy:.1f}" in report
+    assert report.index("exact") < report.index("normalized")  # strict first, as evaluate and adapt do
     commands = [shlex.split(line) for line in report.splitlines() if line.startswith("  edge-lorahub")][:2]
     assert [words[1] for words in commands] == ["adapt", "evaluate"]
     for words in commands:

@@ -13,6 +13,7 @@ from ..errors import EdgeLorahubWarning, MissingPathError, SettingsError
 from . import options
 from .holdout import MOST_EXAMPLES, split, use
 from .main import COMMANDS
+from .printable import say, say_json
 
 if TYPE_CHECKING:
     from ..examples import Example
@@ -156,9 +157,7 @@ def command(
     if not as_json:
         _print_report(result, settings, len(task))
         if error is not None:
-            click.echo(
-                f"truncated to rank {rank}: relative error of the change {error:.2%}; the loss above is before that"
-            )
+            say(f"truncated to rank {rank}: relative error of the change {error:.2%}; the loss above is before that")
     if answers is None:
         answers = memory_limit is None  # a model that generates takes memory that the limit's estimate does not count
     if answers or held_out:
@@ -174,9 +173,9 @@ def command(
             quiet=as_json,
         )
     if as_json:
-        _print_json(result, found)
+        say_json(dict(result.record) | found)
     else:
-        click.echo(f"adapter: {out}")
+        say(f"adapter: {out}")
 
 
 def _modules_in(parent: Path) -> list[Path]:
@@ -204,10 +203,10 @@ def _weights_of(adapter: str, settings: Settings) -> dict[str, float]:
     if not isinstance(weights, dict) or not all(isinstance(w, (int, float)) for w in weights.values()):
         raise SettingsError(f"{adapter}: no record of weights to start from; name an adapter that `adapt` has saved")
     composition = record.get("settings", {}).get("composition")
-    if composition != settings.composition:
+    if composition != settings.chosen_composition:
         warnings.warn(
             f"{adapter}: its weights were found in {composition} composition, and mean something else in "
-            f"{settings.composition}",
+            f"{settings.chosen_composition}",
             EdgeLorahubWarning,
             stacklevel=2,
         )
@@ -234,16 +233,10 @@ def _print_report(result: Learned, settings: Settings, examples: int) -> None:
     from ..search.settings import REFERENCE
     from .learned import count_of, print_losses, print_time, print_weights
 
-    click.echo(
+    say(
         f"{count_of(len(result.weights), 'module')}, {count_of(examples, 'example')}, {result.optimizer}, "
-        f"{settings.composition} composition"
+        f"{settings.chosen_composition} composition"
     )
     print_weights(result)
     print_losses(result, "as the released code counts it" if settings.optimizer == REFERENCE else "mean")
     print_time(result, racing=settings.racing)
-
-
-def _print_json(result: Learned, found: dict[str, Any]) -> None:
-    import json
-
-    click.echo(json.dumps(dict(result.record) | found, ensure_ascii=False))

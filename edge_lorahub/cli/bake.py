@@ -8,6 +8,7 @@ import click
 
 from . import options
 from .main import COMMANDS
+from .printable import say
 
 
 @click.command(short_help=COMMANDS["bake"][1])
@@ -26,4 +27,4 @@ def command(bundle: Path, adapter: str, out: Path, force: bool) -> None:
     from ..contract import read_manifest
 
     bake(bundle, load_adapter(adapter, read_manifest(bundle)), out, force=force)
-    click.echo(f"{out}: {bundle} with {adapter} merged into its weights")
+    say(f"{out}: {bundle} with {adapter} merged into its weights")

@@ -11,6 +11,7 @@ import click
 from ..contract import PRECISIONS
 from . import options
 from .main import COMMANDS
+from .printable import say, say_json
 
 if TYPE_CHECKING:
     from ..bench.report import Report
@@ -202,8 +203,6 @@ def roofline(
 
 def _print(chart: Path | None, as_json: bool, measure: Callable[[], Report]) -> None:
     """Measures and prints; a chart that could not be written is refused before."""
-    import json
-
     from ..bench.report import check_chart, write_chart
 
     if chart is not None:
@@ -212,11 +211,11 @@ def _print(chart: Path | None, as_json: bool, measure: Callable[[], Report]) -> 
     if chart is not None:
         write_chart(report, chart)
     if as_json:
-        click.echo(json.dumps(report.as_json()))
+        say_json(report.as_json())
         return
     options.print_table(["", "value"], [(name, str(value)) for name, value in report.facts.items()])
     for title, rows in report.tables.items():
-        click.echo(title)
+        say(title)
         options.print_table(list(rows[0]), [[str(value) for value in row.values()] for row in rows])
 
 
@@ -246,8 +245,6 @@ def tinyhub(
     Exact match on 200 held-out inputs of every unseen task, after learning from five examples, for the plain
     model, controls, both compositions, and three searches at several budgets.
     """
-    import json
-
     from rich.console import Console
     from rich.progress import Progress
 
@@ -268,10 +265,10 @@ def tinyhub(
     if markdown is not None:
         write_text(markdown, tables(found))
     if as_json:
-        click.echo(json.dumps({f"{part}, {kind}": rows for (part, kind), rows in found.items()}))
+        say_json({f"{part}, {kind}": rows for (part, kind), rows in found.items()})
         return
     for (part, kind), rows in found.items():
-        click.echo(f"{part} tasks, {kind} modules")
+        say(f"{part} tasks, {kind} modules")
         options.print_table(
             ["exact match, %", "mean", "least", "most"],
             [

@@ -8,6 +8,7 @@ import click
 
 from . import options
 from .main import COMMANDS
+from .printable import say, say_json
 from .progress import progress
 
 
@@ -71,10 +72,10 @@ def command(
             "normalized_matches": normalized,
             "normalized_match_percent": result.normalized_match_percent,
         }
-        click.echo(json.dumps(record))
+        say_json(record)
         return
-    click.echo(f"exact match: {exact} of {count}, {result.exact_match_percent:.1f} %")
-    click.echo(
+    say(f"exact match: {exact} of {count}, {result.exact_match_percent:.1f} %")
+    say(
         f"normalized match (without capitals, full stops and outer spaces): {normalized} of {count}, "
         f"{result.normalized_match_percent:.1f} %"
     )

@@ -9,6 +9,7 @@ import click
 from ..contract import PRECISIONS
 from . import options
 from .main import COMMANDS
+from .printable import say
 
 
 @click.command(short_help=COMMANDS["export"][1])
@@ -95,7 +96,7 @@ def command(
         check=compare if verify else None,
     )  # fmt: skip
     size = sum(file.stat().st_size for file in out.iterdir())
-    click.echo(
+    say(
         f"{out}: {manifest.model.base_model} ({manifest.model.family}), {manifest.precision}, "
         f"{len(manifest.slots)} slots ({','.join(manifest.slot_kinds())}), {size / 1e6:.0f} MB, "
         f"{time.perf_counter() - start:.1f} s"
@@ -103,7 +104,7 @@ def command(
     if check:
         agreement = check_export(source, out, modules, examples, revision=revision)
         what = "" if modules and examples else " (random modules or texts)"
-        click.echo(f"{precision} against fp32{what}: {agreement}")
+        say(f"{precision} against fp32{what}: {agreement}")
         if agreement.rank_correlation < LEAST_CORRELATION:
             warnings.warn(
                 f"{out}: {precision} does not keep the order of candidates (rank correlation "
@@ -118,4 +119,4 @@ def command(
                 stacklevel=1,
             )
     for difference in differences:
-        click.echo(f"verified against {against}: largest relative difference of the logits {difference:.1e}")
+        say(f"verified against {against}: largest relative difference of the logits {difference:.1e}")

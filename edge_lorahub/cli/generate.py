@@ -15,7 +15,7 @@ from click.core import ParameterSource
 
 from . import options
 from .main import COMMANDS, CliError
-from .printable import printable
+from .printable import printable, say, say_json
 from .progress import progress
 
 
@@ -44,7 +44,6 @@ def command(
     come, or as many at once as --batch-size says, which takes less time for all. On a terminal the answer to a single
     text is shown while it is made.
     """
-    import json
 
     from ..examples import read_inputs
     from ..generation import generate_with, runner_for, stream_with
@@ -57,7 +56,7 @@ def command(
     if not given and sys.stdin is None:
         raise CliError("standard input is closed; give the texts as arguments or with --file")
     if not given and sys.stdin.isatty():
-        click.echo("reading texts from the terminal, one a line; end with Ctrl-D", err=True)
+        say("reading texts from the terminal, one a line; end with Ctrl-D", err=True)
     at_once = batch_size if context.get_parameter_source("batch_size") is not ParameterSource.DEFAULT else 1
     runner = runner_for(model, loaded)
     number = 1
@@ -73,7 +72,7 @@ def command(
             answers = generate_with(runner, group, batch_size=batch_size, on_answers=on_answers, **limits)
         for text, answer in zip(group, answers, strict=True):
             if as_json:
-                click.echo(json.dumps({"input": text, "output": answer}, ensure_ascii=sys.stdout.isatty()))
+                say_json({"input": text, "output": answer})
             else:
                 # a program gets the answer as it is
                 click.echo(printable(answer, lines=True) if sys.stdout.isatty() else answer)

@@ -9,12 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import click
-
 from ..errors import ObjectiveError
 from ..files import keep_text
 from ..search.journal import Journal, check_journal
 from ..write_errors import write_error
+from .printable import say
 
 if TYPE_CHECKING:
     from ..learned import Learned
@@ -45,7 +44,7 @@ class JournalKeeper:
         except OSError as error:
             raise write_error(error, self._out, [self._out.parent]) or error from error
         if self._resume:
-            click.echo(f"resumed: {self._journal.candidates} candidates are known", err=True)
+            say(f"resumed: {self._journal.candidates} candidates are known", err=True)
         return self._journal
 
     def __enter__(self) -> JournalKeeper:
@@ -61,8 +60,9 @@ class JournalKeeper:
         if not self._journal.candidates or isinstance(error, ObjectiveError):
             self._path.unlink(missing_ok=True)
         else:
-            click.echo(
-                f"\nended after {self._journal.candidates} candidates, which {self._path} keeps: the same command with "
+            say(
+                "",
+                f"ended after {self._journal.candidates} candidates, which {self._path} keeps: the same command with "
                 "--resume goes on, and with --resume --keep-best takes the best so far",
                 err=True,
             )
@@ -92,4 +92,4 @@ class JournalKeeper:
             text = json.dumps({"weights": result.weights}, indent=1) + "\n"
             saved = keep_text(f"{self._out.name}.weights.json", text, [self._out.parent])
             kept = f" {saved} keeps them all" if saved else ""
-        click.echo(f"the adapter could not be saved; its weights: {weights or 'all 0'}.{kept}", err=True)
+        say(f"the adapter could not be saved; its weights: {weights or 'all 0'}.{kept}", err=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import click
 import numpy as np
 
 from . import options
+from .printable import say
 
 if TYPE_CHECKING:
     from ..examples import Example
@@ -31,9 +31,9 @@ def print_weights(result: Learned) -> None:
             [(name, f"{weight:+.3f}", f"{rises[name][0]:+.3f}", _interval(*rises[name][1:])) for name, weight in used],
         )
     if len(used) < len(rows):
-        click.echo(f"{count_of(len(rows) - len(used), 'module')} with weight 0: {_some([n for n, w in rows if not w])}")
+        say(f"{count_of(len(rows) - len(used), 'module')} with weight 0: {_some([n for n, w in rows if not w])}")
     if result.untried:
-        click.echo(f"in no candidate, as the budget was too small: {_some(result.untried)}")
+        say(f"in no candidate, as the budget was too small: {_some(result.untried)}")
 
 
 def _interval(low: float, high: float) -> str:
@@ -50,12 +50,12 @@ def print_losses(result: Learned, kind: str) -> None:
         return
     left_out, plain = result.explanation.left_out, result.explanation.plain
     if len(left_out):
-        click.echo(
+        say(
             f"mean loss of the examples at weights learned without each of them, as the surrogate predicts: "
             f"{left_out.mean():.4f}"
         )
     for example in result.explanation.disagreeing:
-        click.echo(
+        say(
             f"Warning: the examples do not agree: weights that suit the others give example {example + 1} a loss of "
             f"{left_out[example]:.4f}, the plain model {plain[example]:.4f}; check it, or give more examples",
             err=True,
@@ -77,7 +77,7 @@ def print_time(result: Learned, *, racing: bool) -> None:
     raced = racing and result.explanation is None
     spared = f", {result.record['spared']:.0%} of the work spared by racing" if raced else ""
     each = result.seconds / count
-    click.echo(f"{count_of(count, 'candidate')}{ended}; {result.seconds:.1f} s, {each:.3f} s a candidate{spared}")
+    say(f"{count_of(count, 'candidate')}{ended}; {result.seconds:.1f} s, {each:.3f} s a candidate{spared}")
 
 
 def _cut(text: str) -> str:

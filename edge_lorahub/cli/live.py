@@ -13,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from .printable import printable
+
 if TYPE_CHECKING:
     from ..search.budget import Budget
     from ..search.strategy import Candidate
@@ -28,7 +30,7 @@ class SearchView:
 
     def __init__(self, names: Sequence[str]) -> None:
         """names: of the modules, in the order of the weights."""
-        self._names = list(names)
+        self._names = list(map(printable, names))
         self._console = Console(stderr=True, highlight=False)
         self._live: Live | None = None
         self._progress = Progress(
@@ -102,7 +104,7 @@ class SearchView:
 
     def _print(self, text: str) -> None:
         self._told = time.monotonic()
-        self._console.print(Text(text), soft_wrap=True)
+        self._console.print(Text(printable(text)), soft_wrap=True)
 
 
 def _seconds(seconds: float) -> str:

@@ -18,7 +18,7 @@ from .. import __version__
 from ..errors import EdgeLorahubError, EdgeLorahubWarning
 from ..shortage import ADVICE, is_shortage, shortage
 from ..work_folder import tidy
-from .printable import one_line
+from .printable import one_line, say
 from .start import ended_by
 from .start import main as main  # the entry of older installations
 
@@ -108,7 +108,7 @@ class LazyGroup(click.Group):
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, EdgeLorahubWarning):
-        click.echo(f"Warning: {one_line(str(message))}", err=True)
+        say(f"Warning: {one_line(str(message))}", err=True)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

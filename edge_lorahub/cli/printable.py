@@ -1,8 +1,16 @@
-"""Texts of files on a terminal: what would move its cursor, color it or turn its lines around is spelled out."""
+"""Texts of files on a terminal: what would move its cursor, color it or turn its lines around is spelled out.
+
+Everything that a command prints goes through here or `options.print_table`.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 import unicodedata
+from typing import Any
+
+import click
 
 # Controls (Cc), marks of direction and other invisible formats (Cf), halves of characters (Cs), and what no standard
 # says the look of (Co, Cn are left: fonts show a box).
@@ -24,3 +32,14 @@ def printable(text: str, *, lines: bool = False) -> str:
 def one_line(text: str) -> str:
     """A message on one line, without control characters."""
     return printable(" ".join(text.split()))
+
+
+def say(*lines: str, err: bool = False) -> None:
+    """Prints lines, without control characters and line breaks within; on standard error with `err`."""
+    for line in lines:
+        click.echo(printable(line), err=err)
+
+
+def say_json(record: Any) -> None:
+    """Prints JSON. On a terminal all but ASCII is escaped; a program gets the characters themselves."""
+    click.echo(json.dumps(record, ensure_ascii=sys.stdout.isatty()))
