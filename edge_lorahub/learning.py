@@ -18,7 +18,7 @@ from .examples import check_examples as check_types
 from .learned import Learned, digest_of, explanation_record, inputs_record, trace_record
 from .modules import Modules
 from .objective import WORST_LOSS, Evaluator, LossObjective, TextObjective, mean_loss, regularization
-from .promise import promising
+from .promise import change_of, promising
 from .scoring import Losses
 from .search.advice import advise
 from .search.assisted import SurrogateSearch
@@ -208,8 +208,8 @@ class Learning:
 
 
 def _order(modules: Modules, examples: Sequence[Example], center: Float64 | None) -> list[int]:
-    """The modules' places, the most promising first: those that had much weight before, then by what they say."""
-    order = promising(modules, examples)
+    """The modules' places, the most promising first: that had much weight before, then by what they say, and do."""
+    order = promising(modules, examples, [change_of(module) for module in modules])
     return order if center is None else sorted(order, key=lambda place: -abs(center[place]))
 
 

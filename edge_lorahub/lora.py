@@ -32,6 +32,11 @@ class Lora:
             scaled: Float32 = self.b * np.float32(self.scale)
         return scaled
 
+    def squared_norm(self) -> float:
+        """|scale * B A|^2 in the Frobenius norm, from matrices of r x r: that of B^T B and A A^T, entry by entry."""
+        a, b = self.a.astype(np.float64), self.b.astype(np.float64)
+        return float(self.scale**2 * ((b.T @ b) * (a @ a.T)).sum())
+
     def check(self, a: str, b: str) -> None:
         """Refuses numbers that are not finite in float32; a and b say which tensors these are, and where.
 
