@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .errors import EdgeLorahubWarning as EdgeLorahubWarning
     from .evaluation import Evaluation as Evaluation
     from .evaluation import evaluate as evaluate
+    from .evaluations import Evaluations as Evaluations
+    from .evaluations import load_evaluations as load_evaluations
     from .examples import Example as Example
     from .examples import read_examples as read_examples
     from .generation import generate as generate
@@ -34,6 +36,7 @@ _HOMES = {
     "EdgeLorahubError": "errors",
     "EdgeLorahubWarning": "errors",
     "Evaluation": "evaluation",
+    "Evaluations": "evaluations",
     "Example": "examples",
     "Model": "session",
     "Modules": "modules",
@@ -44,6 +47,7 @@ _HOMES = {
     "generate": "generation",
     "load": "session",
     "load_adapter": "adapter",
+    "load_evaluations": "evaluations",
     "load_to_adapt": "adaptation",
     "read_examples": "examples",
 }

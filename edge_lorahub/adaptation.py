@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .contract import TOKENIZER, read_manifest
 from .errors import EdgeLorahubWarning
+from .evaluations import Evaluations
 from .examples import Example
 from .learned import Adaptation, Learned
 from .learning import Learning, check_examples
@@ -67,6 +68,7 @@ def adapt(
     objective: LossObjective | None = None,
     text_objective: TextObjective | None = None,
     start: Mapping[str, float] | None = None,
+    evaluations: Evaluations | None = None,
     on_candidate: Callable[[Candidate], None] = lambda candidate: None,
     on_budget: Callable[[Budget], None] = lambda budget: None,
 ) -> Adaptation:
@@ -75,11 +77,13 @@ def adapt(
     objective replaces the loss: it is called with the mean token cross-entropy by example, float64 (E,), and the
     examples. text_objective gets the predicted texts instead, each of at most as many tokens as the longest output, and
     the examples. start has weights by module, as an earlier adaptation found them: they are tried first, and the
-    regularization is of how far the weights go from them (optimizer cma). on_candidate is called with each candidate,
-    whose loss is inf if it was stopped; on_budget with the budget, before the search and again when the time of a
-    candidate is known. The model is best loaded with `load_to_adapt`, with the same examples and settings. Warns
-    (EdgeLorahubWarning) before a search that the budget is too small for. Raises ModuleMismatchError, ExamplesError,
-    SettingsError, or ObjectiveError where no loss is a finite number.
+    regularization is of how far the weights go from them (optimizer cma). evaluations are those of an earlier
+    adaptation, or of `load_evaluations`: where bundle and modules are the same, the surrogate takes what they know of
+    these examples as it is, and only the new examples are evaluated; where they cannot be used, a warning says why.
+    on_candidate is called with each candidate, whose loss is inf if it was stopped; on_budget with the budget, before
+    the search and again when the time of a candidate is known. The model is best loaded with `load_to_adapt`, with the
+    same examples and settings. Warns (EdgeLorahubWarning) before a search that the budget is too small for. Raises
+    ModuleMismatchError, ExamplesError, SettingsError, or ObjectiveError where no loss is a finite number.
     """
     found = learn(
         model,
@@ -89,6 +93,7 @@ def adapt(
         objective=objective,
         text_objective=text_objective,
         start=start,
+        evaluations=evaluations,
         on_candidate=on_candidate,
         on_budget=on_budget,
     )
@@ -104,6 +109,7 @@ def learn(
     objective: LossObjective | None = None,
     text_objective: TextObjective | None = None,
     start: Mapping[str, float] | None = None,
+    evaluations: Evaluations | None = None,
     on_candidate: Callable[[Candidate], None] = lambda candidate: None,
     on_budget: Callable[[Budget], None] = lambda budget: None,
     open_journal: Callable[[str], Journal] | None = None,
@@ -114,6 +120,6 @@ def learn(
     open_journal gets a digest of all that the search depends on, and gives its journal: what that knows is not
     evaluated again, and what it does not know is written to it. known_only: takes the best of what the journal knows.
     """
-    learning = Learning(model, modules, examples, settings, objective, text_objective, start)
+    learning = Learning(model, modules, examples, settings, objective, text_objective, start, evaluations)
     journal = None if open_journal is None else open_journal(learning.digest)
     return learning.run(journal, known_only, on_candidate, on_budget)

@@ -14,6 +14,7 @@ import numpy as np
 from .compose import truncate
 from .contract import WEIGHTS, Manifest
 from .errors import EdgeLorahubWarning, ModuleFileError, SettingsError
+from .evaluations import EVALUATIONS, Evaluations
 from .exact_stack import ExactStack
 from .files import output_folder, read_json
 from .lora import Lora, identity
@@ -26,7 +27,7 @@ SIDECAR = "edge_lorahub.json"
 # The sidecar's digest of the adapter's own matrices, `lora.identity`.
 MATRICES_DIGEST = "adapter_sha256"
 # what --force may overwrite: the sidecar tells an adapter of ours from somebody's module
-ADAPTER_FILES = (SIDECAR, CONFIG, SAFETENSORS)
+ADAPTER_FILES = (SIDECAR, CONFIG, SAFETENSORS, EVALUATIONS)
 # It has every candidate: the longest searches with the most modules make tens of megabytes.
 LARGEST_RECORD = 256 << 20
 # A truncation that loses more of the change than this is warned about: it may answer otherwise than was learned.
@@ -35,12 +36,16 @@ _MUCH_LOST = 0.1
 
 @dataclass(frozen=True)
 class Adapter:
-    """LoRA pairs by linear layer, and `record`, the sidecar's contents (empty for an adapter of other origin)."""
+    """LoRA pairs by linear layer, and `record`, the sidecar's contents (empty for an adapter of other origin).
+
+    evaluations: what the search for it has seen, to be saved beside it; `load_evaluations` reads them back.
+    """
 
     name: str
     base_model: str
     pairs: Mapping[str, Lora]
     record: Mapping[str, Any] = field(default_factory=dict)
+    evaluations: Evaluations | None = field(default=None, repr=False)
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, int, int]]:
@@ -92,7 +97,7 @@ class Adapter:
         record = dict(self.record)
         if record:
             record["truncation"] = {"rank": rank, "relative_error": error, "loss_is": "before truncation"}
-        return Adapter(self.name, self.base_model, pairs, record), error
+        return Adapter(self.name, self.base_model, pairs, record, self.evaluations), error
 
     def _check(self) -> None:
         for layer, lora in self.pairs.items():
@@ -106,6 +111,8 @@ class Adapter:
         self._check()
         with output_folder(Path(folder), force=force, names=ADAPTER_FILES) as work:
             write_peft(work, self.base_model, self.pairs)
+            if self.evaluations is not None:
+                self.evaluations.save(work)
             if self.record:
                 record = {**self.record, MATRICES_DIGEST: self.sha256}
                 text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from . import __version__
 from .adapter import Adapter, from_pairs
 from .contract import MANIFEST, WEIGHTS, Manifest
+from .evaluations import Evaluations
 from .examples import Example, fingerprint
 from .files import sha256
 from .modules import Modules
@@ -33,8 +34,10 @@ class Learned:
     losses_before and losses_after (E,) are the examples' mean token cross-entropies, of the plain model and of what was
     learned; None where the objective did not compute them. budget: the most candidates that it was to evaluate, of
     which trace has those that it did; converged: it ended earlier, as it saw nothing more to gain. untried: modules
-    that no candidate had. explanation: what the surrogate says of the result, where one assisted. record is the
-    adapter's sidecar. No adapter yet: its matrices can be larger than the model's, which may go first.
+    that no candidate had. reused: how many evaluations of an example came from an earlier search. evaluations: what a
+    later one can use of this one's; None where no surrogate assisted. explanation: what the surrogate says of the
+    result, where one assisted. record is the adapter's sidecar. No adapter yet: its matrices can be larger than the
+    model's, which may go first.
     """
 
     weights: dict[str, float]
@@ -48,6 +51,8 @@ class Learned:
     converged: bool
     seconds: float
     untried: tuple[str, ...] = field(repr=False)
+    reused: int
+    evaluations: Evaluations | None = field(repr=False)
     trace: tuple[Candidate, ...] = field(repr=False)
     explanation: Explanation | None = field(repr=False)
     record: Mapping[str, Any] = field(repr=False)
@@ -57,7 +62,8 @@ class Learned:
         """The composition of the modules that were learned with, at the weights found."""
         weights = np.array([self.weights[module.name] for module in modules])
         pairs = compose_pairs(list(modules), weights, self.composition)
-        return from_pairs(pairs, self.manifest, "adapted", self.record)
+        adapter = from_pairs(pairs, self.manifest, "adapted", self.record)
+        return replace(adapter, evaluations=self.evaluations)
 
     @property
     def best_single(self) -> str | None:

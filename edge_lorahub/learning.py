@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from .blas import one_blas_thread
 from .errors import EdgeLorahubWarning, ExamplesError, ObjectiveError, SettingsError
+from .evaluations import Evaluations
 from .examples import Example
 from .examples import check_examples as check_types
 from .learned import Learned, digest_of, explanation_record, inputs_record, trace_record
 from .modules import Modules
 from .objective import WORST_LOSS, Evaluator, LossObjective, TextObjective, mean_loss, regularization
 from .promise import change_of, promising
+from .reuse import Collected, origin_of, usable
 from .scoring import Losses
 from .search.advice import advise
 from .search.assisted import SurrogateSearch
@@ -43,6 +45,7 @@ class Learning:
     def __init__(
         self, model: Model, modules: Modules, examples: Sequence[Example], settings: Settings,
         objective: LossObjective | None, text_objective: TextObjective | None, start: Mapping[str, float] | None,
+        evaluations: Evaluations | None = None,
     ) -> None:  # fmt: skip
         check_examples(examples)
         if objective is not None and text_objective is not None:
@@ -58,6 +61,12 @@ class Learning:
         self._record = inputs_record(model, modules, examples, settings)
         if start is not None:
             self._record["start"] = dict(start)
+        self._origin = origin_of(self._record, model.manifest)
+        earlier = evaluations if evaluations is not None and usable(evaluations, self._origin) else None
+        if not settings.assisted:
+            earlier = None  # no candidate would come again
+        if earlier is not None:
+            self._record["reused"] = {"sha256": earlier.digest}
         self._budget = budget_for(settings, len(modules))
         self._advised: set[str] = set()
         self._advise(stacklevel=6)
@@ -70,6 +79,7 @@ class Learning:
             max_input_tokens=settings.max_input_tokens,
             max_output_tokens=settings.max_output_tokens,
             batch_tokens=settings.batch_tokens,
+            earlier=earlier,
             reduce=None if text_objective else _reduce(objective, examples, settings),
             on_texts=_numeric(text_objective),
             # a user's own objective may fall when an example's loss rises
@@ -86,6 +96,7 @@ class Learning:
             order=partial(_order, modules, examples, self._center),
         )
         self._seen: dict[bytes, Observation] = {}
+        self._collected = Collected(self._evaluator.batches.tokens, model.manifest.model.vocab_size)
 
     def _advise(self, *, stacklevel: int) -> None:
         for message in advise(self._settings, len(self._modules), self._budget.candidates):
@@ -137,6 +148,10 @@ class Learning:
     def _remember(self, observation: Observation) -> None:
         """For the report; without the logits, which the strategy keeps as long as it needs them."""
         self._seen[_key(observation.weights)] = replace(observation, logits=None)
+        self._collected.add(observation)
+        known = self._evaluator.known
+        if known is not None and known.contradicted(observation):
+            self._evaluator.known = None
         # no weights would mend a plain model whose loss is no number
         if not self._own and not observation.weights.any() and observation.loss == WORST_LOSS:
             raise ObjectiveError(
@@ -159,6 +174,10 @@ class Learning:
         )
         weights = dict(zip(names, found.weights.tolist(), strict=True))
         seconds = time.perf_counter() - self._began
+        known = self._evaluator.known
+        candidates = 0 if known is None else sum(known.has(candidate.weights) for candidate in found.trace)
+        examples = 0 if known is None else known.examples
+        reused = {"candidates": candidates, "examples": examples, "evaluations": candidates * examples}
         record = self._record | {
             "optimizer": found.optimizer,
             "budget": self._budget.candidates,
@@ -169,6 +188,7 @@ class Learning:
             # the examples that racing did not score, of all that would have been
             "spared": round(self._evaluator.spared, 4),
             "untried": list(untried),
+            "reused": self._record.get("reused", {}) | reused,
             "trace": trace_record(found.trace),
         }
         if explanation is not None:
@@ -185,6 +205,8 @@ class Learning:
             converged=found.converged,
             seconds=seconds,
             untried=untried,
+            reused=candidates * examples,
+            evaluations=self._collected.evaluations(self._origin, self._evaluator.batches, found.weights),
             trace=found.trace,
             explanation=explanation,
             record=record,

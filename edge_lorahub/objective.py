@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from .blas import one_blas_thread
 from .errors import SettingsError
+from .evaluations import Evaluations
 from .exact_stack import ExactStack
 from .examples import Example
 from .generation import generate_with
 from .label_logits import KEPT_TOKENS, LabelLogits, joined
 from .lora_inputs import LoraInputs
+from .reuse import Known
 from .runs import Float32, LoraValues, Runner
 from .scoring import Batches, Losses, Scorer
 from .search.racing import Unit, race
@@ -86,14 +88,17 @@ class Evaluator:
         max_output_tokens: int,
         center: Float64 | None = None,
         batch_tokens: int = BATCH_TOKENS,
+        earlier: Evaluations | None = None,
         reduce: Callable[[Losses], float] | None = None,
         on_texts: TextObjective | None = None,
         racing: bool = False,
     ) -> None:
         """reduce makes a candidate's loss of the losses by example, on_texts of the predicted texts.
 
-        strength and center: of `regularization`. racing: a proposal that needs only its least losses is raced, which
-        is for a reduce that never falls when the loss of an example rises.
+        strength and center: of `regularization`. earlier: evaluations of the same model and modules; what they know is
+        not evaluated again, but for the plain model and the center, which show whether it is right. racing: a proposal
+        that needs only its least losses is raced, which is for a reduce that never falls when the loss of an example
+        rises.
         """
         if (reduce is None) == (on_texts is None):
             raise SettingsError("an objective is on the losses or on the predicted texts, one of them")
@@ -104,7 +109,9 @@ class Evaluator:
         self._strength, self._center = strength, center
         self._max_input_tokens = max_input_tokens
         self._racing = racing and reduce is not None
-        self.batches = Batches(model.tokens, examples, max_input_tokens, max_output_tokens, batch_tokens)
+        arrange = None if earlier is None else earlier.parts
+        self.batches = Batches(model.tokens, examples, max_input_tokens, max_output_tokens, batch_tokens, arrange)
+        self.known = None if earlier is None else Known(earlier, self.batches, model.manifest.precision, center)
         self._make_rows(1)
         inputs = self._candidates[0].inputs
         self._workers = Workers([_Worker(model, inputs, self.batches) for _ in range(model.workers)])
@@ -161,27 +168,31 @@ class Evaluator:
     def _score_whole(self, population: Float64, keep: int) -> Iterator[tuple[Float64, LabelLogits | None]]:
         """Each candidate's sums by example (E,), and its label logits, example by example, where keep is not 0."""
         candidates = self._prepare(population)
-        count = len(self.batches.batches)
+        known = [self.known if self.known is not None and self.known.has(w) else None for w in population]
+        everything = list(range(len(self.batches.batches)))
         # one candidate's batches go to several workers; of several candidates each stays with one
-        if len(candidates) < len(self._workers):
+        spread = len(candidates) < len(self._workers)
+        if spread:
             candidates = [_Whole(candidate()) for candidate in candidates]
-            units = [(c, range(b, b + 1)) for c in range(len(candidates)) for b in range(count)]
-        else:
-            units = [(c, range(count)) for c in range(len(candidates))]
+        units = [_units(everything if one is None else one.left, spread) for one in known]
 
-        def score(worker: _Worker, unit: tuple[int, range]) -> list[list[_Scored]]:
+        def score(worker: _Worker, unit: tuple[int, list[int]]) -> list[list[_Scored]]:
             candidate = candidates[unit[0]]()
             return [worker.score(candidate, batch, keep) for batch in unit[1]]
 
-        sums = np.empty(len(self._examples))
-        logits: list[LabelLogits | None] = [None] * len(self._examples)
-        for (_, batches), parts in zip(units, self._workers.each(score, units), strict=True):
-            for batch, part in zip(batches, parts, strict=True):
-                for example, (loss, found) in zip(self.batches.batches[batch].members, part, strict=True):
-                    sums[example], logits[example] = loss, found
-            self._scored += sum(map(len, parts))
-            if batches.stop == count:
-                yield sums.copy(), joined([found for found in logits if found is not None]) if keep else None
+        scored = self._workers.each(score, [(c, unit) for c, mine in enumerate(units) for unit in mine])
+        for weights, mine, earlier in zip(population, units, known, strict=True):
+            sums = np.empty(len(self._examples))
+            logits: list[LabelLogits | None] = [None] * len(self._examples)
+            for unit, parts in zip(mine, scored, strict=False):  # of the scored only as many as are this candidate's
+                for batch, part in zip(unit, parts, strict=True):
+                    for example, (loss, found) in zip(self.batches.batches[batch].members, part, strict=True):
+                        sums[example], logits[example] = loss, found
+                self._scored += sum(map(len, parts))
+            for example, mean, found in earlier.seen(weights) if earlier is not None else ():
+                # a quotient times its divisor is as near to it as the dividend was: the means come out bit for bit
+                sums[example], logits[example] = mean * self.batches.tokens[example], found
+            yield sums, joined([found for found in logits if found is not None]) if keep else None
 
     def _race(self, population: Float64, keep: int) -> Iterator[Observation]:
         """Only the `keep` least losses are sure to be found: one that is above them may be inf."""
@@ -278,6 +289,13 @@ class _Sparse:
 
 
 Prepared = _Whole | _Sparse
+
+
+def _units(batches: list[int], spread: bool) -> list[list[int]]:
+    """Batches of one candidate, as what a worker does at once."""
+    if spread:
+        return [[batch] for batch in batches]
+    return [batches] if batches else []
 
 
 def _finite(loss: float) -> float:

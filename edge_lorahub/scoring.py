@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +63,10 @@ class Batch:
 
 
 class Batches:
-    """Examples as token ids, in batches by length. Never changes, so that all workers share it."""
+    """Examples as token ids, in batches by length. Never changes, so that all workers share it.
+
+    digests has the hexadecimal SHA-256 of each example's tokens, as they are after cutting.
+    """
 
     def __init__(
         self,
@@ -71,15 +75,26 @@ class Batches:
         max_input_tokens: int,
         max_output_tokens: int,
         batch_tokens: int = BATCH_TOKENS,
+        arrange: Callable[[Sequence[str]], Sequence[Sequence[int]]] | None = None,
     ) -> None:
+        """arrange gives, for the digests, parts of the examples that share no batch, by their places; None: one."""
         sources = tokens.encode([e.input for e in examples], max_input_tokens)
         targets = tokens.encode([e.output for e in examples], max_output_tokens)
         self.tokens: Float64 = np.array([len(target) for target in targets], np.float64)
+        self.digests = [_digest(s, t) for s, t in zip(sources, targets, strict=True)]
         self.batches = []
-        lengths = [len(s) + len(t) for s, t in zip(sources, targets, strict=True)]
-        for members in buckets(lengths, batch_tokens=batch_tokens):
-            ids, mask = tokens.pad([sources[i] for i in members])
-            self.batches.append(Batch(members, ids, mask, [targets[i] for i in members]))
+        for part in [range(len(examples))] if arrange is None else arrange(self.digests):
+            for bucket in buckets([len(sources[i]) + len(targets[i]) for i in part], batch_tokens=batch_tokens):
+                members = [part[i] for i in bucket]
+                ids, mask = tokens.pad([sources[i] for i in members])
+                self.batches.append(Batch(members, ids, mask, [targets[i] for i in members]))
+
+
+def _digest(source: Ids, target: Ids) -> str:
+    digest = hashlib.sha256(f"{len(source)} ".encode())
+    for ids in (source, target):
+        digest.update(np.ascontiguousarray(ids, "<i8").data)
+    return digest.hexdigest()
 
 
 class Scorer:

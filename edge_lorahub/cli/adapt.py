@@ -16,6 +16,7 @@ from .main import COMMANDS
 from .printable import say, say_json
 
 if TYPE_CHECKING:
+    from ..evaluations import Evaluations
     from ..examples import Example
     from ..learned import Learned
     from ..modules import Modules
@@ -72,7 +73,8 @@ if TYPE_CHECKING:
 @click.option(
     "--warm-start",
     metavar="ADAPTER",
-    help="Begin with the weights of an earlier adaptation, by the modules' names: an adapter's folder.",
+    help="Begin with the weights of an earlier adaptation, by the modules' names, and with what it has seen of the "
+    "same examples: an adapter's folder.",
 )
 @click.option("--rank", type=click.IntRange(1), help="Truncate the adapter to this rank, by SVD.")
 @click.option("--max-input-tokens", default=2048, show_default=True, help="Longer inputs are cut, with a warning.")
@@ -113,6 +115,7 @@ def command(
     from ..adaptation import load_to_adapt
     from ..adapter import ADAPTER_FILES
     from ..contract import read_manifest
+    from ..evaluations import load_evaluations
     from ..examples import read_examples
     from ..files import check_output_folder
     from ..memory import plan
@@ -136,6 +139,7 @@ def command(
     read_manifest(bundle)
     modules = Modules.load([*sources, *(folder for parent in parents for folder in _modules_in(parent))])
     start = None if warm_start is None else _weights_of(warm_start, settings)
+    known = None if warm_start is None else load_evaluations(warm_start)
     prepare(settings)
     workers: int | None = None
     if memory_limit is not None:
@@ -144,7 +148,7 @@ def command(
         settings, workers = replace(settings, batch_tokens=planned.batch_tokens), planned.workers
     model = load_to_adapt(bundle, task, settings, threads=threads, workers=workers)
     with keeper:
-        result = learn_with_progress(model, modules, task, settings, start, keeper)
+        result = learn_with_progress(model, modules, task, settings, start, known, keeper)
     del model  # the adapter of many modules takes memory of its own
     with keeper.until_saved(result):
         adapter, error = result.compose(modules), None
@@ -215,7 +219,7 @@ def _weights_of(adapter: str, settings: Settings) -> dict[str, float]:
 
 def learn_with_progress(
     model: Model, modules: Modules, examples: list[Example], settings: Settings,
-    start: dict[str, float] | None = None, keeper: JournalKeeper | None = None,
+    start: dict[str, float] | None = None, evaluations: Evaluations | None = None, keeper: JournalKeeper | None = None,
 ) -> Learned:  # fmt: skip
     """The search, with what it shows of itself on standard error."""
     from ..adaptation import learn
@@ -223,7 +227,7 @@ def learn_with_progress(
 
     with SearchView(modules.names) as view:
         return learn(
-            model, modules, examples, settings, start=start,
+            model, modules, examples, settings, start=start, evaluations=evaluations,
             on_candidate=view.candidate, on_budget=view.budget,
             open_journal=None if keeper is None else keeper.open, known_only=keeper is not None and keeper.keep_best,
         )  # fmt: skip

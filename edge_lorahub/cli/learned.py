@@ -77,6 +77,12 @@ def print_time(result: Learned, *, racing: bool) -> None:
     raced = racing and result.explanation is None
     spared = f", {result.record['spared']:.0%} of the work spared by racing" if raced else ""
     each = result.seconds / count
+    if result.reused:
+        reused = result.record["reused"]
+        say(
+            f"known from the earlier search: {count_of(reused['examples'], 'example')} with "
+            f"{count_of(reused['candidates'], 'candidate')}, {count_of(result.reused, 'evaluation')}"
+        )
     say(f"{count_of(count, 'candidate')}{ended}; {result.seconds:.1f} s, {each:.3f} s a candidate{spared}")
 
 
