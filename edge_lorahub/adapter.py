@@ -45,7 +45,7 @@ class Adapter:
     base_model: str
     pairs: Mapping[str, Lora]
     record: Mapping[str, Any] = field(default_factory=dict)
-    evaluations: Evaluations | None = field(default=None, repr=False)
+    evaluations: Evaluations | None = field(default=None, repr=False, compare=False)
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, int, int]]:

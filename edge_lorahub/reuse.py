@@ -52,7 +52,7 @@ def usable(earlier: Evaluations, origin: Mapping[str, str]) -> bool:
     for name, words in _DIFFERENCES.items():
         there, here = earlier.origin.get(name), origin[name]
         if there != here:
-            why = words.format(there=there, here=here)
+            why = words.format(there=f"{there!s:.60}", here=here)
             _warn(f"the earlier search's evaluations are not used, and everything is evaluated anew: {why}")
             return False
     return True

@@ -211,6 +211,31 @@ def test_an_objective_on_the_texts(model: Model, modules: Modules, examples: lis
     assert -sum(a.split().count("w40") for a in answers) == result.loss_after
 
 
+@pytest.mark.parametrize("kind", ["objective", "text_objective"])
+def test_an_objective_of_ones_own_begins_at_the_surrogates_optimum(
+    model: Model, modules: Modules, examples: list[Example], kind: str
+) -> None:
+    """Whatever is asked of the losses or texts: probes, the surrogate of the cross-entropy, then CMA-ES from there."""
+
+    def own(seen: Sequence[object], given: Sequence[Example]) -> float:
+        return float(np.max(seen)) if kind == "objective" else float(len(set(seen)))  # type: ignore[call-overload]
+
+    result = adapt(model, modules, examples, Settings(budget=40), **{kind: own})  # type: ignore[arg-type]
+    phases = [candidate.phase for candidate in result.trace]
+    first = phases.index("CMA-ES")
+    assert phases[:5] == ["plain model"] + ["probing"] * 4
+    assert set(phases[5:first]) == {"model"}
+    assert set(phases[first:]) == {"CMA-ES"}
+    assert len(phases) == 40
+    guides = np.array([candidate.weights for candidate in result.trace[5:first]])
+    generation = np.array([candidate.weights for candidate in result.trace[first : first + 6]])
+    # the first generation's step is 0.075: it lies around what the surrogate found, and not around the plain model
+    away = np.abs(guides - generation.mean(axis=0)).max(axis=1).min()
+    assert away < 0.2 < np.abs(generation.mean(axis=0)).max()
+    paper = adapt(model, modules, examples, Settings(budget=12, composition="paper"), **{kind: own})  # type: ignore
+    assert {candidate.phase for candidate in paper.trace} == {"plain model", "CMA-ES"}
+
+
 def test_a_loss_that_is_not_a_number_is_the_worst(model: Model, modules: Modules, examples: list[Example]) -> None:
     values = iter([1.0, float("nan"), float("inf"), 0.5, 2.0])
     result = adapt(

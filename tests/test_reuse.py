@@ -336,13 +336,17 @@ def test_large_vocabularies_keep_their_ids() -> None:
     assert Collected(np.ones(1), (1 << 16) + 1)._kind == np.uint32
 
 
+def _flipped(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "truncated": lambda data: data[:-100],
     "truncated header": lambda data: data[:50],
     "empty": lambda data: b"",
     "text": lambda data: b"version https://git-lfs.github.com/spec/v1\n",
-    "a bit of the last logits": lambda data: data[:-40] + bytes([data[-40] ^ 1]) + data[-39:],
-    "a bit of the middle": lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 16]) + data[len(data) // 2 + 1 :],
+    "a bit near the end": lambda data: _flipped(data, len(data) - 40),
+    "a bit of the middle": lambda data: _flipped(data, len(data) // 2),
     "another precision": lambda data: data.replace(b"fp32", b"int8"),
     "another format": lambda data: data.replace(b'\\"format\\": 1', b'\\"format\\": 2'),
     "another name": lambda data: data.replace(b'"rest"', b'"test"'),
@@ -426,6 +430,30 @@ def test_a_warm_start_on_the_command_line(
     # the older output goes with its evaluations, and a stranger's file beside it keeps it
     shutil.copy(five, out / "mine")
     assert run("adapt", bundle, eight, *warm, "--out", out, "--force").exit_code == 2
+
+
+def test_what_was_seen_can_be_reused_without_beginning_at_the_earlier_weights(
+    run: Callable[..., Result], fails: Callable[..., str], bundle: Path, module_folders: list[Path],
+    examples: list[Example], tmp_path: Path,
+) -> None:  # fmt: skip
+    five, eight = _file(tmp_path / "5.jsonl", examples), _file(tmp_path / "8.jsonl", [*examples, *MORE])
+    common = ["--threads", 1, "--budget", 15, "--json", *(f"--module={folder}" for folder in module_folders)]
+    first, out = tmp_path / "first", tmp_path / "out"
+    run("adapt", bundle, five, *common, "--out", first)
+    fresh = json.loads(run("adapt", bundle, eight, *common, "--out", tmp_path / "fresh").stdout)
+    more = json.loads(run("adapt", bundle, eight, *common, "--out", out, "--reuse", first).stdout)
+    assert more["reused"]["evaluations"] == 20
+    assert "start" not in more
+    assert more["weights"] == pytest.approx(fresh["weights"], abs=0.05)
+    assert len(more["trace"]) == len(fresh["trace"])
+    for words, arguments in (
+        ("no evaluations.safetensors in it; name an adapter that `adapt` has saved", ["--reuse", module_folders[0]]),
+        ("--reuse is for the surrogate", ["--reuse", first, "--composition", "paper"]),
+        ("--reuse is for the surrogate", ["--reuse", first, "--optimizer", "reference"]),
+        ("--reuse is for the surrogate", ["--reuse", first, "--no-surrogate"]),
+        ("no such folder", ["--reuse", tmp_path / "nowhere"]),
+    ):
+        assert words in fails("adapt", bundle, eight, *common, "--out", tmp_path / "new", *arguments)
 
 
 def test_a_search_that_reuses_is_resumed_to_the_same_weights(

@@ -76,6 +76,11 @@ if TYPE_CHECKING:
     help="Begin with the weights of an earlier adaptation, by the modules' names, and with what it has seen of the "
     "same examples: an adapter's folder.",
 )
+@click.option(
+    "--reuse",
+    metavar="ADAPTER",
+    help="Take what the search for an earlier adapter has seen of the same examples, and nothing else of it.",
+)
 @click.option("--rank", type=click.IntRange(1), help="Truncate the adapter to this rank, by SVD.")
 @click.option("--max-input-tokens", default=2048, show_default=True, help="Longer inputs are cut, with a warning.")
 @click.option("--max-output-tokens", default=2048, show_default=True, help="Longer outputs are cut, with a warning.")
@@ -102,10 +107,10 @@ if TYPE_CHECKING:
 def command(
     bundle: Path, examples: Path, sources: tuple[str, ...], parents: tuple[Path, ...], out: Path, budget: int | None,
     seed: int, composition: str | None, optimizer: str, surrogate: bool | None, step_size: float, population: int,
-    regularization: float | None, holdout: int | float | None, warm_start: str | None, rank: int | None,
-    max_input_tokens: int, max_output_tokens: int, racing: bool, memory_limit: int | None, limit: int | None,
-    shuffle_seed: int | None, answers: bool | None, resume: bool, keep_best: bool, threads: int | None, force: bool,
-    as_json: bool,
+    regularization: float | None, holdout: int | float | None, warm_start: str | None, reuse: str | None,
+    rank: int | None, max_input_tokens: int, max_output_tokens: int, racing: bool, memory_limit: int | None,
+    limit: int | None, shuffle_seed: int | None, answers: bool | None, resume: bool, keep_best: bool,
+    threads: int | None, force: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Learn a task: find weights for LoRA modules from a few examples.
 
@@ -115,7 +120,6 @@ def command(
     from ..adaptation import load_to_adapt
     from ..adapter import ADAPTER_FILES
     from ..contract import read_manifest
-    from ..evaluations import load_evaluations
     from ..examples import read_examples
     from ..files import check_output_folder
     from ..memory import plan
@@ -139,7 +143,7 @@ def command(
     read_manifest(bundle)
     modules = Modules.load([*sources, *(folder for parent in parents for folder in _modules_in(parent))])
     start = None if warm_start is None else _weights_of(warm_start, settings)
-    known = None if warm_start is None else load_evaluations(warm_start)
+    known = _seen_by(reuse, warm_start, settings)
     prepare(settings)
     workers: int | None = None
     if memory_limit is not None:
@@ -215,6 +219,20 @@ def _weights_of(adapter: str, settings: Settings) -> dict[str, float]:
             stacklevel=2,
         )
     return weights
+
+
+def _seen_by(reuse: str | None, warm_start: str | None, settings: Settings) -> Evaluations | None:
+    """What the search for an earlier adapter has seen."""
+    from ..evaluations import EVALUATIONS, load_evaluations
+    from ..hub import module_folder
+
+    if reuse is None:
+        return None if warm_start is None else load_evaluations(warm_start)
+    if not settings.assisted:
+        raise SettingsError("--reuse is for the surrogate, which assists --optimizer cma in exact composition")
+    if not (module_folder(reuse) / EVALUATIONS).exists():
+        raise SettingsError(f"{reuse}: no {EVALUATIONS} in it; name an adapter that `adapt` has saved")
+    return load_evaluations(reuse)
 
 
 def learn_with_progress(
