@@ -89,6 +89,7 @@ TARGETS = {
     "adapter_model.bin": Target("pickled", "adapter_model.bin", mutate_bytes, _read_module),
     "its pickle": Target("pickled", "adapter_model.bin", _mutate_pickle, _read_module),
     "edge_lorahub.json": Target("adapter", "edge_lorahub.json", mutate_json, _read_adapter),
+    "evaluations.safetensors": Target("adapter", "evaluations.safetensors", mutate_bytes, el.load_evaluations),
     "manifest.json": Target("bundle", "manifest.json", mutate_json, _read_bundle),
     "a graph": Target("bundle", "decoder.plain.onnx", mutate_bytes, _read_signed),
     "tokenizer.json": Target("bundle", "tokenizer.json", mutate_json, _read_tokenizer),
