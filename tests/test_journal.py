@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from click.testing import Result
 from test_assisted import EXAMPLES, MODULES, TOKENS, Problem
 
 from edge_lorahub.errors import EdgeLorahubWarning, JournalError
+from edge_lorahub.export import export
 from edge_lorahub.label_logits import LabelLogits
 from edge_lorahub.search.assisted import SurrogateSearch
 from edge_lorahub.search.budget import Budget
@@ -26,6 +28,10 @@ from edge_lorahub.search.loop import Found, search
 from edge_lorahub.search.settings import SearchSettings
 from edge_lorahub.search.strategy import Observation, Proposal
 from edge_lorahub.search.surrogate import Labels
+from edge_lorahub.tinyhub import DEV_TASKS
+from edge_lorahub.tinyhub import examples as task_examples
+from edge_lorahub.tinyhub.hub import BASE
+from edge_lorahub.tinyhub.hub import module_folders as module_folders_of
 
 BUDGET = 30
 LABELS = Labels.of(np.full(EXAMPLES, float(TOKENS)))
@@ -251,34 +257,60 @@ def test_weights_outlive_an_adapter_that_cannot_be_saved(
     assert f"{name} {weight:+.4f}" in failed.stderr
 
 
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What adapts on the embedded hub, but for the search and the output: five examples, 24 modules, one thread."""
+    folder = tmp_path_factory.mktemp("hub")
+    export(BASE, folder / "bundle")
+    rows = [json.dumps({"input": i, "output": o}) for i, o in task_examples(DEV_TASKS[0].task, 5, 1)]
+    (folder / "examples.jsonl").write_text("\n".join(rows))
+    modules = [part for module in module_folders_of("clean") for part in ("--module", str(module))]
+    return [
+        *(sys.executable, "-m", "edge_lorahub", "adapt", str(folder / "bundle"), str(folder / "examples.jsonl")),
+        *(*modules, "--threads", "1", "--no-answers", "--json"),
+    ]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("search_options", "number"),
+    [
+        pytest.param([], signal.SIGKILL, id="default"),
+        pytest.param(["--optimizer", "reference"], signal.SIGKILL, id="reference"),
+        pytest.param(["--no-surrogate"], signal.SIGTERM, id="CMA-ES, terminated"),
+    ],
+)
 def test_a_killed_process_goes_on(
-    bundle: Path, module_folders: list[Path], tmp_path: Path, signal_number: signal.Signals
+    hub: list[str], tmp_path: Path, search_options: list[str], number: signal.Signals
 ) -> None:
-    """A real process, killed as soon as its journal has a few candidates. More by hand: EDGE_LORAHUB_KILLS=100."""
-    examples = tmp_path / "examples.jsonl"
-    rows = [{"input": " ".join(f"w{10 + i + j}" for j in range(60)), "output": f"w{30 + i} w9"} for i in range(20)]
-    examples.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    command = [sys.executable, "-m", "edge_lorahub", "adapt", bundle, examples, "--modules", module_folders[0].parent,
-               "--threads", "1", "--no-answers", "--json", "--no-surrogate", "--budget", "400", "--regularization", "0",
-               "--out"]  # fmt: skip
+    """Real processes, killed at random moments of their search. EDGE_LORAHUB_KILLS=100 kills so many; one by default.
+
+    Which moments they are, by the candidates that the journal has and the milliseconds since, is seeded.
+    """
+    command = [*hub, *search_options, "--out"]
     whole = subprocess.run([*command, tmp_path / "whole"], capture_output=True, text=True, check=True)
     expected = json.loads(whole.stdout)
-    rng = np.random.default_rng(signal_number)
-    for number in range(int(os.environ.get("EDGE_LORAHUB_KILLS", "1"))):
-        out = tmp_path / f"out-{signal_number}-{number}"
+    rng = np.random.default_rng(0)
+    kills = int(os.environ.get("EDGE_LORAHUB_KILLS", "1"))
+    known: list[int] = []
+    while len(known) < kills:
+        out = tmp_path / f"out-{len(known)}"
         journal = tmp_path / f"{out.name}.journal.jsonl"
-        process = subprocess.Popen([*command, out], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        enough = int(rng.integers(1, 30_000))
-        while process.poll() is None and not (journal.exists() and journal.stat().st_size > enough):
-            time.sleep(0.001)
-        process.send_signal(signal_number)
-        process.wait()
-        assert not out.exists(), "the search was over before it was killed"
+        lines, delay = int(rng.integers(1, len(expected["trace"]))), float(rng.uniform(0, 0.03))
+        with subprocess.Popen([*command, out], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None and not (journal.exists() and journal.read_bytes().count(b"\n") >= lines):
+                time.sleep(0.001)
+            time.sleep(delay)
+            process.send_signal(number)
+        if out.exists():  # it was faster
+            shutil.rmtree(out)
+            continue
+        known.append(journal.read_bytes().count(b"\n"))
         resumed = subprocess.run([*command, out, "--resume"], capture_output=True, text=True, check=False)
         assert resumed.returncode == 0, resumed.stderr
         found = json.loads(resumed.stdout)
         assert found["trace"] == expected["trace"]
         assert found["weights"] == expected["weights"]
-        assert not journal.exists()
+        assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, "whole"]
+        shutil.rmtree(out)
+    print(f"{kills} killed, with {min(known)} to {max(known)} lines in their journals")
