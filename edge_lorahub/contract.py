@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import BundleError, MissingPathError
+from .field_checks import check_fields
 from .files import read_json
 from .kinds import not_a_bundle
 
@@ -57,6 +58,7 @@ def graph_files(precision: str, *, absorbed: bool) -> dict[str, tuple[str, str]]
     return found
 
 
+_MOST_LAYERS = 1000  # no model has more
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 # Every file that a bundle may have.
 BUNDLE_FILES = (
@@ -124,7 +126,7 @@ class Slot:
     weight_offset: int
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        check_fields(self)
 
     @property
     def kind(self) -> str:
@@ -158,7 +160,7 @@ class ModelConfig:
     longest_output: int | None = None
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        check_fields(self)
         if self.decoder_layers > _MOST_LAYERS:
             raise ValueError(f"decoder_layers is {self.decoder_layers}")
         tokens = (
@@ -175,26 +177,6 @@ class ModelConfig:
         return self.end_token_ids or (self.eos_token_id,)
 
 
-# No model has more layers, and no file more bytes.
-_MOST_LAYERS = 1000
-_LARGEST = 1 << 48
-
-# How a record's fields may be, by their annotations: a manifest comes from a file.
-_CHECKS: dict[str, Callable[[Any], bool]] = {
-    "str": lambda value: isinstance(value, str),
-    "int": lambda value: type(value) is int and 0 <= value <= _LARGEST,
-    "int | None": lambda value: value is None or _CHECKS["int"](value),
-    "tuple[int, ...]": lambda value: isinstance(value, tuple) and all(map(_CHECKS["int"], value)),
-}
-
-
-def _check_types(record: Any) -> None:
-    for field in fields(record):
-        value = getattr(record, field.name)
-        if not _CHECKS[str(field.type)](value):
-            raise ValueError(f"{field.name} is {value!r:.80}")
-
-
 @dataclass(frozen=True)
 class Baked:
     """An adapter that was merged into the bundle's weights: its name, and its `lora.identity`."""
@@ -203,7 +185,7 @@ class Baked:
     sha256: str
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        check_fields(self)
 
 
 @dataclass(frozen=True)

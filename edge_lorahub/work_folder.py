@@ -26,9 +26,7 @@ from typing import Any
 
 from . import __version__
 from .exchange import exchange
-
-if sys.platform != "win32":
-    import fcntl
+from .locks import locked, machine, new_lock, of_this_machine
 
 _PREFIX = ".edge-lorahub-new-"
 _NAME = re.compile(re.escape(_PREFIX) + "[0-9a-f]{12}")
@@ -54,13 +52,13 @@ class WorkFolder:
     def open(self) -> None:
         """Makes it, locked. Raises OSError."""
         self.path.mkdir(mode=0o700)
-        self._lock = _new_lock(self.path / _LOCK)
+        self._lock = new_lock(self.path / _LOCK)
         while self._lock is None:
             self.path = self._new_path()
             self.path.mkdir(mode=0o700)
-            self._lock = _new_lock(self.path / _LOCK)
+            self._lock = new_lock(self.path / _LOCK)
         names = None if self._names is None else list(self._names)
-        record = {"made_by": f"edge-lorahub {__version__}", "out": self._out.name, "names": names, **_machine()}
+        record = {"made_by": f"edge-lorahub {__version__}", "out": self._out.name, "names": names, **machine()}
         os.write(self._lock, json.dumps(record).encode())
         os.fsync(self._lock)
 
@@ -148,13 +146,13 @@ def _settle(path: Path) -> None:
         path.rmdir()  # if it is empty. A run that lives and has come no further makes itself another one.
         return
     try:
-        if not _locked(lock):
+        if not locked(lock):
             return
         record = _read_record(lock)
         if record is None:
             if os.listdir(path) == [_LOCK]:
                 _remove(path)
-        elif _of_this_machine(record) or time.time() - _last_change(path) > _FOREIGN_SECONDS:
+        elif of_this_machine(record) or time.time() - _last_change(path) > _FOREIGN_SECONDS:
             _finish(path, path.parent / record["out"])
             if not _holds_others(path, record["names"]):
                 _remove(path)
@@ -209,38 +207,6 @@ def _remove(path: Path) -> None:
     path.rmdir()
 
 
-def _new_lock(path: Path) -> int | None:
-    """The descriptor of a new file, locked. None if a run that tidies up was faster, and took it for a dead one's."""
-    try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
-    except FileNotFoundError:
-        return None
-    try:
-        _locked(lock)
-        if path.exists():
-            return lock
-    except BlockingIOError:
-        pass
-    os.close(lock)
-    return None
-
-
-def _locked(descriptor: int) -> bool:
-    """Locks a file until the process dies or closes it. False where there are no locks: then nobody removes it.
-
-    Raises BlockingIOError where somebody else has it locked.
-    """
-    if sys.platform == "win32":
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:
-        return False
-    return True
-
-
 def _read_record(lock: int) -> dict[str, Any] | None:
     """What a lock says, if it is one of ours and whole."""
     if not stat.S_ISREG(os.fstat(lock).st_mode):
@@ -254,24 +220,6 @@ def _read_record(lock: int) -> dict[str, Any] | None:
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         pass
     return None
-
-
-def _machine() -> dict[str, str]:
-    """Which machine this is, and since when it runs. All containers on it have the same `boot`, and share its locks."""
-
-    def first_line(path: str) -> str:
-        try:
-            return Path(path).read_text().strip()
-        except OSError:
-            return ""
-
-    name = os.uname().nodename if hasattr(os, "uname") else ""
-    return {"boot": first_line("/proc/sys/kernel/random/boot_id"), "host": f"{name} {first_line('/etc/machine-id')}"}
-
-
-def _of_this_machine(record: dict[str, Any]) -> bool:
-    here = _machine()
-    return bool(here["boot"] and record.get("boot") == here["boot"]) or record.get("host") == here["host"]
 
 
 def _last_change(path: Path) -> float:

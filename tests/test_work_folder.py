@@ -18,6 +18,7 @@ from edge_lorahub import work_folder
 from edge_lorahub.adapter import SIDECAR
 from edge_lorahub.errors import OutputExistsError
 from edge_lorahub.files import check_output_folder, output_file, output_folder
+from edge_lorahub.locks import machine
 from edge_lorahub.work_folder import tidy
 
 NAMES = (SIDECAR, "marker")
@@ -143,7 +144,7 @@ def dead(parent: Path, files: dict[str, str], **record: object) -> Path:
     """A work folder whose run is dead: of this machine, unless the record says otherwise."""
     path = parent / ".edge-lorahub-new-0123456789ab"
     path.mkdir()
-    said = {"made_by": "edge-lorahub 0.1.0", "out": "out", "names": list(NAMES), **work_folder._machine()}
+    said = {"made_by": "edge-lorahub 0.1.0", "out": "out", "names": list(NAMES), **machine()}
     (path / "lock").write_text(json.dumps(said | record))
     for name, text in files.items():
         (path / name).parent.mkdir(exist_ok=True)
