@@ -5,15 +5,19 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_lorahub import Example, Model, load
-from edge_lorahub.contract import Slot, read_manifest
+from edge_lorahub.contract import MANIFEST, Slot, read_manifest
 from edge_lorahub.decoding import Decoding
 from edge_lorahub.errors import EdgeLorahubError, EdgeLorahubWarning
+from edge_lorahub.files import sha256
 from edge_lorahub.lora import Lora
 from edge_lorahub.objective import Evaluator
 from edge_lorahub.runs import Encoded, Runner, Scoring
@@ -22,9 +26,11 @@ from edge_lorahub.search.choose import make_strategy
 from edge_lorahub.search.loop import search
 from edge_lorahub.search.settings import SearchSettings
 from edge_lorahub.search.strategy import Observation, Proposal
+from edge_lorahub.session import default_threads
 from edge_lorahub.stack import COMPOSITIONS, Stack, make_stack, plain_inputs
 
-from .report import Report, Row, environment, median_ms, percentiles
+from .cells import Cells
+from .report import Report, Row, environment, is_rows, median_ms, percentiles
 
 Float64 = NDArray[np.float64]
 _ANSWER_TOKENS = 3
@@ -56,64 +62,93 @@ class RandomLora:
         ]
 
 
-def latency(
-    bundle: Path, *, threads: Sequence[int], lengths: Sequence[int], batch_sizes: Sequence[int],
-    modules: int, rank: int, rounds: int,
-) -> Report:  # fmt: skip
-    """Every setting is measured once in each round, so that a slow spell of the machine falls on all."""
-    generation: list[Row] = []
-    candidates: list[Row] = []
-    manifest = read_manifest(bundle)
-    for count in threads:
-        wide = load(bundle, threads=count, lora="none")
-        slots = manifest.slots
-        sources = [RandomLora(slots, seed, rank) for seed in range(modules)]
-        stacks = {c: make_stack(sources, manifest, c, manifest.adapting_form(c)) for c in COMPOSITIONS}
-        # the answers are of one length, so absorbed or not it is for all settings
-        absorbed = absorbing_is_faster(manifest, [(1, _ANSWER_TOKENS)])
-        narrow = {
-            form: load(bundle, threads=count, workers=_POPULATION, lora=form, absorbed=absorbed)
-            for form in {stack.form for stack in stacks.values()}
-        }
-        settings = [(length, batch) for length in lengths for batch in batch_sizes]
-        answers = [_Answers(wide, length, batch) for length, batch in settings]
-        learning = {
-            (composition, *setting): _Candidates(narrow[stack.form], wide, stack, modules, *setting)
-            for composition, stack in stacks.items()
-            for setting in settings
-        }
-        for _ in range(rounds):
-            for answer in answers:
-                answer.measure()
-            for candidate in learning.values():
-                candidate.measure()
-        for (length, batch), found in zip(settings, answers, strict=True):
-            generation.append(
-                {"threads": count, "length": length, "batch": batch}
-                | percentiles(found.first, "first token")
-                | percentiles(found.token, "token")
-                | {"tokens/s": round(batch / float(np.median(found.token)), 1)}
-            )
-        for (composition, length, batch), timed in learning.items():
-            candidates.append(
-                {"threads": count, "composition": composition, "length": length, "examples": batch}
-                | percentiles(timed.whole, "candidate")
-                | {
-                    "compose, ms": median_ms(timed.compose),
-                    "encode, ms": median_ms(timed.encode),
-                    "decode, ms": median_ms(timed.decode),
-                    "search, ms": median_ms(timed.search),
-                }
-            )
+# What tells a cell from the others: both tables' rows for a number of threads, which are measured in turn.
+FIELDS = ("threads",)
+_TITLES = ("generation", "a candidate")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is measured of a bundle. lengths are in tokens; modules and their rank are those of a candidate."""
+
+    lengths: tuple[int, ...]
+    batch_sizes: tuple[int, ...]
+    modules: int
+    rank: int
+    rounds: int
+
+
+def cell_settings(bundle: Path, grid: Grid) -> dict[str, Any]:
+    """All that a row depends on beside the threads."""
+    read_manifest(bundle)
+    return {"bundle": sha256(bundle / MANIFEST), **asdict(grid), **environment(default_threads())}
+
+
+def is_cell(value: object) -> bool:
+    """Whether a file's value may be the rows of both tables."""
+    return isinstance(value, dict) and tuple(value) == _TITLES and all(map(is_rows, value.values()))
+
+
+def latency(bundle: Path, threads: Sequence[int], grid: Grid, cells: Cells) -> Report:
+    """The tables for all numbers of threads; what `cells` has is not measured again, and the facts name it."""
+    earlier = [count for count in threads if (count,) in cells]
+    found = [cells.get((count,), partial(_measure, bundle, count, grid)) for count in threads]
     facts = {
         "bundle": bundle.name,
-        "precision": manifest.precision,
-        "modules": f"{modules} of rank {rank}",
-        "rounds": rounds,
+        "precision": read_manifest(bundle).precision,
+        "modules": f"{grid.modules} of rank {grid.rank}",
+        "rounds": grid.rounds,
+        **({"measured in an earlier run": f"{', '.join(map(str, earlier))} threads"} if earlier else {}),
         **environment(max(threads)),
     }
-    tables = {"generation": generation, "a candidate": candidates}
+    tables = {title: [row for one in found for row in one[title]] for title in _TITLES}
     return Report(facts, tables, {"generation": "token p50, ms", "a candidate": "candidate p50, ms"})
+
+
+def _measure(bundle: Path, threads: int, grid: Grid) -> dict[str, list[Row]]:
+    """Every setting is measured once in each round, so that a slow spell of the machine falls on all."""
+    manifest = read_manifest(bundle)
+    wide = load(bundle, threads=threads, lora="none")
+    slots = manifest.slots
+    sources = [RandomLora(slots, seed, grid.rank) for seed in range(grid.modules)]
+    stacks = {c: make_stack(sources, manifest, c, manifest.adapting_form(c)) for c in COMPOSITIONS}
+    # the answers are of one length, so absorbed or not it is for all settings
+    absorbed = absorbing_is_faster(manifest, [(1, _ANSWER_TOKENS)])
+    narrow = {
+        form: load(bundle, threads=threads, workers=_POPULATION, lora=form, absorbed=absorbed)
+        for form in {stack.form for stack in stacks.values()}
+    }
+    settings = [(length, batch) for length in grid.lengths for batch in grid.batch_sizes]
+    answers = [_Answers(wide, length, batch) for length, batch in settings]
+    learning = {
+        (composition, *setting): _Candidates(narrow[stack.form], wide, stack, grid.modules, *setting)
+        for composition, stack in stacks.items()
+        for setting in settings
+    }
+    for _ in range(grid.rounds):
+        for answer in answers:
+            answer.measure()
+        for candidate in learning.values():
+            candidate.measure()
+    generation: list[Row] = [
+        {"threads": threads, "length": length, "batch": batch}
+        | percentiles(found.first, "first token")
+        | percentiles(found.token, "token")
+        | {"tokens/s": round(batch / float(np.median(found.token)), 1)}
+        for (length, batch), found in zip(settings, answers, strict=True)
+    ]
+    candidates: list[Row] = [
+        {"threads": threads, "composition": composition, "length": length, "examples": batch}
+        | percentiles(timed.whole, "candidate")
+        | {
+            "compose, ms": median_ms(timed.compose),
+            "encode, ms": median_ms(timed.encode),
+            "decode, ms": median_ms(timed.decode),
+            "search, ms": median_ms(timed.search),
+        }
+        for (composition, length, batch), timed in learning.items()
+    ]
+    return dict(zip(_TITLES, (generation, candidates), strict=True))
 
 
 class _Answers:

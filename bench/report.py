@@ -39,6 +39,11 @@ class Report:
         return asdict(self)
 
 
+def is_rows(value: object) -> bool:
+    """Whether a value that comes from a file may be a table's rows."""
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) and row for row in value)
+
+
 def environment(threads: int, *packages: str) -> dict[str, Any]:
     """The machine, the threads, the versions, and the commit where the sources lie in a repository."""
     names = ("onnxruntime", "numpy", *packages)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,12 +11,19 @@ import click
 
 from ..contract import PRECISIONS
 from . import options
+from .bench_tinyhub import tinyhub
+from .cells import keeping, resumable
 from .main import COMMANDS
 from .printable import say, say_json
 
 if TYPE_CHECKING:
+    from ..bench.cells import Cells
     from ..bench.report import Report
 
+# Where what was measured is until all is printed, unless a file is named.
+_LATENCY_CELLS, _PEERS_CELLS = Path("latency.cells.jsonl"), Path("peers.cells.jsonl")
+
+C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -127,10 +135,11 @@ def adapt(
 )
 @_modules
 @click.option("--rounds", default=10, show_default=True, type=click.IntRange(1), help="How often each is measured.")
+@resumable(_LATENCY_CELLS)
 @_output
 def latency(
     bundle: Path, lengths: tuple[int, ...], batch_sizes: tuple[int, ...], threads: tuple[int, ...], modules: int,
-    rank: int, rounds: int, as_json: bool, chart: Path | None,
+    rank: int, rounds: int, file: Path | None, resume: bool, as_json: bool, chart: Path | None,
 ) -> None:  # fmt: skip
     """Measure a bundle: first token, every token, and a candidate with its parts.
 
@@ -138,13 +147,20 @@ def latency(
     memory. A candidate's parts are measured one at a time: composing (its share of a generation's), encoding and
     decoding (on one thread), and the optimiser's own work.
     """
+    from ..bench.latency import FIELDS, Grid, cell_settings, is_cell
     from ..bench.latency import latency as measure
     from ..session import default_threads
 
-    counts = threads or sorted({1, default_threads()})
-    _print(chart, as_json, lambda: measure(
-        bundle, threads=counts, lengths=lengths, batch_sizes=batch_sizes, modules=modules, rank=rank, rounds=rounds
-    ))  # fmt: skip
+    # each once, however often it is named
+    lengths, batch_sizes = tuple(dict.fromkeys(lengths)), tuple(dict.fromkeys(batch_sizes))
+    counts = sorted(set(threads or (1, default_threads())))
+    grid = Grid(lengths, batch_sizes, modules, rank, rounds)
+
+    def kept() -> AbstractContextManager[Cells]:
+        settings = cell_settings(bundle, grid)
+        return keeping(file or _LATENCY_CELLS, FIELDS, settings, is_cell, resume=resume, named=file is not None)
+
+    _print_kept(chart, as_json, kept, lambda cells: measure(bundle, counts, grid, cells))
 
 
 @command.command("peers")
@@ -156,10 +172,11 @@ def latency(
 @click.option("--whole-rounds", default=2, show_default=True, type=click.IntRange(1), help="The same, whole runs.")
 @_work
 @options.threads
+@resumable(_PEERS_CELLS)
 @_output
 def peers(
     size: str, modules: int, rank: int, examples: int, length: int, budget: int, rounds: int, whole_rounds: int,
-    work: Path | None, threads: int | None, as_json: bool, chart: Path | None,
+    work: Path | None, threads: int | None, file: Path | None, resume: bool, as_json: bool, chart: Path | None,
 ) -> None:  # fmt: skip
     """Measure others at the same work, in turn: needs the extra bench.
 
@@ -169,13 +186,23 @@ def peers(
     import tempfile
 
     from ..bench.load import Load
+    from ..bench.peers import FIELDS, cell_settings
     from ..bench.peers import peers as measure
+    from ..bench.report import is_rows
     from ..session import default_threads
 
     load = Load(size, modules, rank, examples, length, budget)
+    count = threads or default_threads()
+
+    def kept() -> AbstractContextManager[Cells]:
+        settings = cell_settings(load, count, rounds, whole_rounds)
+        return keeping(file or _PEERS_CELLS, FIELDS, settings, is_rows, resume=resume, named=file is not None)
+
     with tempfile.TemporaryDirectory(prefix="edge-lorahub-bench-") as folder:
         place = Path(folder) if work is None else work
-        _print(chart, as_json, lambda: measure(load, place, threads or default_threads(), rounds, whole_rounds))
+        _print_kept(
+            chart, as_json, kept, lambda cells: measure(load, place, count, rounds, whole_rounds, cells)
+        )  # fmt: skip
 
 
 @command.command("roofline")
@@ -203,11 +230,24 @@ def roofline(
 
 def _print(chart: Path | None, as_json: bool, measure: Callable[[], Report]) -> None:
     """Measures and prints; a chart that could not be written is refused before."""
-    from ..bench.report import check_chart, write_chart
+    _print_kept(chart, as_json, nullcontext, lambda _: measure())
+
+
+def _print_kept(
+    chart: Path | None, as_json: bool, kept: Callable[[], AbstractContextManager[C]], measure: Callable[[C], Report]
+) -> None:
+    """As `_print`, with what was measured kept until all is printed."""
+    from ..bench.report import check_chart
 
     if chart is not None:
         check_chart(chart)
-    report = measure()
+    with kept() as cells:
+        _show(measure(cells), chart, as_json)
+
+
+def _show(report: Report, chart: Path | None, as_json: bool) -> None:
+    from ..bench.report import write_chart
+
     if chart is not None:
         write_chart(report, chart)
     if as_json:
@@ -219,60 +259,4 @@ def _print(chart: Path | None, as_json: bool, measure: Callable[[], Report]) -> 
         options.print_table(list(rows[0]), [[str(value) for value in row.values()] for row in rows])
 
 
-@command.command("tinyhub")
-@click.option("--part", "parts", multiple=True, type=click.Choice(["dev", "test"]), help="Only these unseen tasks.")
-@click.option(
-    "--modules", "kinds", multiple=True, type=click.Choice(["clean", "entangled", "both"]), help="Only these modules."
-)
-@click.option(
-    "--seeds", default=5, show_default=True, type=click.IntRange(1), help="Draws of the five examples: 1 to this."
-)
-@click.option("--only", default="", metavar="TEXT", help="Only the methods with this in their name, as surrogate.")
-@click.option("--processes", default=2, show_default=True, type=click.IntRange(1, 64), help="Problems at once.")
-@click.option("--markdown", type=click.Path(path_type=Path), help="Write the tables to this file as well.")
-@options.as_json
-def tinyhub(
-    parts: tuple[str, ...],
-    kinds: tuple[str, ...],
-    seeds: int,
-    only: str,
-    processes: int,
-    markdown: Path | None,
-    as_json: bool,
-) -> None:
-    """Measure how well tasks are learned, on the embedded hub.
-
-    Exact match on 200 held-out inputs of every unseen task, after learning from five examples, for the plain
-    model, controls, both compositions, and three searches at several budgets.
-    """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from ..bench.quality import PARTS, solve_all, tables
-    from ..demo_bundle import base_bundle
-    from ..files import check_output_file, write_text
-
-    if markdown is not None:
-        check_output_file(markdown)
-    parts, kinds = parts or ("dev", "test"), kinds or ("clean", "entangled", "both")
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        total = len(kinds) * seeds * sum(len(PARTS[part]) for part in parts)
-        task = progress.add_task("problems", total=total)
-        found = solve_all(
-            base_bundle(), parts, kinds, range(1, seeds + 1), processes, lambda _: progress.advance(task), only
-        )
-    if markdown is not None:
-        write_text(markdown, tables(found))
-    if as_json:
-        say_json({f"{part}, {kind}": rows for (part, kind), rows in found.items()})
-        return
-    for (part, kind), rows in found.items():
-        say(f"{part} tasks, {kind} modules")
-        options.print_table(
-            ["exact match, %", "mean", "least", "most"],
-            [
-                (method, *(f"{value:.1f}" for value in (sum(a) / len(a), min(a), max(a))))
-                for method, a in ((method, list(tasks.values())) for method, tasks in rows.items())
-            ],
-        )
+command.add_command(tinyhub)

@@ -1,0 +1,69 @@
+"""A long measurement's cells on disk: kept while it is unfinished, with a line that says how to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from .learned import count_of
+from .printable import say
+
+if TYPE_CHECKING:
+    from ..bench.cells import Cells
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def resumable(default: Path) -> Callable[[F], F]:
+    """The options of a measurement that goes on where it was ended: file (None: the default) and resume."""
+
+    def add(function: F) -> F:
+        for option in (
+            click.option("--resume", is_flag=True, help="Go on from that file: what is in it is not measured again."),
+            click.option(
+                "--cells", "file", type=click.Path(path_type=Path),
+                help=f"Keep what is measured in this file.  [default: {default}, which goes when all is printed]",
+            ),
+        ):  # fmt: skip
+            function = option(function)
+        return function
+
+    return add
+
+
+@contextmanager
+def keeping(
+    path: Path, fields: Sequence[str], settings: Mapping[str, Any], is_value: Callable[[Any], bool], *, resume: bool,
+    named: bool,
+) -> Iterator[Cells]:  # fmt: skip
+    """The cells of a measurement, as `Cells` has them. When the block ends, the file goes unless the user named it.
+
+    Where the block is ended early the file stays, but for one without a cell. Raises JournalError, as `Cells` does.
+    """
+    from ..bench.cells import Cells
+
+    cells = Cells(path, fields, settings, resume=resume, is_value=is_value)
+    if resume:
+        say(f"resumed: {count_of(len(cells), 'cell')} known", err=True)
+    try:
+        yield cells
+    except BaseException:
+        if len(cells):
+            cells.close()
+            measured = count_of(len(cells), "cell")
+            say(
+                "",
+                f"ended with {measured} measured, which {path} keeps: the same command with --resume goes on",
+                err=True,
+            )
+        else:
+            cells.remove()
+        raise
+    if named:
+        cells.close()
+    else:
+        cells.remove()
