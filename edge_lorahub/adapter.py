@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .compose import truncate
-from .contract import WEIGHTS, Manifest
+from .contract import Manifest
 from .errors import EdgeLorahubWarning, ModuleFileError, SettingsError
 from .evaluations import EVALUATIONS, Evaluations
 from .exact_stack import ExactStack
@@ -22,6 +22,7 @@ from .lora_inputs import LoraInputs
 from .modules import Modules, check_fit, warn_if_baked
 from .peft_config import CONFIG
 from .peft_files import SAFETENSORS, Module, load_module, write_peft
+from .record_check import warn_of_other_bundle
 
 SIDECAR = "edge_lorahub.json"
 # The sidecar's digest of the adapter's own matrices, `lora.identity`.
@@ -123,7 +124,7 @@ def load_adapter(source: str | Path, manifest: Manifest | None = None) -> Adapte
     """Reads an adapter, or any single LoRA module, from a PEFT folder or the Hub.
 
     With a manifest, checks that it fits that bundle, and warns where the base model has another name, or where the
-    adapter was learned with other weights. Raises ModuleFileError, also for matrices that are not those of the sidecar,
+    adapter was learned with another. Raises ModuleFileError, also for matrices that are not those of the sidecar,
     ModuleMismatchError, MissingPathError or HubError.
     """
     module = load_module(source)
@@ -131,7 +132,7 @@ def load_adapter(source: str | Path, manifest: Manifest | None = None) -> Adapte
         Modules([module]).check_fit(manifest)
     record = read_record(module)
     if manifest is not None:
-        _warn_of_other_weights(module, record, manifest)
+        warn_of_other_bundle(module.name, module.sha256, record, manifest)
     return Adapter(module.name, module.config.base_model, dict(module.loras()), record)
 
 
@@ -152,21 +153,6 @@ def read_record(module: Module) -> dict[str, Any]:
             "is meant"
         )
     return record
-
-
-def _warn_of_other_weights(module: Module, record: Mapping[str, Any], manifest: Manifest) -> None:
-    """Warns of what differs between the bundle that an adapter was learned with and this one."""
-    learned, here = record.get("weights_sha256"), manifest.sha256[WEIGHTS]
-    if learned in (None, here) or any(baked.sha256 == module.sha256 for baked in manifest.baked):
-        return  # one that is baked in already has a warning of its own
-    precision = record.get("precision")
-    if precision != manifest.precision:
-        what = f"with weights in {precision!s:.10}, and this bundle's are in {manifest.precision}"
-    elif manifest.baked:
-        what = f"with other weights; into this bundle's {', '.join(baked.name for baked in manifest.baked)} was baked"
-    else:
-        what = f"with other weights (sha256 {learned!s:.12}) than this bundle's ({here[:12]})"
-    warnings.warn(f"{module.name}: learned {what}", EdgeLorahubWarning, stacklevel=3)
 
 
 def from_pairs(pairs: Mapping[str, Lora], manifest: Manifest, name: str, record: Mapping[str, Any]) -> Adapter:

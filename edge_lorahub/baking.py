@@ -29,6 +29,7 @@ from .contract import (
 from .errors import BundleError, ModuleFileError, SettingsError
 from .files import check_digests, check_output_folder, output_folder, sha256
 from .lora_inputs import Float32
+from .weights_sample import sample_digest
 
 
 def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool = False) -> Manifest:
@@ -62,6 +63,7 @@ def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool =
             manifest,
             sha256=manifest.sha256 | {WEIGHTS: sha256(work / WEIGHTS)},
             baked=(*manifest.baked, Baked(adapter.name, adapter.sha256)),
+            weights_sample=sample_digest(work / WEIGHTS),
         )
         (work / MANIFEST).write_text(baked.to_json(), encoding="utf-8")
     return baked

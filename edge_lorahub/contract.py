@@ -192,7 +192,8 @@ class Baked:
 class Manifest:
     """`manifest.json`, checked. sha256 has the digest of every other file of the bundle.
 
-    baked has the adapters in the weights, in the order in which they were merged.
+    baked has the adapters in the weights, in the order in which they were merged. weights_sample is the
+    `weights_sample.sample_digest` of weights.bin, None in bundles of before there was one.
     """
 
     model: ModelConfig
@@ -202,6 +203,7 @@ class Manifest:
     sha256: dict[str, str]
     format_version: int = FORMAT_VERSION
     baked: tuple[Baked, ...] = ()
+    weights_sample: str | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1) + "\n"
@@ -238,6 +240,12 @@ def _digests(record: Mapping[str, Any]) -> dict[str, str]:
     return dict(record)
 
 
+def _sample(digest: object) -> str | None:
+    if digest is not None and not (isinstance(digest, str) and _DIGEST.fullmatch(digest)):
+        raise ValueError(f"weights_sample is {digest!r:.80}")
+    return digest
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Reads and checks a bundle's manifest, and that the bundle's other files are there.
 
@@ -262,6 +270,7 @@ def read_manifest(folder: Path) -> Manifest:
             tool_version=str(record["tool_version"]),
             sha256=_digests(record["sha256"]),
             baked=tuple(Baked(**baked) for baked in record.get("baked", ())),
+            weights_sample=_sample(record.get("weights_sample")),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path}: a field is missing or wrong ({error}); export the bundle again") from error

@@ -15,10 +15,11 @@ from . import __version__
 from .adapter import Adapter, from_pairs
 from .contract import MANIFEST, WEIGHTS, Manifest
 from .evaluations import Evaluations
-from .examples import Example, fingerprint
+from .examples import Example
 from .files import sha256
 from .modules import Modules
 from .pairs import compose_pairs
+from .record_check import bundle_record, examples_record
 from .search.explain import Explanation
 from .search.strategy import Candidate
 from .session import Model
@@ -88,6 +89,7 @@ def inputs_record(model: Model, modules: Modules, examples: Sequence[Example], s
         "base_model": model.manifest.model.base_model,
         "bundle_sha256": sha256(model.folder / MANIFEST),
         "weights_sha256": model.manifest.sha256[WEIGHTS],
+        "bundle": bundle_record(model.manifest),
         "precision": model.manifest.precision,
         "lora": model.lora,
         "absorbed": model.absorbed,
@@ -99,7 +101,7 @@ def inputs_record(model: Model, modules: Modules, examples: Sequence[Example], s
             "surrogate": settings.assisted,
         },
         "modules": [{"name": m.name, "folder": str(m.folder), "sha256": m.sha256} for m in modules],
-        "examples": {"count": len(examples), "sha256": fingerprint(examples)},
+        "examples": examples_record(examples),
     }
 
 

@@ -15,6 +15,7 @@ from .onnx_runtime import int8_is_wrong, ort
 from .processors import usable_processors
 from .shortage import is_shortage, shortage
 from .tokens import Tokens
+from .weights_sample import check_weights_sample
 
 # ONNX Runtime starts as many as it is told to, and a mistyped number takes the machine's memory.
 MOST_THREADS = 256
@@ -71,9 +72,10 @@ class Model:
             forms, kind = " or ".join(map(repr, known)), ", absorbed" if absorbed else ""
             raise SettingsError(f"{self.folder}: lora must be {forms} for this bundle{kind}, got {lora!r}")
         graphs = known[lora]
-        # not of the weights: those of flan-t5-large in float32 would take two seconds
+        # of the weights only a sample: those of flan-t5-large in float32 would take two seconds
         check_digests(self.folder, {name: self.manifest.sha256[name] for name in (*graphs, TOKENIZER)})
         (self.folder / WEIGHTS).open("rb").close()  # says "permission denied", where ONNX Runtime gives a number
+        check_weights_sample(self.folder, self.manifest)
         check_graph_files(self.folder, self.manifest, graphs)
         self.tokens = tokens or Tokens(self.folder / TOKENIZER, self.manifest.model)
         options = ort.SessionOptions() if options is None else options

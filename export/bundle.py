@@ -20,6 +20,7 @@ from edge_lorahub.contract import (
 )
 from edge_lorahub.errors import EdgeLorahubWarning, SettingsError
 from edge_lorahub.files import check_output_folder, output_folder, sha256
+from edge_lorahub.weights_sample import sample_digest
 
 from .checkpoint import Checkpoint
 from .embeddings import find_embeddings
@@ -105,6 +106,7 @@ def export(
                 for name in BUNDLE_FILES
                 if (work / name).is_file()
             },
+            weights_sample=sample_digest(work / WEIGHTS),
         )
         (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         if check is not None:

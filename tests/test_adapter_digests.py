@@ -1,4 +1,4 @@
-"""What an adapter's record says of its matrices and of the bundle is checked when the adapter is used again."""
+"""What an adapter's record says of its matrices, the bundle, modules and examples is checked when it is used again."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import sign
 from click.testing import Result
 from safetensors.numpy import load_file, save_file
 
 from edge_lorahub import Example, Modules, Settings, adapt, load, load_adapter
 from edge_lorahub.baking import bake
-from edge_lorahub.bench.random_models import write_checkpoint
-from edge_lorahub.contract import read_manifest
+from edge_lorahub.bench.random_models import write_checkpoint, write_module
+from edge_lorahub.contract import MANIFEST, read_manifest
 from edge_lorahub.errors import EdgeLorahubWarning, ModuleFileError
 from edge_lorahub.export import export
+from edge_lorahub.record_check import warn_of_learned_examples, warn_of_other_modules
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +93,91 @@ def test_another_bundle_is_warned_about_by_what_differs(
     ]
     bake(bundle, load_adapter(adapter), tmp_path / "itself")
     assert warned(adapter, tmp_path / "itself") == []  # said when it is put in
+
+
+def test_what_else_differs_in_a_bundle_is_named_in_one_warning(
+    adapter: Path, bundle: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    export(checkpoint, tmp_path / "again")
+    assert warned(adapter, tmp_path / "again") == []
+    export(checkpoint, tmp_path / "slots", slots=["q", "v", "k"])
+    (line,) = warned(adapter, tmp_path / "slots")
+    assert line.startswith(
+        "learned: learned with other graphs than this bundle's, as other slots or another version have"
+    )
+    other = Path(shutil.copytree(bundle, tmp_path / "tokenizer"))
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer, indent=3))
+    sign(other)
+    manifest = json.loads((other / MANIFEST).read_text())
+    (other / MANIFEST).write_text(json.dumps(manifest | {"model": manifest["model"] | {"forced_bos_token_id": 7}}))
+    assert warned(adapter, other) == [
+        "learned: learned with another tokenizer.json than this bundle's; and with other settings of the model: "
+        "forced_bos_token_id None (here 7)"
+    ]
+
+
+def test_the_commands_warn(
+    adapter: Path, bundle: Path, checkpoint: Path, examples: list[Example], examples_file: Path,
+    module_folders: list[Path], run: Callable[..., Result], tmp_path: Path,
+) -> None:  # fmt: skip
+    export(write_checkpoint(tmp_path / "tiny", "tiny", seed=1), tmp_path / "other")
+
+    def warnings_of(*arguments: object) -> list[str]:
+        result = run(*arguments)
+        assert result.exit_code == 0, result.output
+        return [line for line in result.stderr.splitlines() if line.startswith("Warning: learned: ")]
+
+    starting = ("adapt", "--budget", 2, "--no-answers", "--warm-start", adapter, examples_file)
+    modules = [part for folder in module_folders for part in ("--module", folder)]
+    for command in (
+        ("generate", tmp_path / "other", "w3", "--adapter", adapter),
+        ("bake", tmp_path / "other", adapter, tmp_path / "baked"),
+        (starting[0], tmp_path / "other", *starting[1:], *modules, "--out", tmp_path / "out"),
+    ):
+        (line,) = warnings_of(*command)
+        assert "learned with other weights (sha256 " in line
+    # modules of the same names that are others
+    assert warnings_of(starting[0], bundle, *starting[1:], *modules, "--out", tmp_path / "same") == []
+    others = [write_module(tmp_path / "others" / folder.name, "tiny", seed=9) for folder in module_folders[:2]]
+    named = [part for folder in [*others, *module_folders[2:]] for part in ("--module", folder)]
+    (line,) = warnings_of(starting[0], bundle, *starting[1:], *named, "--out", tmp_path / "changed")
+    assert (
+        "learned with other modules of these names, so their weights may mean nothing here: module-0 (sha256 " in line
+    )
+    assert "module-1" in line
+    assert "module-2" not in line
+    # examples that it learned from
+    held_out = tmp_path / "held-out.jsonl"
+    rows = [json.dumps({"input": f"w{i} w4", "output": "w5"}) for i in range(40, 45)]
+    held_out.write_text("\n".join(rows))
+    assert warnings_of("evaluate", bundle, held_out, "--adapter", adapter) == []
+    held_out.write_text(examples_file.read_text() + "\n".join(rows))
+    (line,) = warnings_of("evaluate", bundle, held_out, "--adapter", adapter)
+    assert line == (
+        "Warning: learned: learned from 5 of these 10 examples, so the measure is too good: example 1, 2, 3, 4, 5; "
+        "--skip 5 more leaves them out"
+    )
+    (line,) = warnings_of("evaluate", bundle, held_out, "--adapter", adapter, "--shuffle-seed", 3)
+    assert "learned from 5 of these 10 examples" in line
+    assert "--skip" not in line
+    assert warnings_of("evaluate", bundle, held_out, "--adapter", adapter, "--skip", 5) == []
+
+
+@pytest.mark.parametrize(
+    "field", ["bundle", "modules", "examples", "settings", "weights_sha256", "precision", "weights"]
+)
+@pytest.mark.parametrize("value", [None, 3, "x", [], [[]], [3], {}, {"files": 3, "model": [], "each": 3, "name": {}},
+                                   {"each": [3, {}]}, [{"name": [], "sha256": []}]])  # fmt: skip
+def test_records_of_another_form_do_no_harm(
+    adapter: Path, bundle: Path, examples: list[Example], module_folders: list[Path], tmp_path: Path, field: str,
+    value: object,
+) -> None:  # fmt: skip
+    copy = Path(shutil.copytree(adapter, tmp_path / "copy"))
+    record = json.loads((copy / "edge_lorahub.json").read_text())
+    (copy / "edge_lorahub.json").write_text(json.dumps(record | {field: value}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EdgeLorahubWarning)
+        found = load_adapter(copy, read_manifest(bundle))
+        warn_of_other_modules(found.name, found.record, Modules.load(module_folders))
+        warn_of_learned_examples(found.name, found.record, examples)

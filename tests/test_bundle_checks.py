@@ -160,6 +160,7 @@ def test_weights_of_another_size(copy: Path) -> None:
         (b"", "ends behind"),
     ):
         weights.write_bytes(other)
+        sign(copy)
         with pytest.raises(BundleError, match=words):
             load(copy, threads=1)
 

@@ -258,7 +258,8 @@ def test_damaged_bundles(fails: Fails, bundle: Path, tmp_path: Path) -> None:
          "its graphs and its manifest differ"),
         ("encoder", "encoder.plain.onnx", (bundle / "encoder.plain.onnx").read_bytes()[:-900],
          "encoder.plain.onnx: not what the manifest says"),
-        ("weights", "weights.bin", (bundle / "weights.bin").read_bytes()[:-900], "cannot be loaded"),
+        ("weights", "weights.bin", (bundle / "weights.bin").read_bytes()[:-900],
+         "weights.bin: not the weights that the manifest says"),
         ("tokenizer", "tokenizer.json", b"[]", "tokenizer.json: not what the manifest says"),
     ):  # fmt: skip
         copy = changed(bundle, tmp_path / name, file, lambda _, data=content: data)

@@ -16,6 +16,7 @@ from .main import COMMANDS
 from .printable import say, say_json
 
 if TYPE_CHECKING:
+    from ..contract import Manifest
     from ..evaluations import Evaluations
     from ..examples import Example
     from ..learned import Learned
@@ -140,9 +141,9 @@ def command(
     check_output_folder(out, force=force, names=ADAPTER_FILES)
     keeper = JournalKeeper(out, resume=resume, keep_best=keep_best, force=force)
     task, held_out = split(read_examples(examples, shuffle_seed=shuffle_seed), holdout, limit, examples)
-    read_manifest(bundle)
+    manifest = read_manifest(bundle)
     modules = Modules.load([*sources, *(folder for parent in parents for folder in _modules_in(parent))])
-    start = None if warm_start is None else _weights_of(warm_start, settings)
+    start = None if warm_start is None else _weights_of(warm_start, settings, manifest, modules)
     known = _seen_by(reuse, warm_start, settings)
     prepare(settings)
     workers: int | None = None
@@ -199,18 +200,23 @@ def _modules_in(parent: Path) -> list[Path]:
     return folders
 
 
-def _weights_of(adapter: str, settings: Settings) -> dict[str, float]:
-    """The weights by module in an adapter's record."""
+def _weights_of(adapter: str, settings: Settings, manifest: Manifest, modules: Modules) -> dict[str, float]:
+    """The weights by module in an adapter's record, which is compared with the bundle and the modules."""
     from ..adapter import load_adapter
+    from ..record_check import warn_of_other_bundle, warn_of_other_modules
     from ..search.settings import CMA
 
     if settings.optimizer != CMA:
         raise SettingsError(f"--warm-start is for --optimizer {CMA}, not {settings.optimizer}")
-    record = load_adapter(adapter).record
+    loaded = load_adapter(adapter)
+    record = loaded.record
     weights = record.get("weights")
     if not isinstance(weights, dict) or not all(isinstance(w, (int, float)) for w in weights.values()):
         raise SettingsError(f"{adapter}: no record of weights to start from; name an adapter that `adapt` has saved")
-    composition = record.get("settings", {}).get("composition")
+    warn_of_other_bundle(loaded.name, loaded.sha256, record, manifest)
+    warn_of_other_modules(loaded.name, record, modules)
+    learned = record.get("settings")
+    composition = learned.get("composition") if isinstance(learned, dict) else None
     if composition != settings.chosen_composition:
         warnings.warn(
             f"{adapter}: its weights were found in {composition} composition, and mean something else in "

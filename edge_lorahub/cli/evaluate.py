@@ -43,6 +43,7 @@ def command(
     from ..evaluation import evaluate
     from ..examples import read_examples
     from ..files import check_output_file, write_text
+    from ..record_check import warn_of_learned_examples
 
     if predictions is not None:
         if predictions.resolve() == data.resolve():
@@ -50,6 +51,8 @@ def command(
         check_output_file(predictions)
     examples = read_examples(data, skip=skip, limit=limit, shuffle_seed=shuffle_seed)
     model, loaded = options.load_model(bundle, adapter, threads)
+    if loaded is not None:
+        warn_of_learned_examples(loaded.name, loaded.record, examples)
     with progress("examples", len(examples), batch_size) as on_answers:
         result = evaluate(
             model, examples, adapter=loaded, max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens,
