@@ -19,10 +19,15 @@ from mutations import mutate_bytes, mutate_json, mutate_json_lines
 from torch_files import state_dict
 
 import edge_lorahub as el
+from edge_lorahub.adaptation import learn
+from edge_lorahub.bench.cells import Cells
+from edge_lorahub.bench.quality_table import is_percent
 from edge_lorahub.bench.random_models import write_checkpoint, write_module
 from edge_lorahub.contract import read_manifest
 from edge_lorahub.export import export
 from edge_lorahub.inspection import inspect
+from edge_lorahub.record_check import warn_of_learned_examples, warn_of_other_modules
+from edge_lorahub.search.journal import Journal
 from edge_lorahub.tokens import Tokens
 
 
@@ -42,8 +47,19 @@ def _read_module(folder: Path) -> None:
 
 
 def _read_adapter(folder: Path) -> None:
+    """With all that its record is compared with."""
     inspect(folder)
-    el.load_adapter(folder)
+    adapter = el.load_adapter(folder, read_manifest(folder / "bundle"))
+    warn_of_other_modules(adapter.name, adapter.record, el.Modules.load(folder / "module"))
+    warn_of_learned_examples(adapter.name, adapter.record, _PAIRS)
+
+
+def _read_cells(folder: Path) -> None:
+    Cells(folder / "cells.jsonl", ("task", "seed"), {}, resume=True, is_value=is_percent).close()
+
+
+def _read_journal(folder: Path) -> None:
+    Journal(folder / "out.journal.jsonl", "digest", resume=True).close()
 
 
 def _read_bundle(folder: Path) -> None:
@@ -83,6 +99,8 @@ def _mutate_pickle(random_: random.Random, data: bytes) -> bytes:
     return result.getvalue()
 
 
+_PAIRS = [el.Example(f"w{i} w{i + 1}", f"w{i + 2}") for i in range(10, 14)]
+
 TARGETS = {
     "safetensors of a module": Target("module", "adapter_model.safetensors", mutate_bytes, _read_module),
     "adapter_config.json": Target("module", "adapter_config.json", mutate_json, _read_module),
@@ -100,6 +118,8 @@ TARGETS = {
     "generation_config.json": Target("checkpoint", "generation_config.json", mutate_json, _export),
     "tokenizer_config.json": Target("checkpoint", "tokenizer_config.json", mutate_json, _export),
     "an index": Target("sharded", "model.safetensors.index.json", mutate_json, _export),
+    "a journal": Target("journals", "out.journal.jsonl", mutate_json_lines, _read_journal),
+    "cells": Target("journals", "cells.jsonl", mutate_json_lines, _read_cells),
     "safetensors of a checkpoint": Target("checkpoint", "model.safetensors", mutate_bytes, _export),
 }
 
@@ -120,15 +140,23 @@ def write_corpus(folder: Path) -> None:
     tensors = load_file(pickled / "adapter_model.safetensors")
     state_dict(pickled / "adapter_model.bin", {name: np.asarray(tensor) for name, tensor in tensors.items()})
     (pickled / "adapter_model.safetensors").unlink()
-    pairs = [el.Example(f"w{i} w{i + 1}", f"w{i + 2}") for i in range(10, 14)]
-    result = el.adapt(
-        el.load_to_adapt(folder / "bundle", pairs, el.Settings(budget=8)), el.Modules.load(module), pairs,
-        el.Settings(budget=8),
+    settings = el.Settings(budget=8)
+    journals = folder / "journals"
+    journals.mkdir()
+    result = learn(
+        el.load_to_adapt(folder / "bundle", _PAIRS, settings), el.Modules.load(module), _PAIRS, settings,
+        open_journal=lambda _: Journal(journals / "out.journal.jsonl", "digest", resume=False),
     )  # fmt: skip
-    result.adapter.save(folder / "adapter")
+    result.compose(el.Modules.load(module)).save(folder / "adapter")
+    shutil.copytree(folder / "bundle", folder / "adapter" / "bundle")
+    shutil.copytree(module, folder / "adapter" / "module")
+    cells = Cells(journals / "cells.jsonl", ("task", "seed"), {}, resume=False)
+    for seed in range(4):
+        cells.record(("sort", seed), 12.5 * seed)
+    cells.close()
     examples = folder / "examples"
     examples.mkdir()
-    lines = [f'{{"input": "{e.input}", "output": "{e.output}"}}' for e in pairs]
+    lines = [f'{{"input": "{e.input}", "output": "{e.output}"}}' for e in _PAIRS]
     (examples / "examples.jsonl").write_text("\n".join(lines))
     (examples / "examples.json").write_text('{"examples": [' + ",".join(lines) + '], "name": "x"}')
-    (examples / "examples.csv").write_text("input,output\n" + "".join(f'"{e.input}",{e.output}\n' for e in pairs))
+    (examples / "examples.csv").write_text("input,output\n" + "".join(f'"{e.input}",{e.output}\n' for e in _PAIRS))
