@@ -148,7 +148,7 @@ def _digest(path: Path) -> str:
 
 def _check_writable(out: Path) -> None:
     """Says before the slow part that an output cannot be written."""
-    parent = next(path for path in out.absolute().parents if path.exists())
+    parent = next((path for path in out.absolute().parents if path.exists()), out.absolute())  # of the root: itself
     if not parent.is_dir():
         raise OutputExistsError(f"{out}: {parent} is a file, not a folder; choose another place")
     if not os.access(parent, os.W_OK):

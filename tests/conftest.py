@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import settings
 
 from edge_lorahub import Example, Model, Modules, load
 from edge_lorahub.bench.random_models import write_checkpoint, write_module
 from edge_lorahub.cli.main import cli
 from edge_lorahub.export import export
+
+# The same inputs in every run, which no slow machine makes a failure.
+settings.register_profile("same", derandomize=True, deadline=None, database=None)
+settings.load_profile("same")
 
 # The real inputs (BIG-Bench Hard, T5's tokenizer, trained adapters) lie beside the checkout, not in it.
 SHARED = Path(os.environ.get("EDGE_LORAHUB_SHARED", Path(__file__).parents[2] / "shared")) / "data"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -211,7 +212,7 @@ def _weights_of(adapter: str, settings: Settings, manifest: Manifest, modules: M
     loaded = load_adapter(adapter)
     record = loaded.record
     weights = record.get("weights")
-    if not isinstance(weights, dict) or not all(isinstance(w, (int, float)) for w in weights.values()):
+    if not isinstance(weights, dict) or not all(map(_is_number, weights.values())):
         raise SettingsError(f"{adapter}: no record of weights to start from; name an adapter that `adapt` has saved")
     warn_of_other_bundle(loaded.name, loaded.sha256, record, manifest)
     warn_of_other_modules(loaded.name, record, modules)
@@ -225,6 +226,11 @@ def _weights_of(adapter: str, settings: Settings, manifest: Manifest, modules: M
             stacklevel=2,
         )
     return weights
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value of JSON is a finite number, and no integer that is too large for one."""
+    return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
 
 
 def _seen_by(reuse: str | None, warm_start: str | None, settings: Settings) -> Evaluations | None:

@@ -21,6 +21,7 @@ import numpy as np
 
 from ..errors import EdgeLorahubWarning, JournalError
 from ..label_logits import LabelLogits
+from ..reading import open_file
 from .budget import Budget
 from .strategy import Float64, Observation, Proposal
 
@@ -75,7 +76,7 @@ class Journal:
                     self._budget = Budget(int(row["budget"]), str(row["reason"]))
                 else:
                     self.known.extend(_observation(one) for one in row["seen"])
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
                 raise JournalError(f"{self.path}, line {number}: damaged ({error}); begin anew with --force") from error
         self.candidates = len(self.known)
         self._file = self.path.open("r+", encoding="ascii")
@@ -188,12 +189,12 @@ def journaled(
 def _header(path: Path) -> dict[str, Any]:
     """A journal's first line. Raises JournalError if there is none."""
     try:
-        with path.open("rb") as file:
+        with open_file(path, JournalError) as file:
             line = file.readline(_MOST_HEADER)
         header = json.loads(line)
         if line.endswith(b"\n") and header["name"] == _NAME and header["format"] == _FORMAT:
             return dict(header)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     raise JournalError(f"{path}: in the place of the search's journal, and no journal of this version; move it away")
 
