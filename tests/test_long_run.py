@@ -35,8 +35,8 @@ found = []
 for turn in range(count):
     task = DEV_TASKS[turn % len(DEV_TASKS)].task
     pairs = [el.Example(*pair) for pair in examples(task, 5, 1 + turn)]
-    settings = el.Settings(budget=26 + turn % 5, seed=turn, surrogate=None if turn % 3 else False)
-    modules = el.Modules.load(module_folders("clean" if turn % 2 else "entangled"))
+    settings = el.Settings(budget=12 + turn % 5, seed=turn, surrogate=None if turn % 3 else False)
+    modules = el.Modules.load(module_folders("clean" if turn % 2 else "entangled")[turn % 3 :: 3])
     model = el.load_to_adapt(bundle, pairs, settings, threads=1)
     result = el.adapt(model, modules, pairs, settings)
     if turn % 5 == 0:
