@@ -15,11 +15,12 @@ from edge_lorahub.quantisation import quantise_rows
 from edge_lorahub.tensors import Float32
 
 from .graph import MICROSOFT, Graph, WeightFile
+from .row_quantization import ZERO, RowQuantizer, Rows
 
 # name and shape of a tensor -> the tensor as float32
 Read = Callable[[str, tuple[int, ...]], Float32]
-# A row of zeros is divided by this.
-_TINY = 1e-30
+# The leading axes of what products read: texts and tokens (B, S), or heads and all of their tokens (H, B S).
+_TOKENS, _HEADS = "tokens", "heads"
 
 
 class Lora(NamedTuple):
@@ -37,13 +38,8 @@ class Products(Protocol):
         """Rows of E, float32 (B, S, d)."""
         ...
 
-    def linear(
-        self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None = None, uneven: bool = False
-    ) -> str:
-        """x W, with W (d_in, d_out), and + ((x A) * scale) B; the checkpoint has W's transpose.
-
-        uneven: x's rows differ much in size.
-        """
+    def linear(self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None = None) -> str:
+        """x W, with W (d_in, d_out), and + ((x A) * scale) B; the checkpoint has W's transpose."""
         ...
 
     def joined(self, g: Graph, x: str, layers: dict[str, tuple[int, int]]) -> str | None:
@@ -74,9 +70,7 @@ class FloatProducts:
     def embed(self, g: Graph, name: str, ids: str, shape: tuple[int, int]) -> str:
         return g.op("Gather", [self._embedding(g, name, shape), ids])
 
-    def linear(
-        self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None = None, uneven: bool = False
-    ) -> str:
+    def linear(self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None = None) -> str:
         return _add_low_rank(g, x, g.op("MatMul", [x, self._matrix(g, name, d_in, d_out)]), lora)
 
     def joined(self, g: Graph, x: str, layers: dict[str, tuple[int, int]]) -> str | None:
@@ -104,17 +98,16 @@ class FloatProducts:
 
 
 class Int8Products:
-    """int8 matrices with a scale for each output column; inputs are quantised to uint8 as they come.
+    """int8 matrices with a scale for each output column; inputs are quantized to uint8 by row as they come.
 
-    A tensor has one scale, or each of its rows where rows differ much. Layers that read the same values share
-    one `DynamicQuantizeLinear`. A slot's A and B are float32, or with int8_lora int8.
+    A slot's A and B are float32, or with int8_lora int8.
     """
 
     def __init__(self, read: Read, weights: WeightFile, *, int8_lora: bool) -> None:
         self._read = read
         self._weights = weights
         self._int8_lora = int8_lora
-        self._quantised: dict[tuple[str, str], list[str]] = {}  # (graph, float value) -> value, scale, zero point
+        self._quantize = RowQuantizer()
 
     def embed(self, g: Graph, name: str, ids: str, shape: tuple[int, int]) -> str:
         rows = f"{name}.rows"
@@ -126,26 +119,23 @@ class Int8Products:
         scale = g.op("Gather", [g.weight(_scale(rows)), ids])
         return g.op("Mul", [whole, g.op("Unsqueeze", [scale, g.constant([-1])])])
 
-    def linear(
-        self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None = None, uneven: bool = False
-    ) -> str:
-        inner = None if lora is None or not self._int8_lora else lora
-        if not uneven:
-            y = self._with_int8_lora(g, x, name, (d_out, d_in), inner)
-        else:
-            # with every row scaled to 1, the tensor's one scale is fine enough for each
-            largest = g.op("ReduceMax", [g.op("Abs", [x]), g.constant([-1])], keepdims=1)
-            largest = g.op("Max", [largest, g.constant(_TINY, np.float32)])
-            y = self._with_int8_lora(g, g.op("Div", [x, largest]), name, (d_out, d_in), inner)
-            y = g.op("Mul", [y, largest])
-        return y if inner else _add_low_rank(g, x, y, lora)
+    def linear(self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None = None) -> str:
+        rows = self._quantize(g, x, _TOKENS)
+        y = _product(g, rows, *self._matrix(g, name, name, (d_out, d_in)))
+        if lora is None or not self._int8_lora:
+            return _add_low_rank(g, x, g.op("Mul", [y, rows.scale]), lora)
+        # The LoRA's scale does the work of A's: what it multiplies is quantized again, for B, whose scale is 1. The
+        # scale of x's rows is a factor of both terms.
+        low = _product(g, rows, lora.a, lora.scale)
+        low = self._scaled_product(g, low, lora.b, g.constant(1, np.float32))
+        return g.op("Mul", [g.op("Add", [y, low]), rows.scale])
 
     def joined(self, g: Graph, x: str, layers: dict[str, tuple[int, int]]) -> str | None:
         parts = [self._matrix(g, name, name, (d_out, d_in)) for name, (d_in, d_out) in layers.items()]
         matrices, columns = zip(*parts, strict=True)
         # done once, when a session is loaded
         matrix, scales = g.op("Concat", matrices, axis=1), g.op("Concat", columns, axis=0)
-        return self._integer_product(g, x, matrix, scales)
+        return self._scaled_product(g, x, matrix, scales)
 
     def by_head(
         self, g: Graph, x: str, name: str, d_in: int, d_out: int, heads: int, *, transposed: bool, lora: Lora | None
@@ -155,30 +145,19 @@ class Int8Products:
         # a head has columns of its own, so their scales are a factor of what a head reads, or of what it gives
         columns = g.op("Reshape", [columns, g.constant([heads, 1, d_out // heads])])
         if transposed:
-            y = self._integer_product(g, g.op("Mul", [x, columns]), parts, one)
+            y = self._scaled_product(g, g.op("Mul", [x, columns]), parts, one, _HEADS)
         else:
-            y = g.op("Mul", [self._integer_product(g, x, parts, one), columns])
+            y = g.op("Mul", [self._scaled_product(g, x, parts, one, _HEADS), columns])
         if lora is None or not self._int8_lora:
             return _add_low_rank_by_head(g, x, y, lora, heads, d_out, transposed)
         b = _heads(g, lora.b, heads, d_out, transposed)
         first, last = (b, g.op("Transpose", [lora.a], perm=[1, 0])) if transposed else (lora.a, b)
-        low = self._integer_product(g, x, first, lora.scale)
-        return g.op("Add", [y, self._integer_product(g, low, last, one)])
-
-    def _with_int8_lora(self, g: Graph, x: str, name: str, shape: tuple[int, int], lora: Lora | None) -> str:
-        """The LoRA's scale does the work of A's: what it multiplies is quantised again, for B, whose scale is 1."""
-        y = self._product(g, x, name, name, shape)
-        if lora is None:
-            return y
-        low = self._integer_product(g, x, lora.a, lora.scale)
-        return g.op("Add", [y, self._integer_product(g, low, lora.b, g.constant(1, np.float32))])
+        low = self._scaled_product(g, x, first, lora.scale, _HEADS)
+        return g.op("Add", [y, self._scaled_product(g, low, last, one, _HEADS)])
 
     def tied_head(self, g: Graph, x: str, name: str, shape: tuple[int, int]) -> str:
         # The int8 product reads columns only, so the head is a second, transposed copy of a quarter of the size.
-        return self._product(g, x, f"{name}.head", name, shape)
-
-    def _product(self, g: Graph, x: str, name: str, source: str, shape: tuple[int, int]) -> str:
-        return self._integer_product(g, x, *self._matrix(g, name, source, shape))
+        return self._scaled_product(g, x, *self._matrix(g, f"{name}.head", name, shape))
 
     def _matrix(self, g: Graph, name: str, source: str, shape: tuple[int, int]) -> tuple[str, str]:
         """The transposed matrix and the scales of its columns, from the source's tensor of that shape."""
@@ -188,12 +167,9 @@ class Int8Products:
             self._weights.add(_scale(name), scales)
         return g.weight(name), g.weight(_scale(name))
 
-    def _integer_product(self, g: Graph, x: str, matrix: str, columns: str) -> str:
-        key = g.name, x
-        if key not in self._quantised:
-            self._quantised[key] = g.ops("DynamicQuantizeLinear", [x], ["", "", ""])
-        value, scale, zero = self._quantised[key]
-        return g.op("MatMulIntegerToFloat", [value, matrix, scale, columns, zero], domain=MICROSOFT)
+    def _scaled_product(self, g: Graph, x: str, matrix: str, columns: str, leading: str = _TOKENS) -> str:
+        rows = self._quantize(g, x, leading)
+        return g.op("Mul", [_product(g, rows, matrix, columns), rows.scale])
 
 
 def make_products(precision: str, read: Read, weights: WeightFile, *, int8_lora: bool) -> Products:
@@ -201,6 +177,12 @@ def make_products(precision: str, read: Read, weights: WeightFile, *, int8_lora:
     if precision == "int8":
         return Int8Products(read, weights, int8_lora=int8_lora)
     return FloatProducts(read, weights)
+
+
+def _product(g: Graph, rows: Rows, matrix: str, columns: str) -> str:
+    """rows times an int8 matrix and the scales of its columns, float32, without the scale of the rows."""
+    inputs = [rows.values, matrix, g.constant(1, np.float32), columns, g.constant(ZERO, np.uint8)]
+    return g.op("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
 
 
 def _add_low_rank(g: Graph, x: str, y: str, lora: Lora | None) -> str:

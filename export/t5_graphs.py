@@ -222,9 +222,7 @@ class T5Graphs:
     def _linear(self, g: Graph, x: str, name: str) -> str:
         """y = x W, and + ((x A) * scale) B where the layer is a slot."""
         d_in, d_out = self._dimensions(name)
-        # what the feed-forward's output layer reads has outliers in some tokens
-        uneven = name.endswith(".wo")
-        y = self._products.linear(g, x, f"{name}.weight", d_in, d_out, lora=self._lora(g, name), uneven=uneven)
+        y = self._products.linear(g, x, f"{name}.weight", d_in, d_out, lora=self._lora(g, name))
         self._note_slot(name)
         return y
 

@@ -86,8 +86,9 @@ def test_another_reader_finds_the_checkpoints_matrices(size: str, tmp_path: Path
                 assert (np.abs(weight * scale - expected) <= scale / 2 * (1 + 1e-5)).all()
                 found.add(weight_name)
         # values that several layers read are quantised once
-        inputs = [node.input[0] for node in graph.node if node.op_type == "DynamicQuantizeLinear"]
-        assert len(set(inputs)) == len(inputs) < len(products)
+        inputs = [node.input[0] for node in graph.node if node.op_type == "Flatten"]
+        quantized = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+        assert len(set(inputs)) == len(inputs) == len(quantized) < len(products)
         rows = held["shared.weight.rows"] * held["shared.weight.rows.scale"][:, None]
         assert np.abs(rows - tensors["shared.weight"]).max() <= held["shared.weight.rows.scale"].max() / 2 * (1 + 1e-5)
     head = "shared.weight.head" if size == "tiny-t5" else "lm_head.weight"
@@ -168,7 +169,6 @@ def test_graphs_of_the_wrong_form(int8_bundle: Path, tmp_path: Path) -> None:
 
 
 def test_lora_in_int8_in_every_kind_of_slot(tmp_path: Path) -> None:
-    """The feed-forward's output layer among them, whose input is scaled by row."""
     checkpoint = random_models.write_checkpoint(tmp_path / "tiny", "tiny")
     kinds = ("q", "k", "v", "o", "wi_0", "wi_1", "wo")
     export(checkpoint, tmp_path / "b", precision="int8", slots=kinds)
