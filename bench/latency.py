@@ -36,8 +36,8 @@ Float64 = NDArray[np.float64]
 _ANSWER_TOKENS = 3
 _NEW_TOKENS = 16
 _POPULATION = SearchSettings().population
-# Of logits, relative to the largest. In int8 a tensor has one scale, so how many tokens it holds matters: 0.05 was
-# the most on random weights from flan-t5-small to flan-t5-base.
+# Of logits, relative to the largest. In int8 a last bit can move a value by a step: 0.05 was the most on random weights
+# from flan-t5-small to flan-t5-base.
 _TOLERANCES = {"fp32": 1e-4, "int8": 0.2}
 
 

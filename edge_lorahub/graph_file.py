@@ -19,12 +19,12 @@ from .reading import read_file
 # By domain: the operators that the exporter writes.
 OPERATORS = {
     b"": frozenset(
-        b"Abs Add Attention Cast Clip Concat Div DynamicQuantizeLinear Expand Gather Gelu Identity MatMul Max Mul "
-        b"RMSNormalization Range ReduceMax Relu Reshape Shape Sigmoid Softmax Split Sub Tanh Transpose Unsqueeze "
+        b"Add Attention Cast Clip Concat Expand Flatten Gather Gelu Identity MatMul Max Mul Neg RMSNormalization Range "
+        b"ReduceMax ReduceMin ReduceSum Relu Reshape Shape Sigmoid Softmax Split Sub Tanh Transpose Unsqueeze "
         b"Where".split()
     ),
     b"com.microsoft": frozenset(
-        b"FusedMatMul GroupQueryAttention MatMulIntegerToFloat MultiHeadAttention".split()
+        b"FusedMatMul GroupQueryAttention MatMulIntegerToFloat MultiHeadAttention QuantizeLinear".split()
     ),
 }  # fmt: skip
 _LARGEST_FILE = 16 << 20
@@ -32,9 +32,9 @@ _LARGEST_FILE = 16 << 20
 _LARGEST_CONSTANT = 256
 _LARGEST_NUMBER = 1 << 24
 # Of onnx.proto's types, by number: bytes an element of weights, and of constants.
-_FLOAT, _INT8, _INT32, _INT64 = 1, 3, 6, 7
+_FLOAT, _UINT8, _INT8, _INT32, _INT64 = 1, 2, 3, 6, 7
 _SIZES = {_FLOAT: 4, _INT8: 1}
-_CONSTANTS = {_FLOAT: 4, _INT32: 4, _INT64: 8}
+_CONSTANTS = {_FLOAT: 4, _UINT8: 1, _INT32: 4, _INT64: 8}
 TYPES = {"float32": _FLOAT, "int8": _INT8}
 
 # The fields that the exporter writes, by message. None of an attribute's holds a graph or a tensor.

@@ -93,8 +93,12 @@ class Tokens:
         return None if token is None else self._tokenizer.token_to_id(token)
 
     def pad(self, rows: Sequence[Ids]) -> tuple[Ids, Ids]:
-        """Rows of different lengths -> ids and mask, both int64 (B, longest)."""
-        longest = max(len(row) for row in rows)
+        """Rows of different lengths -> ids and mask, both int64 (B, longest), and of two columns at least.
+
+        onnxruntime's product of a single row sums in another order than that of several. So a text of one token would
+        get other last bits alone than beside longer ones, which in int8 become whole steps.
+        """
+        longest = max(2, *(len(row) for row in rows))
         ids = np.full((len(rows), longest), self._pad, np.int64)
         mask = np.zeros_like(ids)
         for index, row in enumerate(rows):

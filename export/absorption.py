@@ -40,11 +40,12 @@ class AbsorbedAttention:
         width = g.constant([config.d_model])
         # A score sums over d. onnxruntime sums in blocks whose size depends on the number of source tokens, so beside a
         # longer text a text would get other last bits, which in int8 become whole steps. Blocks of our own are not
-        # divided further.
+        # divided further. They are the first axis: onnxruntime adds up along any other in an order that depends on
+        # whether there are several texts.
         block = next(size for size in range(_BLOCK, 0, -1) if config.d_model % size == 0)
         blocks = config.d_model // block
         self._in_blocks = shape(heads, batch, length, g.constant([blocks, block]))
-        self._by_text_and_block = shape(batch, g.constant([blocks, -1, block]))  # (B, d / block, H S, block)
+        self._by_block_and_text = shape(g.constant([blocks]), batch, g.constant([-1, block]))
         self._by_text_and_head = shape(batch, heads, length, width)
         self._contexts = shape(heads, batch, length, g.constant([config.d_kv]))
         self._states = g.input(ENCODER_STATES, ("B", "T", config.d_model))
@@ -52,7 +53,7 @@ class AbsorbedAttention:
         mask = g.op("Where", [real, g.constant(0.0, np.float32), g.constant(masked, np.float32)])
         self._mask = g.op("Unsqueeze", [mask, g.constant([1])])  # (B, 1, T)
         states = g.op("Reshape", [self._states, g.constant([0, 0, blocks, block])])
-        self._states_in_blocks = g.op("Transpose", [states], perm=[0, 2, 1, 3])  # (B, d / block, T, block)
+        self._states_in_blocks = g.op("Transpose", [states], perm=[2, 0, 1, 3])  # (d / block, B, T, block)
 
     def __call__(self, q: str, by_head: ByHead) -> str:
         """Queries (B, S, H K) -> contexts (B, S, H K), which the output layer reads."""
@@ -60,10 +61,10 @@ class AbsorbedAttention:
         q = g.op("Reshape", [q, g.constant([0, 0, heads, size])])
         q = g.op("Transpose", [q], perm=[2, 0, 1, 3])
         q = by_head("k", g.op("Reshape", [q, g.constant([heads, -1, size])]), True)  # (H, M, K) -> (H, M, d)
-        q = g.op("Transpose", [g.op("Reshape", [q, self._in_blocks])], perm=[1, 3, 0, 2, 4])
-        q = g.op("Reshape", [q, self._by_text_and_block])
+        q = g.op("Transpose", [g.op("Reshape", [q, self._in_blocks])], perm=[3, 1, 0, 2, 4])
+        q = g.op("Reshape", [q, self._by_block_and_text])  # (d / block, B, H S, block)
         scores = g.op("FusedMatMul", [q, self._states_in_blocks], domain=MICROSOFT, transB=1)
-        scores = g.op("ReduceSum", [scores, g.constant([1])], keepdims=0)  # (B, H S, T)
+        scores = g.op("ReduceSum", [scores, g.constant([0])], keepdims=0)  # (B, H S, T)
         shares = g.op("Softmax", [g.op("Add", [scores, self._mask])], axis=-1)
         x = g.op("Reshape", [g.op("MatMul", [shares, self._states]), self._by_text_and_head])
         x = g.op("Reshape", [g.op("Transpose", [x], perm=[1, 0, 2, 3]), g.constant([heads, -1, self._width])])

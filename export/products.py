@@ -38,8 +38,19 @@ class Products(Protocol):
         """Rows of E, float32 (B, S, d)."""
         ...
 
-    def linear(self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None = None) -> str:
-        """x W, with W (d_in, d_out), and + ((x A) * scale) B; the checkpoint has W's transpose."""
+    def linear(
+        self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None = None, factor: str | None = None
+    ) -> str:
+        """x W, with W (d_in, d_out), and + ((x A) * scale) B; the checkpoint has W's transpose.
+
+        factor: (B, S, 1), by which x's rows are still to be multiplied.
+        """
+        ...
+
+    def linear_and_factor(
+        self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None
+    ) -> tuple[str, str | None]:
+        """As `linear`; where there is a factor (B, S, 1), the rows are still to be multiplied by it."""
         ...
 
     def joined(self, g: Graph, x: str, layers: dict[str, tuple[int, int]]) -> str | None:
@@ -70,8 +81,16 @@ class FloatProducts:
     def embed(self, g: Graph, name: str, ids: str, shape: tuple[int, int]) -> str:
         return g.op("Gather", [self._embedding(g, name, shape), ids])
 
-    def linear(self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None = None) -> str:
+    def linear(
+        self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None = None, factor: str | None = None
+    ) -> str:
+        assert factor is None  # there are none in float32
         return _add_low_rank(g, x, g.op("MatMul", [x, self._matrix(g, name, d_in, d_out)]), lora)
+
+    def linear_and_factor(
+        self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None
+    ) -> tuple[str, None]:
+        return self.linear(g, x, name, d_in, d_out, lora=lora), None
 
     def joined(self, g: Graph, x: str, layers: dict[str, tuple[int, int]]) -> str | None:
         return None
@@ -119,16 +138,31 @@ class Int8Products:
         scale = g.op("Gather", [g.weight(_scale(rows)), ids])
         return g.op("Mul", [whole, g.op("Unsqueeze", [scale, g.constant([-1])])])
 
-    def linear(self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None = None) -> str:
+    def linear(
+        self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None = None, factor: str | None = None
+    ) -> str:
+        if factor and lora and not self._int8_lora:
+            x, factor = g.op("Mul", [x, factor]), None
+        y, scale = self.linear_and_factor(g, x, name, d_in, d_out, lora=lora)
+        if scale is None:
+            return y
+        # what x is quantized to does not depend on a factor of its rows
+        return g.op("Mul", [y, g.op("Mul", [scale, factor]) if factor else scale])
+
+    def linear_and_factor(
+        self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None
+    ) -> tuple[str, str | None]:
         rows = self._quantize(g, x, _TOKENS)
         y = _product(g, rows, *self._matrix(g, name, name, (d_out, d_in)))
-        if lora is None or not self._int8_lora:
-            return _add_low_rank(g, x, g.op("Mul", [y, rows.scale]), lora)
+        if lora is None:
+            return y, rows.scale
+        if not self._int8_lora:
+            return _add_low_rank(g, x, g.op("Mul", [y, rows.scale]), lora), None
         # The LoRA's scale does the work of A's: what it multiplies is quantized again, for B, whose scale is 1. The
         # scale of x's rows is a factor of both terms.
         low = _product(g, rows, lora.a, lora.scale)
         low = self._scaled_product(g, low, lora.b, g.constant(1, np.float32))
-        return g.op("Mul", [g.op("Add", [y, low]), rows.scale])
+        return g.op("Add", [y, low]), rows.scale
 
     def joined(self, g: Graph, x: str, layers: dict[str, tuple[int, int]]) -> str | None:
         parts = [self._matrix(g, name, name, (d_out, d_in)) for name, (d_in, d_out) in layers.items()]

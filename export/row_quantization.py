@@ -49,8 +49,8 @@ class RowQuantizer:
         least = g.op("ReduceMin", [x, last], keepdims=1)
         magnitude = g.op("Max", [largest, g.op("Neg", [least]), g.constant(_TINY, np.float32)])
         scale = g.op("Mul", [magnitude, g.constant(1 / _MOST, np.float32)])
-        # QuantizeLinear takes scales along one axis, and divides and rounds in one pass. onnxruntime 1.23 has ONNX's own
-        # for older opsets alone.
+        # QuantizeLinear takes scales along one axis, and divides and rounds in one pass. ONNX's own is not in
+        # onnxruntime 1.23 at this opset.
         by_row = g.op("Reshape", [scale, last])
         shape, zeros = self._shape(g, x, by_row, leading)
         flat = g.op("Flatten", [x], axis=2)

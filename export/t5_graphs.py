@@ -186,13 +186,16 @@ class T5Graphs:
         if self._config.gated:
             layers = [f"{name}.wi_0", f"{name}.wi_1"]
             joined = self._joined(g, x, layers)
+            factor = None
             if joined:
                 gate, y = g.ops("Split", [joined], ["", ""], axis=-1, num_outputs=2)
             else:
-                gate, y = (self._linear(g, x, layer) for layer in layers)
+                gate = self._linear(g, x, layers[0])
+                # The widest values of a layer: what their rows are still to be multiplied by goes to the output layer.
+                y, factor = self._linear_and_factor(g, x, layers[1])
             y = g.op("Mul", [self._activation(g, gate), y])
-        else:
-            y = self._activation(g, self._linear(g, x, f"{name}.wi"))
+            return g.op("Add", [stream, self._linear(g, y, f"{name}.wo", factor)])
+        y = self._activation(g, self._linear(g, x, f"{name}.wi"))
         return g.op("Add", [stream, self._linear(g, y, f"{name}.wo")])
 
     def _activation(self, g: Graph, x: str) -> str:
@@ -219,10 +222,19 @@ class T5Graphs:
             mask_filter_value=MASKED,
         )
 
-    def _linear(self, g: Graph, x: str, name: str) -> str:
-        """y = x W, and + ((x A) * scale) B where the layer is a slot."""
+    def _linear(self, g: Graph, x: str, name: str, factor: str | None = None) -> str:
+        """y = x W, and + ((x A) * scale) B where the layer is a slot.
+
+        factor: (B, S, 1), by which x's rows are still to be multiplied.
+        """
         d_in, d_out = self._dimensions(name)
-        y = self._products.linear(g, x, f"{name}.weight", d_in, d_out, lora=self._lora(g, name))
+        y = self._products.linear(g, x, f"{name}.weight", d_in, d_out, lora=self._lora(g, name), factor=factor)
+        self._note_slot(name)
+        return y
+
+    def _linear_and_factor(self, g: Graph, x: str, name: str) -> tuple[str, str | None]:
+        """As `_linear`; where there is a factor (B, S, 1), the rows are still to be multiplied by it."""
+        y = self._products.linear_and_factor(g, x, f"{name}.weight", *self._dimensions(name), lora=self._lora(g, name))
         self._note_slot(name)
         return y
 

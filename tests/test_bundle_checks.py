@@ -218,6 +218,9 @@ PROGRAMS: dict[str, Callable[[onnx.ModelProto], object]] = {
         helper.make_attribute("value", numpy_helper.from_array(np.zeros(3, np.float32)))
     ),
     "another operator": lambda m: add_node(m, helper.make_node("Constant", [], ["c"], value_float=1.0)),
+    "an operator of int8 bundles whose rows had one scale": lambda m: add_node(
+        m, helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"])
+    ),
     "an operator of another domain": lambda m: add_node(m, helper.make_node("Run", [], ["c"], domain="my.library")),
     "an operator in the wrong domain": lambda m: add_node(
         m, helper.make_node("Gather", ["a"], ["c"], domain="com.microsoft")
