@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from .errors import SettingsError
 from .search.settings import CMA, REFERENCE, SearchSettings
 from .stack import COMPOSITIONS
 from .tokens import BATCH_TOKENS
+
+# By a field's annotation: what its value must be, and the types of those that are. True is no number here.
+_KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
+    "int": ("a whole number", (int,)),
+    "float": ("a number", (int, float)),
+    "str": ("a text", (str,)),
+    "bool": ("True or False", (bool,)),
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,8 @@ class Settings(SearchSettings):
     batch_tokens: int = BATCH_TOKENS
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            _check_kind(field.name, str(field.type), getattr(self, field.name))
         if self.composition is not None and self.composition not in COMPOSITIONS:
             raise SettingsError(f"composition {self.composition!r} is unknown; choose {' or '.join(COMPOSITIONS)}")
         # logits answer nearly linearly to the weights in exact composition alone
@@ -48,3 +58,12 @@ class Settings(SearchSettings):
     def assisted(self) -> bool:
         """Whether the surrogate proposes candidates, where it gets logits to learn from."""
         return super().assisted and self.chosen_composition == "exact"
+
+
+def _check_kind(name: str, annotation: str, value: object) -> None:
+    kind = annotation.removesuffix(" | None")
+    what, types = _KINDS[kind]
+    if value is None and kind != annotation:
+        return
+    if not isinstance(value, types) or (isinstance(value, bool) and kind != "bool"):
+        raise SettingsError(f"{name} must be {what}{' or None' if kind != annotation else ''}, got {value!r:.80}")
