@@ -196,6 +196,7 @@ def replaced(index: int, value: Any) -> Any:
         (changed(token_type=replaced(5, 9)), "a type from 0 to 6 for each token"),
         (changed(token_type=lambda types: types[:10]), "for each token"),
         (changed(tokens=replaced(5, "!")), "is there twice"),
+        (changed(tokens=replaced(5, "x" * 1001)), "of 1001 at most: too many"),
         ({T + "token_type": "3"}, "token_type must be a list of numbers, got '3'"),
         ({T + "eos_token_id": 400}, "eos_token_id is 400, but there are 400 tokens"),
         ({T + "eos_token_id": "</s>"}, "must be a whole number"),

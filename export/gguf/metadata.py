@@ -66,7 +66,9 @@ class Metadata:
         if not isinstance(value, np.ndarray):
             return self.whole(key, default)
         numbers = set(self._checked(key, value, value.dtype.kind in "iu", "whole numbers").tolist())
-        if len(value) < layers or len(numbers) != 1:
+        if len(value) < layers:
+            raise CheckpointError(f"{self.path}: {key} has {len(value)} numbers, but there are {layers} layers")
+        if len(numbers) != 1:
             raise CheckpointError(
                 f"{self.path}: {key} is {sorted(numbers)!s:.80}: layers that differ in it are not supported"
             )

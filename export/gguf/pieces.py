@@ -56,7 +56,7 @@ def _check_bytes(vocabulary: Vocabulary) -> None:
 
 def _scores(metadata: Metadata, vocabulary: Vocabulary) -> Mapping[str, float]:
     """The scores of the tokens that can be joined of others: those that are found as they are never are."""
-    found = metadata.numbers(_SCORES, "f")
+    found = metadata.numbers(_SCORES, "iuf")
     if found is None or len(found) < len(vocabulary.tokens) or not np.isfinite(found).all():
         raise CheckpointError(f"{metadata.path}: {_SCORES} must have a finite number for each token")
     return {

@@ -20,6 +20,9 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 # Tokens of these kinds are found in a text before it is cut into words.
 MATCHED = (UNKNOWN, CONTROL, USER_DEFINED)
 _KEY = "tokenizer.ggml."
+# Characters of a token, of all together (Gemma's 262,144 have 2 million) and of those that are found as they are: the
+# work on a token grows with the square of its length.
+_LONGEST, _MOST, _MOST_MATCHED = 1000, 8_000_000, 200_000
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,12 @@ def read_vocabulary(metadata: Metadata, vocab_size: int) -> Vocabulary:
     ends = frozenset(ids[token] for token in ENDS if token in ids and kinds[ids[token]] == CONTROL)
     for token in _controls(metadata, ids, kinds):
         kinds[ids[token]] = CONTROL
+    lengths = [len(token) for token in tokens]
+    matched = sum(length for length, kind in zip(lengths, kinds, strict=True) if kind in MATCHED)
+    if max(lengths) > _LONGEST or sum(lengths) > _MOST or matched > _MOST_MATCHED:
+        raise CheckpointError(
+            f"{path}: tokens of {sum(lengths)} characters together, of {max(lengths)} at most: too many"
+        )
     return Vocabulary(tokens, kinds, ids, ends, path)
 
 
