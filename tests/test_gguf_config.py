@@ -184,6 +184,7 @@ def test_other_rope_factors(factors: list[float], expected: str, tmp_path: Path)
         ({"llama.block_count": "two"}, r"llama\.block_count must be a whole number from 1 to .*, got 'two'"),
         ({"llama.block_count": 0}, "must be a whole number from 1"),
         ({"llama.block_count": 2**32 - 1}, r"got 4294967295"),
+        ({"llama.block_count": 2**31 - 1}, r"block_count is 2147483647, but there are 20 tensors"),
         ({"llama.block_count": 1.5}, r"got 1\.5"),
         ({"llama.block_count": True}, r"got True"),
         ({"llama.block_count": np.array([2], np.int32)}, r"got a list of 1"),

@@ -45,6 +45,8 @@ def read_config(metadata: Metadata, architecture: Architecture, tensors: Mapping
     prefix = f"{metadata.text('general.architecture')}."
     _refuse(metadata, prefix)
     layers = metadata.whole(f"{prefix}block_count")
+    if layers > len(tensors):
+        raise CheckpointError(f"{metadata.path}: {prefix}block_count is {layers}, but there are {len(tensors)} tensors")
     heads = metadata.same_in_all_layers(f"{prefix}attention.head_count", layers)
     kv_heads = metadata.same_in_all_layers(f"{prefix}attention.head_count_kv", layers, heads)
     hidden = metadata.whole(f"{prefix}embedding_length")
