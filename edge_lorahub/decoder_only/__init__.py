@@ -1,0 +1,1 @@
+"""Decoder-only models at run time: examples as packed tokens, and texts token by token with a cache."""

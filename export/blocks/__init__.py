@@ -1,0 +1,1 @@
+"""What the graphs of decoder-only families are made of."""

@@ -1,0 +1,33 @@
+"""The families of models that can be exported, one file each, chosen by config.json's model_type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..blocks.decoder_config import DecoderConfig
+from . import gemma, gemma3, granite, llama, mistral, qwen2, qwen3
+from .protocol import Family
+from .refusals import refuse_other_kinds, unknown_family
+
+_FAMILIES: tuple[Family[DecoderConfig], ...] = (
+    llama.FAMILY,
+    mistral.FAMILY,
+    qwen2.FAMILY,
+    qwen3.FAMILY,
+    gemma.FAMILY,
+    gemma3.FAMILY,
+    granite.FAMILY,
+)
+FAMILIES: Mapping[str, Family[DecoderConfig]] = {name: family for family in _FAMILIES for name in family.model_types}
+
+
+def find_family(fields: Mapping[str, Any], path: Path) -> Family[DecoderConfig]:
+    """The family of a config.json. Raises CheckpointError for one that is not supported, saying why."""
+    model_type = fields.get("model_type")
+    family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
+    if family is None:
+        refuse_other_kinds(fields, path)
+        raise unknown_family(fields, path, sorted(FAMILIES))
+    return family

@@ -1,0 +1,252 @@
+"""Small decoder-only checkpoints with seeded random weights, made without torch, and their graphs.
+
+The names and shapes of the tensors are written down here, and not asked of the exporter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from edge_lorahub.contract import Slot, lora_a_name, lora_b_name, lora_scale_name
+from edge_lorahub.decoder_only.decoding import KeyValueCache, TextDecoding
+from edge_lorahub.decoder_only.graph_names import DecoderDimensions
+from edge_lorahub.decoder_only.packing import Text
+from edge_lorahub.decoder_only.scoring import PackedScorer, packed_batches
+from edge_lorahub.export.blocks.decoder_config import DecoderConfig
+from edge_lorahub.export.blocks.form import Form
+from edge_lorahub.export.checkpoint import Checkpoint
+from edge_lorahub.export.families import find_family
+from edge_lorahub.export.families.decoder_family import GENERATE, SCORE
+from edge_lorahub.export.graph import WeightFile
+from edge_lorahub.onnx_runtime import ort
+from edge_lorahub.scoring import Losses
+
+Float32 = NDArray[np.float32]
+Ids = NDArray[np.int64]
+
+KINDS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_TINY = {
+    "vocab_size": 96, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 512, "head_dim": 16,
+}  # fmt: skip
+# Every family, with what sets it apart from Llama; some twice.
+TINY: Mapping[str, dict[str, Any]] = {
+    "llama": _TINY | {"model_type": "llama", "tie_word_embeddings": False},
+    "llama-3": _TINY
+    | {
+        "model_type": "llama",
+        "tie_word_embeddings": True,
+        "rope_theta": 500000.0,
+        "rope_scaling": {
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 32,
+        },
+    },
+    "llama-biases": _TINY
+    | {
+        "model_type": "llama", "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False,
+        "num_key_value_heads": 1, "rope_scaling": {"type": "linear", "factor": 4.0},
+    },
+    "mistral": _TINY | {"model_type": "mistral", "sliding_window": 16, "tie_word_embeddings": False},
+    "qwen2": _TINY | {"model_type": "qwen2", "tie_word_embeddings": True, "rope_theta": 1e6},
+    "qwen2-windows": _TINY
+    | {
+        "model_type": "qwen2", "tie_word_embeddings": False, "use_sliding_window": True, "sliding_window": 20,
+        "max_window_layers": 1,
+    },
+    "qwen3": _TINY | {"model_type": "qwen3", "tie_word_embeddings": True, "head_dim": 32, "rope_theta": 1e6},
+    "gemma": _TINY
+    | {"model_type": "gemma", "head_dim": 32, "num_key_value_heads": 1, "hidden_act": "gelu_pytorch_tanh"},
+    "gemma3": _TINY
+    | {
+        "model_type": "gemma3_text", "head_dim": 32, "query_pre_attn_scalar": 24, "sliding_window": 16,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "rope_theta": 1e6,
+        "rope_local_base_freq": 1e4, "final_logit_softcapping": 7.0,
+    },
+    "granite": _TINY
+    | {
+        "model_type": "granite", "embedding_multiplier": 6.0, "attention_multiplier": 0.1, "residual_multiplier": 0.4,
+        "logits_scaling": 4.0, "tie_word_embeddings": True,
+    },
+}  # fmt: skip
+WINDOWED = ("mistral", "qwen2-windows", "gemma3")
+
+
+def sides(config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """(d_in, d_out) of every kind of linear layer."""
+    width, inner = config["hidden_size"], config["intermediate_size"]
+    size = config.get("head_dim") or width // config["num_attention_heads"]
+    queries, keys = config["num_attention_heads"] * size, config["num_key_value_heads"] * size
+    return {
+        "q_proj": (width, queries), "k_proj": (width, keys), "v_proj": (width, keys), "o_proj": (queries, width),
+        "gate_proj": (width, inner), "up_proj": (width, inner), "down_proj": (inner, width),
+    }  # fmt: skip
+
+
+def layer_name(layer: int, kind: str) -> str:
+    """The path of a linear layer."""
+    block = "self_attn" if kind[0] in "qkvo" else "mlp"
+    return f"model.layers.{layer}.{block}.{kind}"
+
+
+def _vectors(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """Names and sizes of norms and biases."""
+    family, width = config["model_type"], config["hidden_size"]
+    size = config.get("head_dim") or width // config["num_attention_heads"]
+    norms = ["input_layernorm", "post_attention_layernorm"]
+    if family == "gemma3_text":
+        norms += ["pre_feedforward_layernorm", "post_feedforward_layernorm"]
+    biased = ["q_proj", "k_proj", "v_proj"] if family == "qwen2" else []
+    if config.get("attention_bias"):
+        biased = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    if config.get("mlp_bias"):
+        biased += ["gate_proj", "up_proj", "down_proj"]
+    yield "model.norm.weight", width
+    for layer in range(config["num_hidden_layers"]):
+        for norm in norms:
+            yield f"model.layers.{layer}.{norm}.weight", width
+        if family in ("qwen3", "gemma3_text"):
+            for part in "qk":
+                yield f"model.layers.{layer}.self_attn.{part}_norm.weight", size
+        for kind in biased:
+            yield f"{layer_name(layer, kind)}.bias", sides(config)[kind][1]
+
+
+def random_tensors(config: Mapping[str, Any], seed: int = 0) -> dict[str, Float32]:
+    """All tensors of a checkpoint. Norms and biases do something, and attention is not even."""
+    rng = np.random.default_rng(seed)
+    family, width = config["model_type"], config["hidden_size"]
+    tied = config.get("tie_word_embeddings", family.startswith("gemma"))
+    # what the layers add must outweigh the token itself, or tied models repeat it for ever
+    scale = width**0.5 if family.startswith("gemma") else config.get("embedding_multiplier", 1)
+    embedding = rng.standard_normal((config["vocab_size"], width), np.float32) * np.float32(0.3 / scale)
+    tensors = {"model.embed_tokens.weight": embedding}
+    if not tied:
+        tensors["lm_head.weight"] = rng.standard_normal((config["vocab_size"], width), np.float32) * 0.3
+    for name, size in _vectors(config):
+        center = 0 if name.endswith("bias") or family.startswith("gemma") else 1
+        tensors[name] = (center + 0.2 * rng.standard_normal(size)).astype(np.float32)
+    for layer in range(config["num_hidden_layers"]):
+        for kind, (d_in, d_out) in sides(config).items():
+            scale = np.float32(1.5 * d_in**-0.5)
+            tensors[f"{layer_name(layer, kind)}.weight"] = rng.standard_normal((d_out, d_in), np.float32) * scale
+    return tensors
+
+
+def write_checkpoint(
+    folder: Path, config: Mapping[str, Any], seed: int = 0, *, bfloat16: bool = False, prefix: bool = True
+) -> Path:
+    """prefix False: as saved without the head, names without `model.`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    tensors: dict[str, Any] = dict(random_tensors(config, seed))
+    if bfloat16:
+        tensors = {name: array.astype(ml_dtypes.bfloat16) for name, array in tensors.items()}
+    if not prefix:
+        tensors = {name.removeprefix("model."): array for name, array in tensors.items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Graphs of a checkpoint in one form. `out` has weights.bin, score.onnx and generate.onnx."""
+
+    out: Path
+    config: DecoderConfig
+    slots: tuple[Slot, ...]
+    unused: list[str]
+
+    @property
+    def dimensions(self) -> DecoderDimensions:
+        c = self.config
+        return DecoderDimensions(c.vocab_size, c.layers, c.kv_heads, c.head_size, c.longest)
+
+    def session(self, role: str, threads: int = 1) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level, options.enable_mem_pattern = 4, False
+        return ort.InferenceSession(str(self.out / f"{role}.onnx"), options, providers=["CPUExecutionProvider"])
+
+    def scorer(
+        self, texts: Sequence[Text], lora: Mapping[str, NDArray[Any]], batch_tokens: int = 10**9
+    ) -> PackedScorer:
+        batches = packed_batches(texts, self.config.longest, batch_tokens)
+        return PackedScorer(self.session(SCORE), self.dimensions, batches, lora)
+
+    def logits(
+        self, texts: Sequence[Text], lora: Mapping[str, NDArray[Any]], batch_tokens: int = 10**9
+    ) -> list[Float32]:
+        """The logits that predict each text's label tokens, in the order of the texts."""
+        batches = packed_batches(texts, self.config.longest, batch_tokens)
+        scorer = PackedScorer(self.session(SCORE), self.dimensions, batches, lora)
+        found: dict[int, Float32] = {}
+        for index, batch in enumerate(batches):
+            copies = [rows.copy() for rows in scorer.logits(index)]
+            found |= dict(zip(batch.members, copies, strict=True))
+        return [found[i] for i in range(len(texts))]
+
+    def losses(self, texts: Sequence[Text], lora: Mapping[str, NDArray[Any]], batch_tokens: int = 10**9) -> Losses:
+        return self.scorer(texts, lora, batch_tokens).losses()
+
+    def decoding(self, lora: Mapping[str, NDArray[Any]], cache: KeyValueCache | None = None) -> TextDecoding:
+        return TextDecoding(self.session(GENERATE), self.dimensions, lora, cache)
+
+
+def export_decoder(
+    checkpoint: Path, out: Path, *, precision: str = "fp32", lora: str = "float32", kinds: Sequence[str] = KINDS
+) -> Exported:
+    """Writes the graphs of a checkpoint in one form."""
+    path = checkpoint / "config.json"
+    fields = json.loads(path.read_text())
+    family = find_family(fields, path)
+    config = family.read(fields, path)
+    out.mkdir(parents=True, exist_ok=True)
+    weights = WeightFile(out / "weights.bin")
+    try:
+        with Checkpoint(checkpoint) as tensors:
+            written = family.write(config, tensors, weights, Form(precision, lora, frozenset(kinds)))
+            unused = tensors.unused()
+    finally:
+        weights.close()
+    for role, (graph,) in written.graphs.items():
+        graph.save(out / f"{role}.onnx")
+    return Exported(out, config, written.slots, unused)
+
+
+def random_texts(
+    vocabulary: int, lengths: Sequence[int] = (17, 3, 40, 29, 9), common: int = 12, seed: int = 1
+) -> list[Text]:
+    """Texts that have so many tokens in common, and then so many of their own, the last one to four of them labels."""
+    rng = np.random.default_rng(seed)
+    prefix = rng.integers(3, vocabulary, common)
+    texts = []
+    for index, length in enumerate(lengths):
+        ids = np.concatenate([prefix, rng.integers(3, vocabulary, length)]).astype(np.int64)
+        texts.append(Text(ids, max(1, len(ids) - (1 + index % 4))))
+    return texts
+
+
+def random_lora(slots: Sequence[Slot], rank: int = 4, seed: int = 0, size: float = 0.2) -> dict[str, Float32]:
+    """LoRA inputs of every slot, in float32."""
+    rng = np.random.default_rng(seed)
+    lora = {}
+    for slot in slots:
+        lora[lora_a_name(slot.name)] = rng.standard_normal((slot.d_in, rank), np.float32) * np.float32(slot.d_in**-0.5)
+        lora[lora_scale_name(slot.name)] = rng.uniform(0.5, 1.5, rank).astype(np.float32)
+        lora[lora_b_name(slot.name)] = rng.standard_normal((rank, slot.d_out), np.float32) * np.float32(size)
+    return lora
+
+
+def no_lora(slots: Sequence[Slot]) -> dict[str, Float32]:
+    """LoRA inputs of rank 0: the plain model."""
+    return random_lora(slots, rank=0)
