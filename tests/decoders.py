@@ -13,6 +13,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
@@ -250,3 +251,10 @@ def random_lora(slots: Sequence[Slot], rank: int = 4, seed: int = 0, size: float
 def no_lora(slots: Sequence[Slot]) -> dict[str, Float32]:
     """LoRA inputs of rank 0: the plain model."""
     return random_lora(slots, rank=0)
+
+
+def skip_if_too_old(least: tuple[int, int]) -> None:
+    """Skips a test of what an older onnxruntime computes wrongly."""
+    version = tuple(int(part) for part in ort.__version__.split(".")[:2])
+    if version < least:
+        pytest.skip(f"onnxruntime {ort.__version__} is older than {least[0]}.{least[1]}")

@@ -85,10 +85,11 @@ class PackedAttention:
     def _rotate(self, layer: int, x: str, positions: str, heads: int) -> str:
         g, config = self._g, self._config
         tables = table_weights(g, self._weights, config.ropes[layer], config.longest)
-        zero = g.constant([0])
-        one_text = [g.op("Unsqueeze", [value, zero]) for value in (x, positions)]
-        y = g.op("RotaryEmbedding", [*one_text, *tables], domain=MICROSOFT, num_heads=heads)
-        return g.op("Squeeze", [y, zero])
+        # texts of one token each: the operator refuses a text of more tokens than the tables have rows
+        one = g.constant([1])
+        single = [g.op("Unsqueeze", [value, one]) for value in (x, positions)]
+        y = g.op("RotaryEmbedding", [*single, *tables], domain=MICROSOFT, num_heads=heads)
+        return g.op("Squeeze", [y, one])
 
     def _mask(self, window: int) -> str:
         """float32 (T, T), for all layers with that window."""

@@ -17,14 +17,16 @@ _IDLE = frozenset(
     {
         "_attn_implementation_autoset", "_commit_hash", "_flash_attn_2_enabled", "_name_or_path", "architectures",
         "attention_dropout", "attention_probs_dropout_prob", "bos_token_id", "cache_implementation",
-        "classifier_dropout", "do_sample", "dtype", "early_stopping", "embd_pdrop", "eos_token_id",
-        "finetuning_task", "forced_bos_token_id", "forced_eos_token_id", "hidden_dropout", "hidden_dropout_prob",
-        "id2label", "initializer_range", "is_decoder", "is_encoder_decoder", "label2id", "max_length", "min_length",
-        "model_type", "num_beams", "output_attentions", "output_hidden_states", "output_scores", "pad_token_id",
-        "prefix", "pretraining_tp", "problem_type", "repetition_penalty", "resid_pdrop", "return_dict",
-        "return_dict_in_generate", "sep_token_id", "task_specific_params", "temperature", "tokenizer_class",
-        "top_k", "top_p", "torch_dtype", "torchscript", "transformers.js_config", "transformers_version",
-        "unsloth_fixed", "unsloth_version", "use_bfloat16", "use_cache", "use_flash_attn",
+        "chunk_size_feed_forward", "classifier_dropout", "diversity_penalty", "do_sample", "dtype",
+        "early_stopping", "embd_pdrop", "encoder_no_repeat_ngram_size", "eos_token_id", "finetuning_task",
+        "forced_bos_token_id", "forced_eos_token_id", "hidden_dropout", "hidden_dropout_prob", "id2label",
+        "initializer_range", "is_decoder", "is_encoder_decoder", "label2id", "length_penalty", "max_length",
+        "min_length", "model_type", "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences",
+        "output_attentions", "output_hidden_states", "output_scores", "pad_token_id", "prefix", "pretraining_tp",
+        "problem_type", "repetition_penalty", "resid_pdrop", "return_dict", "return_dict_in_generate",
+        "sep_token_id", "task_specific_params", "temperature", "tokenizer_class", "top_k", "top_p", "torch_dtype",
+        "torchscript", "transformers.js_config", "transformers_version", "typical_p", "unsloth_fixed",
+        "unsloth_version", "use_bfloat16", "use_cache", "use_flash_attn",
     }
 )  # fmt: skip
 _LEAST = 1e-30
