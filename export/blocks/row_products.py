@@ -105,7 +105,8 @@ class RowProducts:
             magnitude = g.op("Max", [largest, g.op("Neg", [least]), g.constant(_TINY, np.float32)])
             scale = g.op("Mul", [magnitude, g.constant(1 / _MOST, np.float32)])
             one, zero = g.constant(1, np.float32), g.constant(_ZERO, np.uint8)
-            values = g.op("QuantizeLinear", [g.op("Div", [x, scale]), one, zero])
+            # onnxruntime 1.23 has ONNX's own for older opsets alone
+            values = g.op("QuantizeLinear", [g.op("Div", [x, scale]), one, zero], domain=MICROSOFT)
             self._rows[key] = _Rows(values, scale)
         return self._rows[key]
 
