@@ -177,6 +177,18 @@ def test_what_cannot_be_generated(llama: Exported) -> None:
         greedy(llama.decoding(lora), [np.arange(3)], 0, [])
 
 
+def test_lora_that_a_graph_has_no_place_for(tmp_path: Path) -> None:
+    """It is not left out without a word."""
+    checkpoint = write_checkpoint(tmp_path / "c", TINY["llama"])
+    whole = export_decoder(checkpoint, tmp_path / "whole")
+    some = export_decoder(checkpoint, tmp_path / "some", kinds=("q_proj",))
+    lora, text = random_lora(whole.slots), Text(np.arange(3, 9), 4)
+    with pytest.raises(SettingsError, match=r"the graph has no input model.layers.0.self_attn.k_proj.lora_A"):
+        some.losses([text], lora)
+    with pytest.raises(SettingsError, match="the graph has no input"):
+        some.decoding(lora).start([text.ids])
+
+
 def test_inputs_that_a_graph_cannot_take(llama: Exported) -> None:
     lora = no_lora(llama.slots)
     with pytest.raises(BundleError, match="a graph fails on its inputs"):

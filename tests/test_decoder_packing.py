@@ -88,6 +88,14 @@ def test_labels_need_a_token_before_them(tokens: int, start: int) -> None:
         pack([fine, Text(np.arange(tokens), start)])
 
 
+def test_a_texts_number_is_that_among_all() -> None:
+    texts = [Text(np.arange(n), 1) for n in (90, 5, 91, 1)]
+    with pytest.raises(SettingsError, match="text 4: 1 tokens"):
+        packed_batches(texts)
+    with pytest.raises(SettingsError, match="text 3 has 91 tokens"):
+        packed_batches(texts[:3], longest=90)
+
+
 def test_a_text_that_is_too_long() -> None:
     with pytest.raises(SettingsError, match=r"text 1 has 11 tokens .* positions end at 10; shorten it"):
         pack([Text(np.arange(11), 2)], longest=10)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BundleError
+from ..errors import BundleError, SettingsError
 from ..onnx_runtime import ort
 from ..shortage import ADVICE, is_shortage, shortage
 
@@ -22,7 +22,7 @@ class Binding:
     def __init__(
         self, session: ort.InferenceSession, inputs: Mapping[str, Array], outputs: Mapping[str, Array]
     ) -> None:
-        """inputs: may have more than the graph, such as the LoRA of slots that only another graph has."""
+        """Raises SettingsError for an input that the graph does not have: it would be left out without a word."""
         self._session = session
         self._binding = session.io_binding()
         self._held: dict[str, ort.OrtValue] = {}  # a binding does not keep what it is bound to
@@ -35,8 +35,9 @@ class Binding:
     def bind(self, inputs: Mapping[str, Array]) -> None:
         """Binds inputs to other arrays."""
         for name, array in inputs.items():
-            if name in self._names:
-                self._binding.bind_ortvalue_input(name, self._value(name, array))
+            if name not in self._names:
+                raise SettingsError(f"the graph has no input {name}; it was written for other slots, or without LoRA")
+            self._binding.bind_ortvalue_input(name, self._value(name, array))
 
     def bind_both(self, name: str, output: str, array: Float32) -> None:
         """Binds one array as an input and as an output, which the graph then changes in place."""

@@ -55,8 +55,7 @@ def pack(texts: Sequence[Text], longest: int | None = None) -> Packed:
     Raises SettingsError for a text that is longer, has no label, or no token before its first label: nothing would
     predict it.
     """
-    for number, text in enumerate(texts, 1):
-        _check(text, number, longest)
+    check_texts(texts, longest)
     ids: list[int] = []
     positions: list[int] = []
     places: list[int] = []
@@ -98,13 +97,15 @@ def pack(texts: Sequence[Text], longest: int | None = None) -> Packed:
     return Packed(inputs, labels)
 
 
-def _check(text: Text, number: int, longest: int | None) -> None:
-    if not 1 <= text.start < len(text.ids):
-        raise SettingsError(
-            f"text {number}: {len(text.ids)} tokens, of which the labels begin at {text.start}; there must be a token "
-            "before them, and at least one of them"
-        )
-    check_length(len(text.ids), longest, f"text {number}")
+def check_texts(texts: Sequence[Text], longest: int | None) -> None:
+    """Refuses what `pack` refuses, by the text's number among these."""
+    for number, text in enumerate(texts, 1):
+        if not 1 <= text.start < len(text.ids):
+            raise SettingsError(
+                f"text {number}: {len(text.ids)} tokens, of which the labels begin at {text.start}; there must be a "
+                "token before them, and at least one of them"
+            )
+        check_length(len(text.ids), longest, f"text {number}")
 
 
 def check_length(tokens: int, longest: int | None, what: str) -> None:

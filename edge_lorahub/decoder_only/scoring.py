@@ -14,7 +14,7 @@ from ..scoring import Losses
 from ..tokens import BATCH_TOKENS, buckets
 from .binding import Array, Binding, Float32
 from .graph_names import DecoderDimensions
-from .packing import Packed, Text, pack
+from .packing import Packed, Text, check_texts, pack
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,9 @@ def packed_batches(
     texts: Sequence[Text], longest: int | None = None, batch_tokens: int = BATCH_TOKENS
 ) -> list[PackedBatch]:
     """All texts in batches by length. Attention pays for padding, other layers do not. Raises SettingsError."""
+    check_texts(texts, longest)  # here they have the numbers that the caller knows
     groups = buckets([len(text.ids) for text in texts], batch_tokens=batch_tokens)
-    return [PackedBatch(members, pack([texts[i] for i in members], longest)) for members in groups]
+    return [PackedBatch(members, pack([texts[i] for i in members])) for members in groups]
 
 
 class PackedScorer:
