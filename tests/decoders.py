@@ -122,8 +122,11 @@ def _vectors(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
             yield f"{layer_name(layer, kind)}.bias", sides(config)[kind][1]
 
 
-def random_tensors(config: Mapping[str, Any], seed: int = 0) -> dict[str, Float32]:
-    """All tensors of a checkpoint. Norms and biases do something, and attention is not even."""
+def random_tensors(config: Mapping[str, Any], seed: int = 0, gain: float = 1.5) -> dict[str, Float32]:
+    """All tensors of a checkpoint. Norms and biases do something, and attention is not even.
+
+    gain: how much larger a linear layer's outputs are than its inputs.
+    """
     rng = np.random.default_rng(seed)
     family, width = config["model_type"], config["hidden_size"]
     tied = config.get("tie_word_embeddings", family.startswith("gemma"))
@@ -138,18 +141,24 @@ def random_tensors(config: Mapping[str, Any], seed: int = 0) -> dict[str, Float3
         tensors[name] = (center + 0.2 * rng.standard_normal(size)).astype(np.float32)
     for layer in range(config["num_hidden_layers"]):
         for kind, (d_in, d_out) in sides(config).items():
-            scale = np.float32(1.5 * d_in**-0.5)
+            scale = np.float32(gain * d_in**-0.5)
             tensors[f"{layer_name(layer, kind)}.weight"] = rng.standard_normal((d_out, d_in), np.float32) * scale
     return tensors
 
 
 def write_checkpoint(
-    folder: Path, config: Mapping[str, Any], seed: int = 0, *, bfloat16: bool = False, prefix: bool = True
+    folder: Path,
+    config: Mapping[str, Any],
+    seed: int = 0,
+    *,
+    bfloat16: bool = False,
+    prefix: bool = True,
+    gain: float = 1.5,
 ) -> Path:
     """prefix False: as saved without the head, names without `model.`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
-    tensors: dict[str, Any] = dict(random_tensors(config, seed))
+    tensors: dict[str, Any] = dict(random_tensors(config, seed, gain))
     if bfloat16:
         tensors = {name: array.astype(ml_dtypes.bfloat16) for name, array in tensors.items()}
     if not prefix:

@@ -106,4 +106,7 @@ REAL: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", REAL)
 def test_published_dimensions(name: str, tmp_path: Path) -> None:
     skip_if_too_old((1, 24))
-    compare(write_checkpoint(tmp_path / name, REAL[name]), tmp_path / "graphs", new_tokens=20, rank=16, size=0.1)
+    # With a gain of 1.5 thirty layers amplify rounding so much that transformers in float32 is 1.1e-5 away from itself
+    # in float64 (SmolLM2-135M's dimensions; ours then too).
+    checkpoint = write_checkpoint(tmp_path / name, REAL[name], gain=1.0)
+    compare(checkpoint, tmp_path / "graphs", new_tokens=20, rank=16, size=0.1)
