@@ -58,6 +58,10 @@ FIVE = {
     "gemma": {
         "use_bidirectional_attention": None, "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"},
     },
+    "gemma2": {
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        "use_bidirectional_attention": None, "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"},
+    },
     "gemma3": {
         "_sliding_window_pattern": 6, "use_bidirectional_attention": False, "attn_logit_softcapping": None,
         "rope_parameters": {
@@ -151,6 +155,8 @@ def test_what_llama_refuses(change: dict[str, Any], said: str) -> None:
         ("gemma", {"hidden_act": "silu"}, "hidden_act 'silu' is not supported: Gemma's activation is"),
         ("gemma", {"hidden_activation": "relu"}, "hidden_activation 'relu' is not supported"),
         ("gemma", {"use_bidirectional_attention": True}, "tokens would attend to those behind them"),
+        ("gemma2", {"attn_logit_softcapping": 0}, "attn_logit_softcapping must be a positive number"),
+        ("gemma2", {"layer_types": ["full_attention"]}, "layer_types must be a list of 3 kinds of layers"),
         ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping 50.0 is not supported"),
         ("gemma3", {"use_bidirectional_attention": True}, "tokens would attend to those behind them"),
         ("gemma3", {"rope_parameters": {"rope_theta": 1e6}}, "rope_parameters must have sliding_attention and"),
@@ -170,7 +176,7 @@ def test_what_others_refuse(family: str, change: dict[str, Any], said: str) -> N
         ({"model_type": "qwen3_moe", "num_experts": 128}, "a mixture of experts"),
         ({"model_type": "gemma3", "text_config": {}, "vision_config": {"a": 1}}, "multimodal"),
         ({"model_type": "granitemoehybrid", "mamba_d_state": 256}, "a hybrid"),
-        ({"model_type": "phi3"}, "model_type 'phi3' is not supported; edge-lorahub exports gemma, gemma3_text, "),
+        ({"model_type": "phi3"}, "model_type 'phi3' is not supported; edge-lorahub exports gemma, gemma2, "),
         ({}, "model_type is missing; edge-lorahub exports "),
         ({"model_type": ["llama"]}, "model_type ['llama'] is not supported"),
     ],
@@ -222,6 +228,8 @@ def test_windows_and_the_least_onnxruntime() -> None:
     assert found("mistral", sliding_window=512) == ((None,) * 3, (1, 23))
     assert found("mistral", sliding_window=None) == ((None,) * 3, (1, 23))
     assert found("gemma3") == ((16, None, 16), (1, 24))
+    assert found("gemma2") == ((16, None, 16), (1, 27))
+    assert found("gemma2", attn_logit_softcapping=None) == ((16, None, 16), (1, 24))
     assert found("gemma3", layer_types=None, sliding_window_pattern=2) == ((16, None, 16), (1, 24))
     assert found("qwen2-windows") == ((None, 20, 20), (1, 24))
     assert found("qwen2-windows", use_sliding_window=False) == ((None,) * 3, (1, 23))

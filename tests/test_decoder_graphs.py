@@ -9,7 +9,6 @@ import pytest
 from decoders import (
     KINDS,
     TINY,
-    WINDOWED,
     Exported,
     export_decoder,
     no_lora,
@@ -26,8 +25,7 @@ from edge_lorahub.errors import BundleError, SettingsError
 
 @pytest.fixture(scope="module", params=TINY)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    if request.param in WINDOWED:
-        skip_if_too_old((1, 24))
+    skip_if_too_old(request.param)
     folder = tmp_path_factory.mktemp("family")
     return export_decoder(write_checkpoint(folder / "checkpoint", TINY[request.param]), folder / "graphs")
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from decoders import (
     TINY,
-    WINDOWED,
     Exported,
     export_decoder,
     no_lora,
@@ -44,8 +43,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
 
 @pytest.fixture(scope="module", params=TINY)
 def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exported]:
-    if request.param in WINDOWED:
-        skip_if_too_old((1, 24))
+    skip_if_too_old(request.param)
     folder = tmp_path_factory.mktemp(request.param)
     checkpoint = write_checkpoint(folder / "checkpoint", TINY[request.param])
     return {

@@ -113,9 +113,9 @@ class DecoderConfig:
         }[part]
 
     def least_onnxruntime(self) -> tuple[int, int]:
-        """Measured by running every family with 1.23.2, 1.24.4, 1.26.0, 1.27.0 and 1.32.0 (docs/decoder-only.md).
+        """The first version that is right: before 1.24 GroupQueryAttention's window is one token off.
 
-        Before 1.24 GroupQueryAttention's window is one token off; before 1.27 ONNX's Attention is wrong with a cap.
+        Before 1.27 ONNX's Attention is wrong with a cap on the scores.
         """
         if self.score_cap is not None:
             return 1, 27

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..blocks.decoder_config import DecoderConfig
-from . import gemma, gemma3, granite, llama, mistral, qwen2, qwen3
+from . import gemma, gemma2, gemma3, granite, llama, mistral, qwen2, qwen3
 from .protocol import Family
 from .refusals import refuse_other_kinds, unknown_family
 
@@ -17,6 +17,7 @@ _FAMILIES: tuple[Family[DecoderConfig], ...] = (
     qwen2.FAMILY,
     qwen3.FAMILY,
     gemma.FAMILY,
+    gemma2.FAMILY,
     gemma3.FAMILY,
     granite.FAMILY,
 )

@@ -15,15 +15,9 @@ from dataclasses import replace
 from ..blocks.decoder_config import DecoderConfig
 from .config_fields import ConfigFields
 from .decoder_family import DecoderFamily
-from .llama_like import ATTENTION, NAMES, read_llama_like, read_windows
+from .gemma2 import NAMES_WITH_OUTPUT_NORMS
+from .llama_like import ATTENTION, read_llama_like, read_windows
 from .rope_fields import FULL, SLIDING, read_ropes_by_kind
-
-_NAMES = replace(
-    NAMES,
-    feed_forward_norm="pre_feedforward_layernorm",
-    attention_output_norm="post_attention_layernorm",
-    feed_forward_output_norm="post_feedforward_layernorm",
-)
 
 
 def _read(fields: ConfigFields) -> DecoderConfig:
@@ -41,7 +35,7 @@ def _read(fields: ConfigFields) -> DecoderConfig:
         ropes=tuple(ropes[FULL if window is None else SLIDING] for window in windows),
         windows=windows,
         score_scale=fields.number("query_pre_attn_scalar", 256) ** -0.5,
-        names=_NAMES,
+        names=NAMES_WITH_OUTPUT_NORMS,
         biases=ATTENTION if fields.flag("attention_bias", False) else frozenset(),
         norms_less_one=True,
         head_norms=True,
