@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -178,6 +180,64 @@ def test_what_is_kept_of_logits_has_their_cross_entropy(vocabulary: int, keep: i
     together = np.column_stack([kept.logits.astype(np.float64), kept.rest])
     again = -kept.logits[:, 0] + np.logaddexp.reduce(together, axis=1)
     assert again.sum() == pytest.approx(loss, rel=1e-5)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 700), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_the_likeliest_tokens_are_those_of_a_sort(seed: int, keep: int, vocabulary: int, ties: bool) -> None:
+    """In every size, with equal logits and with infinite ones; the label is among them whatever its logit."""
+    logits, labels = random_logits(vocabulary, 3, seed)
+    if ties:
+        logits = np.round(logits / 4)
+    logits[0, ::3] = -np.inf
+    logits[0, labels[0]] = 1.0
+    _, kept = scored(logits.copy(), labels, keep)
+    assert kept is not None
+    for row, label, tokens, found in zip(logits, labels, kept.tokens, kept.logits, strict=True):
+        assert tokens[0] == label
+        assert len(set(tokens.tolist())) == len(tokens) == min(keep, vocabulary)
+        np.testing.assert_array_equal(found, row[tokens])
+        others = np.sort(np.delete(row, label))[::-1]
+        np.testing.assert_array_equal(np.sort(found[1:])[::-1], others[: len(tokens) - 1])
+
+
+def test_logits_that_are_no_numbers_have_a_loss_that_is_none() -> None:
+    for where in (slice(None), slice(100, 101), slice(0, 3000, 7)):
+        logits, labels = random_logits(3000, 2, 0)
+        logits[1, where] = np.nan
+        loss, kept = scored(logits, labels, 128)
+        assert np.isnan(loss)
+        assert kept is not None
+        assert kept.tokens.shape == (2, 128)
+
+
+def test_logits_far_below_the_largest_cost_nothing_and_add_nothing() -> None:
+    """Of models with random weights nearly all are; math.fsum has what their exponentials add up to."""
+    logits, labels = random_logits(3000, 4, 1)
+    logits *= 40
+    exact = 0.0
+    for row, label in zip(logits.astype(np.float64), labels, strict=True):
+        exact += math.log(math.fsum(np.exp(row - row.max()))) + row.max() - row[label]
+    assert scored(logits, labels)[0] == pytest.approx(exact, rel=1e-6)
+
+
+def test_the_tokens_that_are_modeled_are_the_likeliest_of_any_evaluation() -> None:
+    compaction, all_logits = Compaction(), []
+    labels = np.arange(POSITIONS)
+    for seed in range(5):
+        logits, _ = random_logits(100, POSITIONS, seed)
+        all_logits.append(logits)
+        _, kept = scored(logits.copy(), labels, 128)
+        assert kept is not None
+        compaction.add(kept)
+    rows, seen = compaction.rows(), np.array(all_logits, np.float64)  # (n, T, V)
+    shares = np.exp(seen - np.logaddexp.reduce(seen, axis=2, keepdims=True)).max(axis=0)
+    shares[labels, labels] = 2
+    expected = np.argsort(-shares, axis=1)[:, :TOKENS]
+    np.testing.assert_array_equal(rows[:, :, 0], seen[:, labels, labels])
+    np.testing.assert_array_equal(
+        np.sort(rows[:, :, :-1], axis=2), np.sort(np.take_along_axis(seen, expected[None], axis=2), axis=2)
+    )
 
 
 def test_compact_logits_have_the_cross_entropy_of_all() -> None:

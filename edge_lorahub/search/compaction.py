@@ -40,26 +40,33 @@ class Compaction:
     def add(self, logits: LabelLogits) -> None:
         found = _Evaluation(logits)
         self._seen.append(found)
-        known = np.concatenate([self._known, found.keys])
-        most = np.concatenate([self._most, found.shares()])
-        self._known, where = np.unique(known, return_inverse=True)
-        self._most = np.zeros(len(self._known))
-        np.maximum.at(self._most, where, most)
+        places, known = _places(self._known, found.keys)
+        shares = found.shares()
+        self._most[places[known]] = np.maximum(self._most[places[known]], shares[known])
+        if not known.all():
+            # np.insert keeps the order of equal places, and the keys ascend
+            self._known = np.insert(self._known, places[~known], found.keys[~known])
+            self._most = np.insert(self._most, places[~known], shares[~known])
 
     def rows(self) -> Float64:
         """All evaluations, (n, T, K + 1): the chosen tokens' logits, and the log-sum-exp of all others'."""
+        if self._keys.size:
+            self._cut_down()
         due = len(self._seen) - self._chosen_at > len(self._seen) // _PATIENCE
         if not self._keys.size or (due and self._missed() > _MISSED):
             self._chosen_at = len(self._seen)
             keys = self._choose()
             if not np.array_equal(keys, self._keys):
                 self._keys, self._rows = keys, []
-        self._rows += [found.compact(self._keys) for found in self._seen[len(self._rows) :]]
+                self._cut_down()
         return np.array(self._rows)
+
+    def _cut_down(self) -> None:
+        self._rows += [found.compact(self._keys) for found in self._seen[len(self._rows) :]]
 
     def _missed(self) -> float:
         """The most probability that the last evaluation gives, at some position, to tokens that are not chosen."""
-        row = self._seen[-1].compact(self._keys)
+        row = self._rows[-1]
         return float(np.exp(row[:, -1] - np.logaddexp.reduce(row, axis=1)).max())
 
     def _choose(self) -> Ids:
@@ -97,8 +104,8 @@ class _Evaluation:
 
     def compact(self, wanted: Ids) -> Float64:
         """wanted: keys (T, K) -> (T, K + 1)."""
-        places = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        found = self.keys[places] == wanted
+        places, found = _places(self.keys, wanted)
+        places = np.minimum(places, len(self.keys) - 1)
         result = np.empty((len(wanted), wanted.shape[1] + 1))
         flat = self._logits.ravel()
         result[:, :-1] = np.where(found, flat[places], self._logits.min(axis=1, keepdims=True))
@@ -110,3 +117,12 @@ class _Evaluation:
         result[:, -1] = np.logaddexp(others, self._rest)
         bounded: Float64 = np.maximum(result, (self._largest - _NOTHING)[:, None])
         return bounded
+
+
+def _places(keys: Ids, wanted: Ids) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Where among ascending keys those wanted are or belong, and whether they are there."""
+    places = np.searchsorted(keys, wanted)
+    found = np.zeros(wanted.shape, bool)
+    if len(keys):
+        found = keys[np.minimum(places, len(keys) - 1)] == wanted
+    return places, found

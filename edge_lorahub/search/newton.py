@@ -73,9 +73,9 @@ def minimize(
         promised = 0.0
         for _ in range(_MOST_TRIALS):
             damped = matrix + damping * scale * np.eye(len(free))
-            promised = max(promised, float(slope[free] @ np.linalg.solve(damped, slope[free])) / 2)
             tried = w.copy()
-            tried[free] = _step(damped, slope[free], w[free], lowest, highest)
+            tried[free], gain = _step(damped, slope[free], w[free], lowest, highest)
+            promised = max(promised, gain)
             loss, tried_by_logits = surrogate.loss(tried, labels)
             gain = value - (loss + penalty(tried))
             if gain > 0:
@@ -90,20 +90,20 @@ def minimize(
     return w, value
 
 
-def _step(matrix: Float64, slope: Float64, start: Float64, low: Float64, high: Float64) -> Float64:
+def _step(matrix: Float64, slope: Float64, start: Float64, low: Float64, high: Float64) -> tuple[Float64, float]:
     """Where a quadratic model with this slope (F,) and matrix (F, F) at start has its minimum in [low, high], (F,).
 
     What would go beyond an end stops there, and the others are solved for anew, until none does. What has stopped does
-    not come back, so this is the minimum's neighborhood rather than the minimum.
+    not come back, so this is the minimum's neighborhood rather than the minimum. Also how far the model falls without
+    the ends.
     """
-    end: Float64 = start.copy()
+    step = np.linalg.solve(matrix, slope)
+    end: Float64 = start - step
     moving = np.ones(len(slope), bool)
-    while moving.any():
-        rest = slope[moving] - matrix[np.ix_(moving, ~moving)] @ (start - end)[~moving]
-        end[moving] = start[moving] - np.linalg.solve(matrix[np.ix_(moving, moving)], rest)
-        beyond = moving & ((end < low) | (end > high))
-        if not beyond.any():
-            break
-        end = np.clip(end, low, high)
+    while (beyond := moving & ((end < low) | (end > high))).any():
+        end = np.minimum(np.maximum(end, low), high)
         moving &= ~beyond
-    return end
+        if moving.any():
+            rest = slope[moving] + matrix[np.ix_(moving, ~moving)] @ (end - start)[~moving]
+            end[moving] = start[moving] - np.linalg.solve(matrix[np.ix_(moving, moving)], rest)
+    return end, float(slope @ step) / 2

@@ -26,6 +26,8 @@ Float64 = NDArray[np.float64]
 WIDTH, HEIGHT = 2.0, 3.0
 CONSTANT = 10.0
 NOISE = 1e-5
+# A position's weight in the loss, where one that has none would be divided by.
+_TINY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -61,22 +63,24 @@ class Surrogate:
         self._shape = logits.shape[1:]
         flat = logits.reshape(len(logits), -1)
         self._plain = flat[0]
-        kernel = self._kernel(weights)
+        squares = (self._reached**2).sum(axis=1)
+        squares = squares[:, None] + squares - 2 * self._reached @ self._reached.T
+        kernel = CONSTANT + weights @ weights.T + HEIGHT * np.exp(np.maximum(squares, 0) / (-2 * WIDTH**2))
         kernel[np.diag_indices(len(kernel))] += NOISE
-        self._alpha = np.linalg.solve(kernel, flat - self._plain)  # (n, D)
-        self._slope = weights.T @ self._alpha  # (N, D)
+        # by the inverse, which is small: to solve for so many outputs at once takes NumPy several times as long
+        inverse = np.linalg.inv(kernel)
+        inverse[:, 0] -= inverse.sum(axis=1)  # takes z_0 from every row without a copy of them all
+        self._alpha = inverse @ flat  # (n, D)
 
-    def _kernel(self, points: Float64) -> Float64:
-        """k(points, W): (m, N) -> (m, n)."""
-        products = points @ self._weights.T
-        reached = points * self.reach
-        squares = (reached**2).sum(axis=1)[:, None] + (self._reached**2).sum(axis=1) - 2 * reached @ self._reached.T
-        kernel: Float64 = CONSTANT + products + HEIGHT * np.exp(-np.maximum(squares, 0) / (2 * WIDTH**2))
-        return kernel
+    def _gaussian(self, w: Float64) -> tuple[Float64, Float64]:
+        """R (W - w), (n, N), and k's Gaussian of them, (n,)."""
+        steps = self._reached - w * self.reach
+        return steps, HEIGHT * np.exp(np.einsum("nm,nm->n", steps, steps) / (-2 * WIDTH**2))
 
     def logits(self, w: Float64) -> Float64:
         """w (N,) -> (T, K)."""
-        result: Float64 = (self._plain + self._kernel(w[None])[0] @ self._alpha).reshape(self._shape)
+        kernel = CONSTANT + self._weights @ w + self._gaussian(w)[1]
+        result: Float64 = (self._plain + kernel @ self._alpha).reshape(self._shape)
         return result
 
     def position_losses(self, w: Float64) -> Float64:
@@ -100,32 +104,31 @@ class Surrogate:
 
     def gradient(self, w: Float64, by_logits: Float64) -> Float64:
         """From the gradient by the logits (T, K) to that by w, (N,)."""
-        inner = self._alpha @ by_logits.ravel()  # (n,)
-        steps, bends = self._bends(w)
-        gradient: Float64 = self._weights.T @ inner + steps.T @ (bends * inner)
+        gradient: Float64 = self._kernel_slopes(w).T @ (self._alpha @ by_logits.ravel())
         return gradient
 
     def curvature(self, w: Float64, by_logits: Float64, labels: Labels, members: NDArray[np.intp]) -> Float64:
         """The loss's Gauss-Newton matrix at w in some of the weights, members (F,) -> (F, F), positive semidefinite.
 
         J^T H J with J the logits' derivative by w and H = diag(p) - p p^T, the cross-entropy's Hessian by the
-        logits, at every position (Schraudolph, Neural Computation 14, 2002).
+        logits, at every position (Schraudolph, Neural Computation 14, 2002): the covariance of J under p.
         """
-        steps, bends = self._bends(w)
-        derivative = self._slope[members] + (steps[:, members] * bends[:, None]).T @ self._alpha  # (F, D)
+        derivative = (self._kernel_slopes(w)[:, members].T @ self._alpha).reshape(len(members), *self._shape)
         shares = by_logits.copy()  # weight * p
         shares[:, 0] += labels.weights
-        per_position = derivative.reshape(len(members), *self._shape)  # (F, T, K)
-        means = np.einsum("ftk,tk->ft", per_position, shares)  # weight * p.J
-        scale = np.divide(1, labels.weights, out=np.zeros_like(labels.weights), where=labels.weights > 0)
-        matrix: Float64 = (derivative * shares.ravel()) @ derivative.T - (means * scale) @ means.T
+        means = np.einsum("ftk,tk->ft", derivative, shares / np.maximum(labels.weights, _TINY)[:, None])
+        derivative -= means[:, :, None]
+        # rounding may leave the label less than nothing
+        derivative *= np.sqrt(np.maximum(shares, 0))
+        rows = derivative.reshape(len(members), -1)
+        matrix: Float64 = rows @ rows.T
         return matrix
 
-    def _bends(self, w: Float64) -> tuple[Float64, Float64]:
-        """The derivative of the Gaussian part: reach^2 (W - w) (n, N), and its factor (n,)."""
-        steps = self._reached - w * self.reach
-        factors = HEIGHT / WIDTH**2 * np.exp(-(steps**2).sum(axis=1) / (2 * WIDTH**2))
-        return steps * self.reach, factors
+    def _kernel_slopes(self, w: Float64) -> Float64:
+        """The derivative of k(w, W) by w: (n, N)."""
+        steps, gaussian = self._gaussian(w)
+        slopes: Float64 = self._weights + steps * (gaussian[:, None] / WIDTH**2 * self.reach)
+        return slopes
 
 
 def reaches(weights: Float64, logits: Float64) -> Float64:
