@@ -255,6 +255,21 @@ def test_compact_logits_have_the_cross_entropy_of_all() -> None:
         assert (-row[:, 0] + np.logaddexp.reduce(row, axis=1)).sum() == pytest.approx(loss, rel=1e-5)
 
 
+def test_a_label_far_below_the_largest_keeps_its_logit() -> None:
+    """Of a model that is far off, a label's loss may be more than a hundred nats; the surrogate must see it fall."""
+    compaction, losses = Compaction(), []
+    labels = np.arange(POSITIONS)
+    for below in (150.0, 140.0, 70.0):
+        logits, _ = random_logits(3000, POSITIONS, 0)
+        logits[labels, labels] = logits.max(axis=1) - np.float32(below)
+        loss, kept = scored(logits, labels, 128)
+        assert kept is not None
+        compaction.add(kept)
+        losses.append(loss)
+    for row, loss in zip(compaction.rows(), losses, strict=True):
+        assert (-row[:, 0] + np.logaddexp.reduce(row, axis=1)).sum() == pytest.approx(loss, rel=1e-5)
+
+
 def test_a_token_that_comes_up_later_is_modeled_too() -> None:
     """What the first evaluations have at 1e-9 and a later one at 0.9 must be told from the crowd."""
     compaction = Compaction()

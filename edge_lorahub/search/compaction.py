@@ -16,7 +16,8 @@ TOKENS = 64
 _MISSED = 0.02
 # But only after one evaluation in so many of all: every one is cut down anew then.
 _PATIENCE = 64
-# How far below a position's largest logit nothing at all is put: the surrogate needs a number.
+# How far below a position's largest logit a probability of 0 is put: the surrogate needs a number. A finite logit
+# stays, however small: the loss of a label far below the largest is what the search has to lower.
 _NOTHING = 60.0
 # Wider than any vocabulary: a position and a token are one whole number.
 _STRIDE = 1 << 32
@@ -115,8 +116,8 @@ class _Evaluation:
         with np.errstate(divide="ignore"):
             others = np.log(left.reshape(self._parts.shape).sum(axis=1, dtype=np.float64)) + self._largest
         result[:, -1] = np.logaddexp(others, self._rest)
-        bounded: Float64 = np.maximum(result, (self._largest - _NOTHING)[:, None])
-        return bounded
+        finite: Float64 = np.where(result == -np.inf, (self._largest - _NOTHING)[:, None], result)
+        return finite
 
 
 def _places(keys: Ids, wanted: Ids) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
