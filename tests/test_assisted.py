@@ -112,6 +112,28 @@ def test_it_ends_when_there_is_nothing_more_to_gain() -> None:
     assert len(found.trace) == problem.evaluated < 100
 
 
+def test_labels_that_stay_unlikely_are_searched_for_as_well() -> None:
+    """As with random weights: at a loss of some hundred nats the logits still say which way to go, to the end."""
+    problem = Problem()
+    problem.plain[np.arange(EXAMPLES * TOKENS), problem.labels] -= 300
+    truth, plain = problem.truth(), problem.losses(np.zeros(MODULES)).mean()
+    found, _ = run(problem, 60)
+    assert plain > 250
+    assert max(abs(c.predicted - c.loss) for c in found.trace if c.predicted is not None) < 1
+    assert min(c.loss for c in found.trace) - truth < 0.3 * (plain - truth)
+
+
+def test_it_ends_soon_where_no_module_is_of_use() -> None:
+    for lower in (0, 300):
+        problem = Problem()
+        problem.effects[:] = 0
+        problem.plain[np.arange(EXAMPLES * TOKENS), problem.labels] -= lower
+        found, _ = run(problem, 200)
+        assert found.converged
+        assert len(found.trace) < MODULES + 6
+        assert not found.weights.any()
+
+
 @pytest.mark.parametrize("budget", [1, 2, 3, 5, 9, MODULES, MODULES + 1, MODULES + 2, 30])
 def test_the_budget_is_hard_and_all_of_it_is_of_use(budget: int) -> None:
     problem = Problem()

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .cma_es import CmaEs
 from .compaction import Compaction
@@ -35,8 +34,12 @@ MOST_ACTIVE = 48
 _FEW_STEPS = 4
 # With fewer candidates than modules, the share of them that go into probing.
 _PROBED = 0.85
-# The search ends after so many rounds in a row that promise, or bring, less than this share of the objective.
+# The search ends after so many rounds in a row that promise, or bring, less than this share of the objective, or of
+# what was gained so far where that is less; that counts as a hundredth of the objective at least.
 _LEAST_GAIN, _PATIENCE = 5e-3, 3
+_LEAST_GAINED = 0.01
+# CMA-ES that goes on from the surrogate's best looks close to it: the share of its usual step size.
+_CLOSE = 0.25
 # With an objective that the surrogate does not see, the share of what the probes leave that it may still have.
 _SHARE = 0.3
 # The metric's least curvature, as a share of its mean.
@@ -125,7 +128,7 @@ class SurrogateSearch:
         high = np.minimum(start + self._radius, self._settings.bound)
         w, predicted = self._minimum(start, low, high)
         self._predicted = predicted
-        if value - predicted < _LEAST_GAIN * abs(value) and any(np.array_equal(w, known) for known in self._weights):
+        if value - predicted < self._least(value) and any(np.array_equal(w, known) for known in self._weights):
             return None
         return Proposal(w[None], "model", logits=True, predicted=predicted)
 
@@ -187,8 +190,17 @@ class SurrogateSearch:
             self._radius = min(_WIDEST, self._radius * _GROW)
         elif share < _POOR:
             self._radius = max(_NARROWEST, self._radius * _SHRINK)
-        small = max(before - found, before - predicted) < _LEAST_GAIN * abs(before)
+        small = max(before - found, before - predicted) < self._least(before)
         self._idle = self._idle + 1 if small else 0
+
+    def _least(self, value: float) -> float:
+        """What a round must gain beyond the least value so far.
+
+        A share of the value, which mostly has fallen far by then. Where little of it can be gained at all, a share of
+        what was gained since the first candidate.
+        """
+        gained = self._values[0] - value
+        return _LEAST_GAIN * min(abs(value), max(gained, _LEAST_GAINED * abs(value)))
 
     @property
     def knows(self) -> bool:
@@ -204,7 +216,7 @@ class SurrogateSearch:
         return CmaEs(
             len(start),
             population=settings.population,
-            step_size=settings.step_size,
+            step_size=settings.step_size * (1 if self._own else _CLOSE),
             bound=settings.bound,
             seed=settings.seed,
             mean=start,
@@ -213,10 +225,9 @@ class SurrogateSearch:
 
     def _metric(self, start: Float64) -> Float64:
         """The inverse of the Gauss-Newton matrix at start, (N, N), of mean eigenvalue 1."""
-        members: NDArray[np.intp] = np.arange(len(start))
         surrogate = self.surrogate()
         _, by_logits = surrogate.loss(start, self.labels)
-        matrix = surrogate.curvature(start, by_logits, self.labels, members)
+        matrix = surrogate.curvature(start, by_logits, self.labels, np.arange(len(start)))
         values, vectors = np.linalg.eigh(matrix)
         values = np.maximum(values, _LEAST_CURVATURE * max(float(values.mean()), 1e-12))
         covariance = vectors / values @ vectors.T
