@@ -14,20 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lorahub import Example, Model, load
-from edge_lorahub.contract import MANIFEST, Slot, read_manifest
-from edge_lorahub.decoding import Decoding
+from edge_lorahub.bundle.manifest import MANIFEST, Slot, read_manifest
+from edge_lorahub.composition.stack import COMPOSITIONS, Stack, make_stack, plain_inputs
 from edge_lorahub.errors import EdgeLorahubError, EdgeLorahubWarning
-from edge_lorahub.files import sha256
-from edge_lorahub.lora import Lora
-from edge_lorahub.objective import Evaluator
-from edge_lorahub.runs import Encoded, Runner, Scoring
-from edge_lorahub.scoring import Batches, Losses, Scorer, absorbing_is_faster
+from edge_lorahub.files.outputs import sha256
+from edge_lorahub.learning.objective import Evaluator
+from edge_lorahub.lora.pair import Lora
+from edge_lorahub.runtime.binding import Encoded, Runner, Scoring
+from edge_lorahub.runtime.decoding import Decoding
+from edge_lorahub.runtime.scoring import Batches, Losses, Scorer, absorbing_is_faster
+from edge_lorahub.runtime.session import default_threads
 from edge_lorahub.search.choose import make_strategy
 from edge_lorahub.search.loop import search
 from edge_lorahub.search.settings import SearchSettings
 from edge_lorahub.search.strategy import Observation, Proposal
-from edge_lorahub.session import default_threads
-from edge_lorahub.stack import COMPOSITIONS, Stack, make_stack, plain_inputs
 
 from .cells import Cells
 from .report import Report, Row, environment, is_rows, median_ms, percentiles

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_lorahub.errors import SettingsError
-
-from .random_models import SIZES
+from edge_lorahub.testing.random_models import SIZES
 
 # of an output, with its end token
 ANSWER_TOKENS = 3

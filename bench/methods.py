@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_lorahub import Model, Modules, Settings, adapt, load
-from edge_lorahub.examples import Example
+from edge_lorahub.examples.example import Example
 from edge_lorahub.search.settings import REFERENCE
 from edge_lorahub.search.strategy import Candidate
 from edge_lorahub.tinyhub import UnseenTask, examples, relevant_modules

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_lorahub.onnx_runtime import ort
-from edge_lorahub.runs import Runner
-from edge_lorahub.scoring import Batches, Scorer
-from edge_lorahub.session import Model
-from edge_lorahub.stack import Stack
+from edge_lorahub.composition.stack import Stack
+from edge_lorahub.machine.onnx_runtime import ort
+from edge_lorahub.runtime.binding import Runner
+from edge_lorahub.runtime.scoring import Batches, Scorer
+from edge_lorahub.runtime.session import Model
 
 # In the attention operators there are products too, which are not counted; those of absorbed cross-attention with the
 # encoder's states are.

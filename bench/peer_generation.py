@@ -59,9 +59,9 @@ def _generators(inputs: Inputs, threads: int, text: Example) -> dict[str, Callab
     from optimum.onnxruntime import ORTModelForSeq2SeqLM
     from transformers import AutoModelForSeq2SeqLM
 
-    from edge_lorahub.onnx_runtime import ort
-    from edge_lorahub.runs import Runner
-    from edge_lorahub.stack import plain_inputs
+    from edge_lorahub.composition.stack import plain_inputs
+    from edge_lorahub.machine.onnx_runtime import ort
+    from edge_lorahub.runtime.binding import Runner
 
     runners = {
         precision: Runner(load(bundle, threads=threads, lora="none"), plain_inputs((), "none"))
@@ -116,8 +116,8 @@ def _generators(inputs: Inputs, threads: int, text: Example) -> dict[str, Callab
 
 def decode(runner: Any, ids: NDArray[np.int64], mask: NDArray[np.int64], count: int) -> Sequence[int]:
     """Greedy decoding of one text to a number of tokens, whatever they are but the end token."""
-    from edge_lorahub.decoding import Decoding
-    from edge_lorahub.runs import Encoded
+    from edge_lorahub.runtime.binding import Encoded
+    from edge_lorahub.runtime.decoding import Decoding
 
     config = runner.model.manifest.model
     encoded = Encoded(runner, ids, mask)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .adaptation import write_examples
+from edge_lorahub.testing.random_models import write_checkpoint, write_module
+
+from .adaptation_time import write_examples
 from .load import Load
-from .random_models import write_checkpoint, write_module
 
 PRECISIONS = ("fp32", "int8")
 

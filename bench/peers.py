@@ -22,14 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lorahub import Modules, Settings, load_to_adapt, read_examples
+from edge_lorahub.composition.stack import make_stack
 from edge_lorahub.errors import EdgeLorahubError, SettingsError
-from edge_lorahub.export.agreement import Agreement
-from edge_lorahub.learning import reference_loss
-from edge_lorahub.objective import Evaluator
+from edge_lorahub.export.checks.agreement import Agreement
+from edge_lorahub.learning.objective import Evaluator
+from edge_lorahub.learning.run import reference_loss
 from edge_lorahub.search.settings import POPULATION
-from edge_lorahub.stack import make_stack
 
-from .adaptation import check_platform, run_measured
+from .adaptation_time import check_platform, run_measured
 from .cells import Cells
 from .load import Load
 from .peer_generation import generation

@@ -14,18 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lorahub import Model, Modules, Settings
-from edge_lorahub.examples import Example
-from edge_lorahub.generation import generate_with
-from edge_lorahub.learning import reference_loss
-from edge_lorahub.lora import Lora
-from edge_lorahub.objective import Evaluator
-from edge_lorahub.peft_files import write_peft
-from edge_lorahub.runs import Runner
-from edge_lorahub.scoring import Batches, Scorer
+from edge_lorahub.composition.stack import make_stack
+from edge_lorahub.examples.example import Example
+from edge_lorahub.learning.objective import Evaluator
+from edge_lorahub.learning.run import reference_loss
+from edge_lorahub.lora.pair import Lora
+from edge_lorahub.lora.peft_files import write_peft
+from edge_lorahub.runtime.binding import Runner
+from edge_lorahub.runtime.generation import generate_with
+from edge_lorahub.runtime.scoring import Batches, Scorer
 from edge_lorahub.search.choose import make_strategy
 from edge_lorahub.search.loop import search
 from edge_lorahub.search.strategy import Observation, Proposal
-from edge_lorahub.stack import make_stack
 
 Float64 = NDArray[np.float64]
 SHOTS = 5

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import edge_lorahub
-from edge_lorahub.contract import MANIFEST
+from edge_lorahub.bundle.manifest import MANIFEST
 from edge_lorahub.errors import SettingsError
-from edge_lorahub.files import sha256
+from edge_lorahub.files.outputs import sha256
+from edge_lorahub.runtime.pool import uninterrupted
 from edge_lorahub.tinyhub import DEV_TASKS, TEST_TASKS
 from edge_lorahub.tinyhub.hub import DATA
-from edge_lorahub.workers import uninterrupted
 
 from .cells import Cells
 from .methods import METHODS, Problem, measure, together

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lorahub import Example, Modules, Settings, load_to_adapt
-from edge_lorahub.adaptation import learn
-from edge_lorahub.objective import Evaluator
-from edge_lorahub.stack import make_stack
+from edge_lorahub.composition.stack import make_stack
+from edge_lorahub.learning.adaptation import learn
+from edge_lorahub.learning.objective import Evaluator
 
-from .adaptation import run_measured
+from .adaptation_time import run_measured
 from .report import Row
 
 Float64 = NDArray[np.float64]

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from edge_lorahub import __version__
+from edge_lorahub._version import __version__
 from edge_lorahub.errors import SettingsError
-from edge_lorahub.files import check_output_file, output_file
+from edge_lorahub.files.outputs import check_output_file, output_file
 
 Row = dict[str, Any]
 # What the products' speed depends on, as Linux names it.

@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from threadpoolctl import ThreadpoolController
 
-from edge_lorahub.contract import Slot
+from edge_lorahub.bundle.manifest import Slot
+from edge_lorahub.composition.paper import Int8PaperStack, PaperStack
+from edge_lorahub.composition.stack import Stack
 from edge_lorahub.errors import EdgeLorahubError
-from edge_lorahub.onnx_runtime import ort
-from edge_lorahub.paper_stack import Int8PaperStack, PaperStack
+from edge_lorahub.machine.onnx_runtime import ort
 from edge_lorahub.search.settings import POPULATION
-from edge_lorahub.stack import Stack
+from edge_lorahub.testing.random_models import SIZES, linear_layers
 
 from .latency import RandomLora
 from .load import ANSWER_TOKENS, Load
-from .random_models import SIZES, linear_layers
 from .report import Report, Row, environment
 
 # Of modules in int8 against float32, relative, in the Frobenius norm: 0.01 for normal numbers.

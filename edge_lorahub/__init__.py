@@ -7,49 +7,49 @@ command line starts fast.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from ._version import __version__
 
 if TYPE_CHECKING:
-    from .adaptation import adapt as adapt
-    from .adaptation import load_to_adapt as load_to_adapt
-    from .adapter import Adapter as Adapter
-    from .adapter import load_adapter as load_adapter
-    from .baking import bake as bake
+    from .composition.adapter import Adapter as Adapter
+    from .composition.adapter import load_adapter as load_adapter
+    from .convert.bake import bake as bake
     from .errors import EdgeLorahubError as EdgeLorahubError
     from .errors import EdgeLorahubWarning as EdgeLorahubWarning
-    from .evaluation import Evaluation as Evaluation
-    from .evaluation import evaluate as evaluate
-    from .evaluations import Evaluations as Evaluations
-    from .evaluations import load_evaluations as load_evaluations
-    from .examples import Example as Example
-    from .examples import read_examples as read_examples
-    from .generation import generate as generate
-    from .learned import Adaptation as Adaptation
-    from .modules import Modules as Modules
-    from .session import Model as Model
-    from .session import load as load
-    from .settings import Settings as Settings
+    from .evaluation.matches import Evaluation as Evaluation
+    from .evaluation.matches import evaluate as evaluate
+    from .examples.example import Example as Example
+    from .examples.example import read_examples as read_examples
+    from .learning.adaptation import adapt as adapt
+    from .learning.adaptation import load_to_adapt as load_to_adapt
+    from .learning.learned import Adaptation as Adaptation
+    from .learning.settings import Settings as Settings
+    from .lora.modules import Modules as Modules
+    from .runtime.generation import generate as generate
+    from .runtime.session import Model as Model
+    from .runtime.session import load as load
+    from .search.evaluations import Evaluations as Evaluations
+    from .search.evaluations import load_evaluations as load_evaluations
 
 _HOMES = {
-    "Adaptation": "learned",
-    "Adapter": "adapter",
+    "Adaptation": "learning.learned",
+    "Adapter": "composition.adapter",
     "EdgeLorahubError": "errors",
     "EdgeLorahubWarning": "errors",
-    "Evaluation": "evaluation",
-    "Evaluations": "evaluations",
-    "Example": "examples",
-    "Model": "session",
-    "Modules": "modules",
-    "Settings": "settings",
-    "adapt": "adaptation",
-    "bake": "baking",
-    "evaluate": "evaluation",
-    "generate": "generation",
-    "load": "session",
-    "load_adapter": "adapter",
-    "load_evaluations": "evaluations",
-    "load_to_adapt": "adaptation",
-    "read_examples": "examples",
+    "Evaluation": "evaluation.matches",
+    "Evaluations": "search.evaluations",
+    "Example": "examples.example",
+    "Model": "runtime.session",
+    "Modules": "lora.modules",
+    "Settings": "learning.settings",
+    "adapt": "learning.adaptation",
+    "bake": "convert.bake",
+    "evaluate": "evaluation.matches",
+    "generate": "runtime.generation",
+    "load": "runtime.session",
+    "load_adapter": "composition.adapter",
+    "load_evaluations": "search.evaluations",
+    "load_to_adapt": "learning.adaptation",
+    "read_examples": "examples.example",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .adapter import SIDECAR, read_record
-from .contract import read_manifest
+from .bundle.manifest import read_manifest
+from .composition.adapter import SIDECAR, read_record
 from .errors import CheckpointError, MissingPathError, ModuleFileError
-from .files import check_digests, read_json
-from .hub import module_folder
-from .kinds import SIGNS, kind_of, modules_in
-from .peft_files import load_module
+from .files.kinds import SIGNS, kind_of, modules_in
+from .files.outputs import check_digests, read_json
+from .hub.resolve import module_folder
+from .lora.peft_files import load_module
 
 
 def inspect(source: str | Path, *, check: bool = False) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """The exporter: a Hugging Face checkpoint in, a bundle out, without PyTorch."""
 
-from .bundle import export
+from .bundle_writer import export
 
 __all__ = ["export"]

@@ -11,7 +11,7 @@ _START = """
 import resource, sys, time
 from pathlib import Path
 import numpy, onnxruntime, tokenizers, safetensors
-import edge_lorahub, edge_lorahub.tokenizer_file, edge_lorahub.torch_zip
+import edge_lorahub, edge_lorahub.tokenizer.tokenizer_file, edge_lorahub.tensors.torch_zip
 from edge_lorahub.errors import EdgeLorahubError
 with open("/proc/self/statm") as file:
     start = int(file.read().split()[0]) * resource.getpagesize()

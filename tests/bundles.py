@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edge_lorahub.contract import MANIFEST, WEIGHTS
-from edge_lorahub.files import sha256
-from edge_lorahub.weights_sample import sample_digest
+from edge_lorahub.bundle.manifest import MANIFEST, WEIGHTS
+from edge_lorahub.bundle.weights_sample import sample_digest
+from edge_lorahub.files.outputs import sha256
 
 
 def sign(bundle: Path) -> None:

@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 from hypothesis import settings
 
 from edge_lorahub import Example, Model, Modules, load
-from edge_lorahub.bench.random_models import write_checkpoint, write_module
 from edge_lorahub.cli.main import cli
 from edge_lorahub.export import export
+from edge_lorahub.testing.random_models import write_checkpoint, write_module
 
 # The same inputs in every run, which no slow machine makes a failure.
 settings.register_profile("same", derandomize=True, deadline=None, database=None)

@@ -17,19 +17,19 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from edge_lorahub.contract import Slot, lora_a_name, lora_b_name, lora_scale_name
-from edge_lorahub.decoder_only.decoding import KeyValueCache, TextDecoding
-from edge_lorahub.decoder_only.graph_names import DecoderDimensions
-from edge_lorahub.decoder_only.packing import Text
-from edge_lorahub.decoder_only.scoring import PackedScorer, packed_batches
+from edge_lorahub.bundle.decoder_only import DecoderDimensions
+from edge_lorahub.bundle.manifest import Slot, lora_a_name, lora_b_name, lora_scale_name
 from edge_lorahub.export.blocks.decoder_config import DecoderConfig
 from edge_lorahub.export.blocks.form import Form
-from edge_lorahub.export.checkpoint import Checkpoint
+from edge_lorahub.export.blocks.onnx_graph import WeightFile
 from edge_lorahub.export.families import find_family
 from edge_lorahub.export.families.decoder_family import GENERATE, SCORE
-from edge_lorahub.export.graph import WeightFile
-from edge_lorahub.onnx_runtime import ort
-from edge_lorahub.scoring import Losses
+from edge_lorahub.export.source.checkpoint import Checkpoint
+from edge_lorahub.machine.onnx_runtime import ort
+from edge_lorahub.runtime.decoder_only.decoding import KeyValueCache, TextDecoding
+from edge_lorahub.runtime.decoder_only.packed_scoring import PackedScorer, packed_batches
+from edge_lorahub.runtime.decoder_only.packing import Text
+from edge_lorahub.runtime.scoring import Losses
 
 Float32 = NDArray[np.float32]
 Ids = NDArray[np.int64]

@@ -19,9 +19,9 @@ from scores import score
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 
 from edge_lorahub import Example, Model
-from edge_lorahub.bench.random_models import linear_layers
-from edge_lorahub.lora_inputs import LoraInputs
-from edge_lorahub.runs import Runner, Scoring
+from edge_lorahub.composition.inputs import LoraInputs
+from edge_lorahub.runtime.binding import Runner, Scoring
+from edge_lorahub.testing.random_models import linear_layers
 
 PAD, EOS = 0, 1
 TOLERANCE = 1e-5

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge_lorahub import Example
-from edge_lorahub.runs import Runner
-from edge_lorahub.scoring import Batches, Losses, Scorer
+from edge_lorahub.runtime.binding import Runner
+from edge_lorahub.runtime.scoring import Batches, Losses, Scorer
 
 
 def score(runner: Runner, examples: Sequence[Example], max_input_tokens: int, max_output_tokens: int) -> Losses:

@@ -16,15 +16,15 @@ from bundles import sign
 from click.testing import Result
 
 from edge_lorahub import Example, Model, Modules, Settings, adapt, generate, load, load_to_adapt
-from edge_lorahub.adaptation import learn
-from edge_lorahub.bench.random_models import write_checkpoint, write_module
-from edge_lorahub.contract import ABSORBED_GRAPHS, GRAPHS, read_manifest
+from edge_lorahub.bundle.manifest import ABSORBED_GRAPHS, GRAPHS, read_manifest
+from edge_lorahub.composition.inputs import LoraInputs
+from edge_lorahub.composition.stack import make_stack, plain_inputs
 from edge_lorahub.errors import BundleError, ExamplesError, SettingsError
 from edge_lorahub.export import export
-from edge_lorahub.lora_inputs import LoraInputs
-from edge_lorahub.runs import Runner, Scoring
-from edge_lorahub.scoring import absorbing_is_faster
-from edge_lorahub.stack import make_stack, plain_inputs
+from edge_lorahub.learning.adaptation import learn
+from edge_lorahub.runtime.binding import Runner, Scoring
+from edge_lorahub.runtime.scoring import absorbing_is_faster
+from edge_lorahub.testing.random_models import write_checkpoint, write_module
 
 WEIGHTS = np.array([0.3, -0.5, 1.0])
 # heads times their size is not the model's width, as in flan-t5-small; and a tied head

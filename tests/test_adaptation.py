@@ -13,15 +13,15 @@ import pytest
 from scores import score
 
 from edge_lorahub import Adaptation, Example, Model, Modules, Settings, adapt, generate, load, load_adapter
-from edge_lorahub.adapter import SIDECAR
-from edge_lorahub.bench.random_models import write_module
+from edge_lorahub.composition.adapter import SIDECAR
+from edge_lorahub.composition.stack import COMPOSITIONS, plain_inputs
 from edge_lorahub.errors import EdgeLorahubWarning, ExamplesError, ModuleMismatchError, SettingsError
-from edge_lorahub.learning import reference_loss
-from edge_lorahub.objective import WORST_LOSS
-from edge_lorahub.runs import Runner
-from edge_lorahub.scoring import Losses
+from edge_lorahub.learning.objective import WORST_LOSS
+from edge_lorahub.learning.run import reference_loss
+from edge_lorahub.runtime.binding import Runner
+from edge_lorahub.runtime.scoring import Losses
 from edge_lorahub.search.strategy import Candidate
-from edge_lorahub.stack import COMPOSITIONS, plain_inputs
+from edge_lorahub.testing.random_models import write_module
 
 
 def scored(model: Model, result: Adaptation, examples: Sequence[Example]) -> float:

@@ -14,8 +14,10 @@ from safetensors.numpy import load_file
 from scores import score
 
 from edge_lorahub import Example, Model, Modules, Settings, adapt, bake, generate, load, load_adapter
-from edge_lorahub.adapter import Adapter
-from edge_lorahub.contract import read_manifest
+from edge_lorahub.bundle.manifest import read_manifest
+from edge_lorahub.composition.adapter import Adapter
+from edge_lorahub.composition.inputs import LoraInputs
+from edge_lorahub.composition.stack import COMPOSITIONS, plain_inputs
 from edge_lorahub.errors import (
     BundleError,
     EdgeLorahubWarning,
@@ -24,13 +26,11 @@ from edge_lorahub.errors import (
     OutputExistsError,
     SettingsError,
 )
-from edge_lorahub.files import sha256
+from edge_lorahub.files.outputs import sha256
 from edge_lorahub.inspection import inspect
-from edge_lorahub.lora import Lora
-from edge_lorahub.lora_inputs import LoraInputs
-from edge_lorahub.peft_files import load_module
-from edge_lorahub.runs import Runner
-from edge_lorahub.stack import COMPOSITIONS, plain_inputs
+from edge_lorahub.lora.pair import Lora
+from edge_lorahub.lora.peft_files import load_module
+from edge_lorahub.runtime.binding import Runner
 
 
 @pytest.fixture(params=COMPOSITIONS)

@@ -15,12 +15,12 @@ from click.testing import Result
 from safetensors.numpy import load_file, save_file
 
 from edge_lorahub import Example, Modules, Settings, adapt, load, load_adapter
-from edge_lorahub.baking import bake
-from edge_lorahub.bench.random_models import write_checkpoint, write_module
-from edge_lorahub.contract import MANIFEST, read_manifest
+from edge_lorahub.bundle.manifest import MANIFEST, read_manifest
+from edge_lorahub.composition.record_check import warn_of_learned_examples, warn_of_other_modules
+from edge_lorahub.convert.bake import bake
 from edge_lorahub.errors import EdgeLorahubWarning, ModuleFileError
 from edge_lorahub.export import export
-from edge_lorahub.record_check import warn_of_learned_examples, warn_of_other_modules
+from edge_lorahub.testing.random_models import write_checkpoint, write_module
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from edge_lorahub import EdgeLorahubWarning, load
 from edge_lorahub.export import export
-from edge_lorahub.onnx_runtime import int8_is_wrong, ort
+from edge_lorahub.machine.onnx_runtime import int8_is_wrong, ort
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_a_bundle_in_int8_is_warned_about_there(
     checkpoint: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export(checkpoint, tmp_path / "int8", precision="int8")
-    monkeypatch.setattr("edge_lorahub.session.int8_is_wrong", lambda: True)
+    monkeypatch.setattr("edge_lorahub.runtime.session.int8_is_wrong", lambda: True)
     with pytest.warns(EdgeLorahubWarning, match=r"computes int8 wrongly on this processor .with AMX.*1\.25 or newer"):
         load(tmp_path / "int8", threads=1)
     with warnings.catch_warnings():

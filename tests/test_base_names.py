@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_lorahub.base_names import may_be_same, public_name
+from edge_lorahub.lora.base_names import may_be_same, public_name
 
 CACHED = (
     "/home/someone/.cache/huggingface/hub/models--google--flan-t5-base/snapshots/7bcac572ce56db69c1ea7c8af255c5d7c9"

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from edge_lorahub import paper_stack
-from edge_lorahub.bench import adaptation, latency
-from edge_lorahub.bench.random_models import SIZES, linear_layers
+from edge_lorahub.bench import adaptation_time as adaptation
+from edge_lorahub.bench import latency
 from edge_lorahub.bench.roofline import Work, operations
-from edge_lorahub.decoding import Decoding
+from edge_lorahub.composition import paper as paper_stack
 from edge_lorahub.errors import EdgeLorahubError
-from edge_lorahub.runs import Encoded, Runner
+from edge_lorahub.runtime.binding import Encoded, Runner
+from edge_lorahub.runtime.decoding import Decoding
+from edge_lorahub.testing.random_models import SIZES, linear_layers
 
 ARGUMENTS = ("bench", "adapt", "--size", "tiny", "--modules", 3, "--rank", 2, "--length", 9, "--budget", 5, "--json")
 
@@ -44,7 +45,7 @@ def test_it_measures_int8(run: Callable[..., Result], tmp_path: Path) -> None:
 
 def test_a_wrong_answer_is_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a merge that adds twice too much, the check before the timing fails."""
-    from edge_lorahub import baking
+    from edge_lorahub.convert import bake as baking
 
     def wrong(weight, a, scale, b) -> None:  # type: ignore[no-untyped-def]
         weight += 2.0 * (a * scale) @ b

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from torch_files import archive, mapping, number, program, state_dict, storage, tensor
 
 from edge_lorahub.errors import EdgeLorahubError, ExamplesError, ModuleFileError
-from edge_lorahub.examples import read_examples
-from edge_lorahub.files import read_json
-from edge_lorahub.name_patterns import NameMatcher
-from edge_lorahub.peft_files import load_module
-from edge_lorahub.torch_zip import read_state_dict
+from edge_lorahub.examples.example import read_examples
+from edge_lorahub.files.outputs import read_json
+from edge_lorahub.lora.name_patterns import NameMatcher
+from edge_lorahub.lora.peft_files import load_module
+from edge_lorahub.tensors.torch_zip import read_state_dict
 
-READ_BIN = "edge_lorahub.torch_zip.read_state_dict(path)"
+READ_BIN = "edge_lorahub.tensors.torch_zip.read_state_dict(path)"
 READ_EXAMPLES = "edge_lorahub.read_examples(path)"
 READ_MODULE = "edge_lorahub.Modules.load(path)"
 
@@ -257,7 +257,8 @@ def _replace(pattern: dict[str, str], content: str) -> dict[str, object]:
 
 
 LOAD_TOKENIZER = (
-    "edge_lorahub.tokenizer_file.load_tokenizer(path, edge_lorahub.errors.BundleError).encode('a' * 5000 + 'b')"
+    "edge_lorahub.tokenizer.tokenizer_file.load_tokenizer(path, edge_lorahub.errors.BundleError)"
+    ".encode('a' * 5000 + 'b')"
 )
 
 

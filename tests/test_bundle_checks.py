@@ -17,13 +17,13 @@ from bundles import sign
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_lorahub import load, load_adapter
-from edge_lorahub.baking import bake
-from edge_lorahub.bench.random_models import write_checkpoint
-from edge_lorahub.contract import GRAPHS, MANIFEST, graph_files, read_manifest
+from edge_lorahub.bundle.graph_file import OPERATORS, read_graph
+from edge_lorahub.bundle.manifest import GRAPHS, MANIFEST, graph_files, read_manifest
+from edge_lorahub.convert.bake import bake
 from edge_lorahub.errors import BundleError, CheckpointError
 from edge_lorahub.export import export
-from edge_lorahub.export.activations import ACTIVATIONS
-from edge_lorahub.graph_file import OPERATORS, read_graph
+from edge_lorahub.export.blocks.activations import ACTIVATIONS
+from edge_lorahub.testing.random_models import write_checkpoint
 
 Change = Callable[[dict[str, Any]], object]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 
-from edge_lorahub.contract import TOKENIZER, read_manifest
+from edge_lorahub.bundle.manifest import TOKENIZER, read_manifest
 from edge_lorahub.export import export
-from edge_lorahub.tokens import Tokens
+from edge_lorahub.runtime.tokens import Tokens
 
 WORDS = ["<pad>", "</s>", "<unk>", "a", "b", ",", "?", "'", "n't", "'s"]
 

@@ -17,8 +17,8 @@ from bundles import sign
 from click.testing import Result
 from safetensors.numpy import load_file, save_file
 
-from edge_lorahub.bench.random_models import write_module
 from edge_lorahub.cli import main, start
+from edge_lorahub.testing.random_models import write_module
 
 Fails = Callable[..., str]
 
@@ -67,7 +67,7 @@ def test_missing_paths(adapt: Fails, fails: Fails, bundle: Path, module_folders:
 
 def copy_config(bundle: Path, tmp_path: Path) -> Path:
     """A checkpoint folder without weights."""
-    from edge_lorahub.bench.random_models import write_checkpoint
+    from edge_lorahub.testing.random_models import write_checkpoint
 
     folder = write_checkpoint(tmp_path / "no-weights", "tiny")
     (folder / "model.safetensors").unlink()
@@ -234,7 +234,7 @@ def test_no_tokenizer_and_no_extra(
 
 
 def test_tokenizers_of_other_models(fails: Fails, checkpoint: Path, tmp_path: Path) -> None:
-    from edge_lorahub.bench.random_models import word_tokenizer
+    from edge_lorahub.testing.random_models import word_tokenizer
 
     for name, change, words in (
         ("large", word_tokenizer(500).to_str(), "the tokenizer has id 499, but the model's vocab_size is 128"),
@@ -324,7 +324,7 @@ def test_a_defect_is_one_line_and_exit_code_70(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr("edge_lorahub.generation.generate_with", broken)
+    monkeypatch.setattr("edge_lorahub.runtime.generation.generate_with", broken)
     monkeypatch.delenv("EDGE_LORAHUB_TRACEBACK", raising=False)
     result = run("generate", bundle, "w3")
     assert result.exit_code == 70
@@ -336,7 +336,7 @@ def test_an_interrupted_adaptation_leaves_nothing(
     run: Callable[..., Result], bundle: Path, examples_file: Path, module_folders: list[Path], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from edge_lorahub.scoring import Scorer
+    from edge_lorahub.runtime.scoring import Scorer
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -401,7 +401,7 @@ def test_a_signal_that_a_library_makes_an_error_of_is_no_defect(
     handler = start.interrupt if number == signal.SIGINT else start.terminate
     monkeypatch.setattr(start, "ended_by", ended_by := [])
     monkeypatch.setattr(main, "ended_by", ended_by)
-    monkeypatch.setattr("edge_lorahub.session.load", interrupted)
+    monkeypatch.setattr("edge_lorahub.runtime.session.load", interrupted)
     result = run("generate", bundle, "w3")
     assert result.exit_code == code
     assert "defect" not in result.stderr

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_lorahub.compose import compose_exact, compose_paper, merge_dense, truncate
+from edge_lorahub.composition.kernels import compose_exact, compose_paper, merge_dense, truncate
 
 
 def draw(seed: int, *shape: int) -> np.ndarray:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edge_lorahub import compose_int8
-from edge_lorahub.compose_int8 import ZERO, compose_paper_int8, digits
-from edge_lorahub.export.compose_graph import compose_graph
+from edge_lorahub.composition import kernels_int8 as compose_int8
+from edge_lorahub.composition.kernels_int8 import ZERO, compose_paper_int8, digits
+from edge_lorahub.export.kernel_graph import compose_graph
 
 
 def read(values: np.ndarray, joins: np.ndarray) -> np.ndarray:

@@ -18,9 +18,9 @@ from decoders import (
     write_checkpoint,
 )
 
-from edge_lorahub.decoder_only.decoding import KeyValueCache, greedy
-from edge_lorahub.decoder_only.packing import Text
 from edge_lorahub.errors import BundleError, SettingsError
+from edge_lorahub.runtime.decoder_only.decoding import KeyValueCache, greedy
+from edge_lorahub.runtime.decoder_only.packing import Text
 
 
 @pytest.fixture(scope="module", params=TINY)

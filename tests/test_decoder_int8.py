@@ -19,10 +19,10 @@ from decoders import (
 )
 from safetensors.numpy import load_file, save_file
 
-from edge_lorahub.contract import lora_a_name, lora_b_name, lora_scale_name
-from edge_lorahub.decoder_only.decoding import greedy
-from edge_lorahub.decoder_only.packing import Text
-from edge_lorahub.quantisation import quantise_rows
+from edge_lorahub.bundle.manifest import lora_a_name, lora_b_name, lora_scale_name
+from edge_lorahub.runtime.decoder_only.decoding import greedy
+from edge_lorahub.runtime.decoder_only.packing import Text
+from edge_lorahub.tensors.quantization import quantise_rows
 
 
 def in_int8(lora: Mapping[str, np.ndarray], exported: Exported) -> dict[str, np.ndarray]:

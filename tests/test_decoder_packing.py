@@ -8,11 +8,11 @@ from decoders import random_texts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_lorahub.contract import INPUT_IDS
-from edge_lorahub.decoder_only.graph_names import PLACES, POSITIONS, ROWS, SCORED, SCORED_PLACES, SCORED_ROWS
-from edge_lorahub.decoder_only.packing import Packed, Text, pack
-from edge_lorahub.decoder_only.scoring import packed_batches
+from edge_lorahub.bundle.decoder_only import PLACES, POSITIONS, ROWS, SCORED, SCORED_PLACES, SCORED_ROWS
+from edge_lorahub.bundle.manifest import INPUT_IDS
 from edge_lorahub.errors import SettingsError
+from edge_lorahub.runtime.decoder_only.packed_scoring import packed_batches
+from edge_lorahub.runtime.decoder_only.packing import Packed, Text, pack
 
 
 @st.composite

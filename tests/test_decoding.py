@@ -10,14 +10,15 @@ import numpy as np
 import onnx
 import pytest
 
-from edge_lorahub import generate, generation, load
+from edge_lorahub import generate, load
 from edge_lorahub.bench.latency import RandomLora
-from edge_lorahub.contract import GRAPHS, ModelConfig
-from edge_lorahub.decoding import Cache, Decoding
-from edge_lorahub.exact_stack import ExactStack
+from edge_lorahub.bundle.manifest import GRAPHS, ModelConfig
+from edge_lorahub.composition.exact import ExactStack
+from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.export import export
-from edge_lorahub.runs import Encoded, LoraValues, Runner, Scoring
-from edge_lorahub.stack import plain_inputs
+from edge_lorahub.runtime import generation
+from edge_lorahub.runtime.binding import Encoded, LoraValues, Runner, Scoring
+from edge_lorahub.runtime.decoding import Cache, Decoding
 
 # beyond the room that a cache has at first, and beyond what it then grows to
 TOKENS = 150

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_lorahub import demo_bundle
-from edge_lorahub.contract import BUNDLE_FILES, MANIFEST, WEIGHTS
-from edge_lorahub.demo_bundle import SEAL, base_bundle
+from edge_lorahub.bundle.manifest import BUNDLE_FILES, MANIFEST, WEIGHTS
+from edge_lorahub.cli import demo_bundle
+from edge_lorahub.cli.demo_bundle import SEAL, base_bundle
 from edge_lorahub.errors import OutputFailedError
 
 

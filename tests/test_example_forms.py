@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_lorahub.errors import EdgeLorahubWarning, ExamplesError
-from edge_lorahub.examples import Example, read_examples, read_inputs
+from edge_lorahub.examples.example import Example, read_examples, read_inputs
 
 
 def write(path: Path, *records: object) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_lorahub.errors import EdgeLorahubWarning, ExamplesError, MissingPathError, SettingsError
-from edge_lorahub.examples import Example, fingerprint, read_examples, read_inputs
+from edge_lorahub.examples.example import Example, fingerprint, read_examples, read_inputs
 
 PAIRS = [("one", "1"), ("two", "2"), ("three", "3")]
 EXPECTED = [Example(*pair) for pair in PAIRS]

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from edge_lorahub.errors import EdgeLorahubError, NotWritableError, OutputFailedError
-from edge_lorahub.exchange import exchange
-from edge_lorahub.write_errors import write_error
+from edge_lorahub.files.exchange import exchange
+from edge_lorahub.files.write_errors import write_error
 
 
 def test_folders_files_and_links_are_exchanged(tmp_path: Path) -> None:

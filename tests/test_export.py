@@ -17,13 +17,13 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
 from edge_lorahub import load
-from edge_lorahub.bench import random_models
-from edge_lorahub.contract import ABSORBED_GRAPHS, GRAPHS, MANIFEST, TOKENIZER, WEIGHTS, read_manifest
+from edge_lorahub.bundle.manifest import ABSORBED_GRAPHS, GRAPHS, MANIFEST, TOKENIZER, WEIGHTS, read_manifest
+from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning
 from edge_lorahub.export import export
-from edge_lorahub.files import sha256
-from edge_lorahub.runs import Runner, Scoring
-from edge_lorahub.stack import plain_inputs
+from edge_lorahub.files.outputs import sha256
+from edge_lorahub.runtime.binding import Runner, Scoring
+from edge_lorahub.testing import random_models
 
 
 def logits(bundle: Path) -> np.ndarray:

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from edge_lorahub.bench import random_models
 from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning
 from edge_lorahub.export import export
-from edge_lorahub.tensors import Float32
+from edge_lorahub.tensors.safetensors_file import Float32
+from edge_lorahub.testing import random_models
 
 SHARED, HEAD = "shared.weight", "lm_head.weight"
 ENCODER, DECODER = "encoder.embed_tokens.weight", "decoder.embed_tokens.weight"
@@ -127,7 +127,7 @@ def test_what_is_not_one_embedding_and_a_head_is_refused(
 def test_embeddings_are_compared_in_parts(plain: Plain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """128 rows of 32 numbers, some rows at a time, of which the last part is smaller."""
     tensors, expected = plain[TIED]
-    monkeypatch.setattr("edge_lorahub.export.checkpoint._COMPARED", 32 * 7)
+    monkeypatch.setattr("edge_lorahub.export.source.checkpoint._COMPARED", 32 * 7)
     assert digests(tmp_path, TIED, {**tensors, HEAD: tensors[SHARED].copy()}) == expected
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_lorahub.adapter import SIDECAR
+from edge_lorahub.composition.adapter import SIDECAR
 from edge_lorahub.errors import OutputExistsError
-from edge_lorahub.files import output_folder, write_text
+from edge_lorahub.files.outputs import output_folder, write_text
 
 NAMES = (SIDECAR, "marker", "other")
 SIGN = json.dumps({"made_by": "edge-lorahub 0.1.0"})

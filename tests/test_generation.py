@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from scores import score
 
 from edge_lorahub import Example, Model, evaluate, generate, load_adapter
+from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.errors import ExamplesError, SettingsError
-from edge_lorahub.evaluation import compare, normalize
+from edge_lorahub.evaluation.matches import compare, normalize
 from edge_lorahub.label_logits import scored
-from edge_lorahub.runs import Runner, Scoring
-from edge_lorahub.stack import plain_inputs
-from edge_lorahub.tokens import buckets
+from edge_lorahub.runtime.binding import Runner, Scoring
+from edge_lorahub.runtime.tokens import buckets
 
 TEXTS = [" ".join(f"w{(7 * i + j) % 120 + 3}" for j in range(1 + 9 * i % 31)) for i in range(12)]
 
@@ -60,7 +60,7 @@ def test_step_by_step_equals_teacher_forcing(model: Model, module_folders: list)
     """What greedy decoding chooses has, under teacher forcing, the largest logit at every position."""
     runner = Runner(model, load_adapter(module_folders[0], model.manifest).inputs(model.manifest))
     ids, mask = model.tokens.pad(model.tokens.encode(TEXTS[:4], 99))
-    from edge_lorahub.generation import greedy
+    from edge_lorahub.runtime.generation import greedy
 
     for row, answer in enumerate(greedy(runner, ids, mask, 15)):
         labels = np.append(answer, 1)[None]

@@ -12,11 +12,11 @@ from bundles import sign
 from click.testing import Result
 
 from edge_lorahub import generate, load
-from edge_lorahub.bench.random_models import write_checkpoint
-from edge_lorahub.contract import MANIFEST, read_manifest
+from edge_lorahub.bundle.manifest import MANIFEST, read_manifest
 from edge_lorahub.errors import BundleError, CheckpointError, EdgeLorahubWarning
 from edge_lorahub.export import export
-from edge_lorahub.export.generation_config import SpecialTokens, read_special_tokens
+from edge_lorahub.export.source.generation_config import SpecialTokens, read_special_tokens
+from edge_lorahub.testing.random_models import write_checkpoint
 
 VOCABULARY = 128
 PLAIN = {"decoder_start_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}

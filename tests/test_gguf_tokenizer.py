@@ -12,12 +12,12 @@ import pytest
 from gguf_files import CORPUS, SPACE, byte_pair_fields, byte_pairs, piece_tokenizer, write_gguf
 from tokenizers import Tokenizer
 
-from edge_lorahub.contract import TOKENIZER
+from edge_lorahub.bundle.manifest import TOKENIZER
 from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning
 from edge_lorahub.export.gguf import GgufSource, open_gguf
 from edge_lorahub.export.gguf.pre_tokenizers import PRE_TOKENIZERS
-from edge_lorahub.export.tokenizer_conversion import TEXTS
-from edge_lorahub.tokenizer_file import load_tokenizer
+from edge_lorahub.export.source.tokenizer_conversion import TEXTS
+from edge_lorahub.tokenizer.tokenizer_file import load_tokenizer
 
 T = "tokenizer.ggml."
 

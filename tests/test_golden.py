@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from edge_lorahub import load, load_adapter
-from edge_lorahub.bench.random_models import write_checkpoint, write_module
+from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.export import export
-from edge_lorahub.generation import greedy
 from edge_lorahub.label_logits import scored
-from edge_lorahub.runs import Runner, Scoring
-from edge_lorahub.stack import plain_inputs
+from edge_lorahub.runtime.binding import Runner, Scoring
+from edge_lorahub.runtime.generation import greedy
+from edge_lorahub.testing.random_models import write_checkpoint, write_module
 
 KINDS = ("q", "v", "wo")  # as in golden/make.py
 LENGTHS = (150, 31, 4)

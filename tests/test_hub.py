@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge_lorahub.errors import MissingPathError
-from edge_lorahub.hub import checkpoint_folder, module_folder
+from edge_lorahub.hub.resolve import checkpoint_folder, module_folder
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 Offline = Callable[..., "subprocess.CompletedProcess[str]"]

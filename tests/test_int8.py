@@ -18,14 +18,14 @@ from scipy.stats import spearmanr
 from scores import score
 
 from edge_lorahub import Example, Model, Modules, Settings, adapt, evaluate, generate, load, load_adapter
-from edge_lorahub.bench import random_models
-from edge_lorahub.contract import DECODER, ENCODER, GRAPHS, MANIFEST, WEIGHTS, read_manifest
+from edge_lorahub.bundle.manifest import DECODER, ENCODER, GRAPHS, MANIFEST, WEIGHTS, read_manifest
+from edge_lorahub.composition.stack import make_stack, plain_inputs
 from edge_lorahub.errors import BundleError, SettingsError
 from edge_lorahub.export import export
-from edge_lorahub.export.agreement import Agreement, candidates_for, compare
-from edge_lorahub.quantisation import quantise_rows
-from edge_lorahub.runs import Runner
-from edge_lorahub.stack import make_stack, plain_inputs
+from edge_lorahub.export.checks.agreement import Agreement, candidates_for, compare
+from edge_lorahub.runtime.binding import Runner
+from edge_lorahub.tensors.quantization import quantise_rows
+from edge_lorahub.testing import random_models
 from edge_lorahub.tinyhub import DEV_TASKS, ENTANGLED_MODULES
 from edge_lorahub.tinyhub import examples as draw
 from edge_lorahub.tinyhub.hub import BASE
@@ -228,7 +228,7 @@ def test_the_check_with_ones_own_modules_and_examples(
 def test_an_order_that_is_not_kept_is_a_warning(
     run: Callable[..., Result], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edge_lorahub.export import agreement
+    from edge_lorahub.export.checks import agreement
 
     swapped = Agreement(np.array([[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 4.0, 3.0]]))
     assert swapped.rank_correlation == pytest.approx(0.8)

@@ -11,15 +11,15 @@ from onnx import TensorProto
 from safetensors.numpy import load_file, save_file
 
 from edge_lorahub import Example, Model, Modules, Settings, adapt, generate, load, load_adapter
-from edge_lorahub.bench import random_models
-from edge_lorahub.decoding import Decoding
+from edge_lorahub.composition.stack import make_stack, plain_inputs
 from edge_lorahub.export import export
-from edge_lorahub.export.graph import Graph
-from edge_lorahub.export.row_quantization import ZERO, RowQuantizer
-from edge_lorahub.generation import greedy, runner_for
-from edge_lorahub.onnx_runtime import ort
-from edge_lorahub.runs import Runner, Scoring
-from edge_lorahub.stack import make_stack, plain_inputs
+from edge_lorahub.export.blocks.onnx_graph import Graph
+from edge_lorahub.export.blocks.row_quantization import ZERO, RowQuantizer
+from edge_lorahub.machine.onnx_runtime import ort
+from edge_lorahub.runtime.binding import Runner, Scoring
+from edge_lorahub.runtime.decoding import Decoding
+from edge_lorahub.runtime.generation import greedy, runner_for
+from edge_lorahub.testing import random_models
 
 # As wide as flan-t5-base: onnxruntime sums in several blocks, of which it makes more or fewer by the length of the
 # texts, and adds these up in one order or another.

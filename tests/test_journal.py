@@ -196,7 +196,7 @@ def test_adapt_after_an_interrupt(
     run: Run, fails: Callable[..., str], bundle: Path, examples_file: Path, module_folders: list[Path],
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from edge_lorahub.scoring import Scorer
+    from edge_lorahub.runtime.scoring import Scorer
 
     arguments = ["adapt", bundle, examples_file, "--modules", module_folders[0].parent, "--budget", 12, "--no-answers"]
     whole = json.loads(run(*arguments, "--out", tmp_path / "whole", "--json").stdout)
@@ -235,7 +235,7 @@ def test_weights_outlive_an_adapter_that_cannot_be_saved(
     run: Run, bundle: Path, examples_file: Path, module_folders: list[Path], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from edge_lorahub.adapter import Adapter
+    from edge_lorahub.composition.adapter import Adapter
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -249,7 +249,7 @@ def test_weights_outlive_an_adapter_that_cannot_be_saved(
     assert "No space left on device" in failed.stderr
     assert "the adapter could not be saved; its weights: module-" in failed.stderr
     monkeypatch.setattr(Adapter, "save", save)
-    monkeypatch.setattr("edge_lorahub.scoring.Scorer.batch", lambda *_: pytest.fail("searched again"))
+    monkeypatch.setattr("edge_lorahub.runtime.scoring.Scorer.batch", lambda *_: pytest.fail("searched again"))
     saved = run(*arguments, "--resume", "--json")
     assert saved.exit_code == 0, saved.output
     record = json.loads(saved.stdout)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_lorahub.contract import MANIFEST
-from edge_lorahub.kinds import SIGNS, kind_of, not_a_bundle, not_a_module
-from edge_lorahub.peft_config import CONFIG
+from edge_lorahub.bundle.manifest import MANIFEST
+from edge_lorahub.files.kinds import SIGNS, kind_of, not_a_bundle, not_a_module
+from edge_lorahub.lora.peft_config import CONFIG
 
 
 def test_the_signs_are_the_readers_files() -> None:

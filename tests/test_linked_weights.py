@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_lorahub import generate, load
-from edge_lorahub.contract import WEIGHTS
+from edge_lorahub.bundle.manifest import WEIGHTS
 from edge_lorahub.errors import BundleError
 
 TEXTS = ["w5 w6 w7", "w20 w21"]

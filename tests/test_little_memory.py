@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_lorahub.shortage import free_memory, is_shortage, shortage
+from edge_lorahub.machine.shortage import free_memory, is_shortage, shortage
 
 _RUN = """
 import resource, sys

@@ -12,11 +12,11 @@ import pytest
 from click.testing import Result
 
 from edge_lorahub import Example, Modules, Settings
-from edge_lorahub.bench.random_models import write_checkpoint, write_module
 from edge_lorahub.cli.options import MemorySize
 from edge_lorahub.errors import SettingsError
 from edge_lorahub.export import export
-from edge_lorahub.memory import Plan, plan
+from edge_lorahub.learning.memory import Plan, plan
+from edge_lorahub.testing.random_models import write_checkpoint, write_module
 
 # by which an estimate is above what is counted
 MARGIN = 1.13

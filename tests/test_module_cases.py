@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from edge_lorahub import Model, Modules, load, load_adapter
+from edge_lorahub.composition.inputs import LoraInputs
+from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.export import export
-from edge_lorahub.lora_inputs import LoraInputs
-from edge_lorahub.runs import Runner, Scoring
-from edge_lorahub.stack import plain_inputs
+from edge_lorahub.runtime.binding import Runner, Scoring
 
 NAMES = (
     "adapter-configs/plain", "adapter-configs/target-null", "adapter-prefixes/ddp", "adapter-prefixes/torch-compile",

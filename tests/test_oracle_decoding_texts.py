@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 
-from edge_lorahub.contract import ModelConfig
-from edge_lorahub.export.clean_up import REPLACEMENTS
-from edge_lorahub.export.tokenizer import write_tokenizer
-from edge_lorahub.tokens import Tokens
+from edge_lorahub.bundle.manifest import ModelConfig
+from edge_lorahub.export.source.clean_up import REPLACEMENTS
+from edge_lorahub.export.source.tokenizer import write_tokenizer
+from edge_lorahub.runtime.tokens import Tokens
 
 pytestmark = pytest.mark.oracle
 transformers = pytest.importorskip("transformers")

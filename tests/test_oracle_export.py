@@ -19,11 +19,11 @@ pytest.importorskip("sentencepiece")
 from oracle import TOLERANCE
 from tokenizers import Tokenizer
 
-from edge_lorahub.bench.random_models import config, write_checkpoint
 from edge_lorahub.errors import CheckpointError
 from edge_lorahub.export import export
-from edge_lorahub.export.tokenizer import write_tokenizer
-from edge_lorahub.export.verify import verify_bundle
+from edge_lorahub.export.checks.verify import verify_bundle
+from edge_lorahub.export.source.tokenizer import write_tokenizer
+from edge_lorahub.testing.random_models import config, write_checkpoint
 
 pytestmark = pytest.mark.oracle
 
@@ -71,7 +71,7 @@ def test_a_difference_leaves_no_bundle(
     before = {path.name: path.read_bytes() for path in kept.iterdir()}
     # one of the three pairs of graphs, and not the first
     found = iter([1e-7, wrong, 1e-7])
-    monkeypatch.setattr("edge_lorahub.export.verify._difference", lambda *_: next(found))
+    monkeypatch.setattr("edge_lorahub.export.checks.verify._difference", lambda *_: next(found))
     line = fails("export", checkpoint, kept, "--force", "--verify", "--precision", precision)
     assert "so there is no bundle" in line
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
@@ -94,7 +94,7 @@ def test_an_import_that_fails_inside_is_named(
             raise RuntimeError("Failed to import transformers.models") from error
         return import_module(name)
 
-    monkeypatch.setattr("edge_lorahub.export.oracle.import_module", broken)
+    monkeypatch.setattr("edge_lorahub.export.checks.oracle.import_module", broken)
     line = fails("export", checkpoint, tmp_path / "out", "--verify")
     assert f"importing transformers.models.t5.modeling_t5 fails: {type(error).__name__}: {error}" in line
     assert "pip install" not in line
@@ -107,7 +107,7 @@ def test_what_transformers_cannot_compute_is_not_verified(
     def broken(_: Path) -> object:
         raise IndexError("index out of range in self")
 
-    monkeypatch.setattr("edge_lorahub.export.oracle._model", broken)
+    monkeypatch.setattr("edge_lorahub.export.checks.oracle._model", broken)
     line = fails("export", checkpoint, tmp_path / "out", "--verify")
     assert "not verified, as transformers fails: IndexError: index out of range in self" in line
     assert not (tmp_path / "out").exists()

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 
 from edge_lorahub.export.gguf import GgufSource, open_gguf
 from edge_lorahub.export.gguf.pre_tokenizers import PRE_TOKENIZERS
-from edge_lorahub.export.tokenizer_conversion import TEXTS
+from edge_lorahub.export.source.tokenizer_conversion import TEXTS
 
 pytestmark = pytest.mark.oracle
 

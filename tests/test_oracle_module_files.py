@@ -19,11 +19,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from edge_lorahub import Model, load, load_adapter
-from edge_lorahub.bench.random_models import write_checkpoint
+from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.errors import ModuleFileError
 from edge_lorahub.export import export
-from edge_lorahub.peft_files import load_module
-from edge_lorahub.stack import plain_inputs
+from edge_lorahub.lora.peft_files import load_module
+from edge_lorahub.testing.random_models import write_checkpoint
 
 pytestmark = pytest.mark.oracle
 

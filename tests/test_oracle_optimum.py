@@ -15,9 +15,9 @@ from optimum.onnxruntime import ORTModelForSeq2SeqLM
 from oracle import PAD, Result, our_result, random_batch
 
 from edge_lorahub import load
-from edge_lorahub.bench.random_models import write_checkpoint
+from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.export import export
-from edge_lorahub.stack import plain_inputs
+from edge_lorahub.testing.random_models import write_checkpoint
 
 pytestmark = pytest.mark.oracle
 

@@ -36,12 +36,12 @@ from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from edge_lorahub import Adapter, Model, Modules, generate, load, load_adapter
-from edge_lorahub.bench.random_models import SIZES, write_checkpoint, write_module
+from edge_lorahub.composition.inputs import LoraInputs
+from edge_lorahub.composition.stack import make_stack, plain_inputs
 from edge_lorahub.export import export
-from edge_lorahub.generation import greedy
-from edge_lorahub.lora_inputs import LoraInputs
-from edge_lorahub.runs import Runner
-from edge_lorahub.stack import make_stack, plain_inputs
+from edge_lorahub.runtime.binding import Runner
+from edge_lorahub.runtime.generation import greedy
+from edge_lorahub.testing.random_models import SIZES, write_checkpoint, write_module
 
 pytestmark = pytest.mark.oracle
 

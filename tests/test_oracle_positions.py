@@ -18,12 +18,12 @@ from transformers.models.mt5.modeling_mt5 import MT5Attention
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from edge_lorahub import load
-from edge_lorahub.bench.random_models import write_checkpoint
+from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.errors import SettingsError
 from edge_lorahub.export import export
-from edge_lorahub.export.positions import reach, relative_buckets
-from edge_lorahub.runs import Runner, Scoring
-from edge_lorahub.stack import plain_inputs
+from edge_lorahub.export.blocks.relative_positions import reach, relative_buckets
+from edge_lorahub.runtime.binding import Runner, Scoring
+from edge_lorahub.testing.random_models import write_checkpoint
 
 pytestmark = pytest.mark.oracle
 

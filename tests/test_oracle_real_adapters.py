@@ -21,9 +21,9 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from edge_lorahub import Model, Modules, load, read_examples
-from edge_lorahub.bench.random_models import write_checkpoint
+from edge_lorahub.composition.stack import make_stack, plain_inputs
 from edge_lorahub.export import export
-from edge_lorahub.stack import make_stack, plain_inputs
+from edge_lorahub.testing.random_models import write_checkpoint
 
 pytestmark = pytest.mark.oracle
 

@@ -23,8 +23,8 @@ from safetensors.torch import load_file
 from searches import minimize
 
 from edge_lorahub import Modules, Settings, adapt, load
-from edge_lorahub.bench.random_models import SIZES, write_checkpoint, write_module
 from edge_lorahub.export import export
+from edge_lorahub.testing.random_models import SIZES, write_checkpoint, write_module
 
 pytestmark = pytest.mark.oracle
 

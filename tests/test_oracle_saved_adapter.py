@@ -26,11 +26,11 @@ from oracle import (
 from peft import PeftModel
 
 from edge_lorahub import Adapter, Model, Modules, Settings, adapt, load, load_adapter
-from edge_lorahub.adapter import from_pairs
-from edge_lorahub.bench.random_models import write_checkpoint, write_module
+from edge_lorahub.composition.adapter import from_pairs
+from edge_lorahub.composition.pairs import compose_pairs
+from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.export import export
-from edge_lorahub.pairs import compose_pairs
-from edge_lorahub.stack import plain_inputs
+from edge_lorahub.testing.random_models import write_checkpoint, write_module
 
 pytestmark = pytest.mark.oracle
 

@@ -22,11 +22,11 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from edge_lorahub import load
-from edge_lorahub.bench.random_models import SIZES, config, write_checkpoint
+from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.export import export
-from edge_lorahub.export.tokenizer_conversion import TEXTS, convert
-from edge_lorahub.runs import Runner, Scoring
-from edge_lorahub.stack import plain_inputs
+from edge_lorahub.export.source.tokenizer_conversion import TEXTS, convert
+from edge_lorahub.runtime.binding import Runner, Scoring
+from edge_lorahub.testing.random_models import SIZES, config, write_checkpoint
 
 pytestmark = pytest.mark.oracle
 

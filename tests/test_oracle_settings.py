@@ -17,11 +17,11 @@ import torch
 from transformers import T5ForConditionalGeneration
 
 from edge_lorahub import generate, load
-from edge_lorahub.bench.random_models import config, write_checkpoint
+from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.export import export
-from edge_lorahub.export.activations import ACTIVATIONS
-from edge_lorahub.runs import Runner, Scoring
-from edge_lorahub.stack import plain_inputs
+from edge_lorahub.export.blocks.activations import ACTIVATIONS
+from edge_lorahub.runtime.binding import Runner, Scoring
+from edge_lorahub.testing.random_models import config, write_checkpoint
 
 pytestmark = pytest.mark.oracle
 

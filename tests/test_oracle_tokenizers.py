@@ -18,9 +18,9 @@ import sentencepiece
 from tokenizers import ByteLevelBPETokenizer
 from transformers import ByT5Tokenizer, RobertaTokenizer
 
-from edge_lorahub.bench.random_models import write_checkpoint
 from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning
-from edge_lorahub.export.tokenizer_conversion import TEXTS, convert
+from edge_lorahub.export.source.tokenizer_conversion import TEXTS, convert
+from edge_lorahub.testing.random_models import write_checkpoint
 
 pytestmark = pytest.mark.oracle
 

@@ -16,10 +16,10 @@ import torch
 from oracle import lora_layers, oracle_model
 from peft import LoraConfig, get_peft_model
 
-from edge_lorahub.bench.random_models import write_checkpoint
 from edge_lorahub.errors import ModuleFileError
-from edge_lorahub.peft_files import load_module
-from edge_lorahub.torch_zip import read_state_dict
+from edge_lorahub.lora.peft_files import load_module
+from edge_lorahub.tensors.torch_zip import read_state_dict
+from edge_lorahub.testing.random_models import write_checkpoint
 
 pytestmark = pytest.mark.oracle
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_lorahub import work_folder
-from edge_lorahub.adapter import SIDECAR
-from edge_lorahub.contract import BUNDLE_FILES, MANIFEST, WEIGHTS
+from edge_lorahub.bundle.manifest import BUNDLE_FILES, MANIFEST, WEIGHTS
+from edge_lorahub.composition.adapter import SIDECAR
 from edge_lorahub.errors import BundleError, NotWritableError, OutputExistsError, OutputFailedError
-from edge_lorahub.files import (
+from edge_lorahub.files import work_folder
+from edge_lorahub.files.outputs import (
     check_digests,
     check_output_file,
     check_output_folder,

@@ -17,8 +17,8 @@ from torch_files import state_dict
 from edge_lorahub import Example, Model, Modules, Settings, adapt, load_adapter
 from edge_lorahub.errors import EdgeLorahubWarning, MissingPathError, ModuleFileError
 from edge_lorahub.inspection import inspect
-from edge_lorahub.lora import Lora
-from edge_lorahub.peft_files import load_module, write_peft
+from edge_lorahub.lora.pair import Lora
+from edge_lorahub.lora.peft_files import load_module, write_peft
 
 Tensors = dict[str, NDArray[np.float32]]
 Q = "encoder.block.0.layer.0.SelfAttention.q"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_lorahub.errors import ModuleFileError
-from edge_lorahub.peft_keys import pairs_of
+from edge_lorahub.lora.peft_keys import pairs_of
 
 FILE = Path("adapter_model.safetensors")
 Q = "encoder.block.0.layer.0.SelfAttention.q"

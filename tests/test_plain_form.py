@@ -11,11 +11,11 @@ import pytest
 from bundles import sign
 
 from edge_lorahub import Example, Modules, adapt, bake, generate, load, load_adapter
-from edge_lorahub.contract import GRAPHS
+from edge_lorahub.bundle.manifest import GRAPHS
+from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.errors import BundleError, SettingsError
 from edge_lorahub.export import export
-from edge_lorahub.runs import Runner, Scoring
-from edge_lorahub.stack import plain_inputs
+from edge_lorahub.runtime.binding import Runner, Scoring
 
 PRECISIONS = ("fp32", "int8")
 TEXTS = ["w3 w9 w27", "w5", " ".join(f"w{i}" for i in range(3, 60))]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from edge_lorahub.bench.random_models import write_checkpoint
-from edge_lorahub.contract import read_manifest
-from edge_lorahub.export.positions import Reach, reach
+from edge_lorahub.bundle.manifest import read_manifest
+from edge_lorahub.export.blocks.relative_positions import Reach, reach
+from edge_lorahub.testing.random_models import write_checkpoint
 
 
 def changed(folder: Path, **fields: object) -> Path:

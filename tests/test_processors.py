@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_lorahub import processors
-from edge_lorahub.processors import quota_of_cgroups, usable_processors
-from edge_lorahub.session import MOST_THREADS, default_threads
+from edge_lorahub.machine import processors
+from edge_lorahub.machine.processors import quota_of_cgroups, usable_processors
+from edge_lorahub.runtime.session import MOST_THREADS, default_threads
 
 # as proc_pid_mountinfo(5) has them; the first is of no control group
 DISK = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edge_lorahub import Example, Model, Modules, Settings, adapt
-from edge_lorahub.bench.random_models import write_module
-from edge_lorahub.promise import change_of, promising
+from edge_lorahub.learning.promise import change_of, promising
+from edge_lorahub.testing.random_models import write_module
 
 TASK = [Example("Translate into French: the cat", "le chat"), Example("Translate into French: a dog", "un chien")]
 NAMES = ["wiki_qa-question", "wmt14-translate-fr-en", "glue_sst2-sentiment", "module-7", "french_translate"]

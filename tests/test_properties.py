@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from edge_lorahub.bench.cells import Cells
-from edge_lorahub.contract import Slot, lora_a_name, lora_b_name, lora_scale_name
+from edge_lorahub.bundle.manifest import Slot, lora_a_name, lora_b_name, lora_scale_name
+from edge_lorahub.composition.stack import make_stack
 from edge_lorahub.errors import JournalError, ModuleFileError
 from edge_lorahub.label_logits import LabelLogits
-from edge_lorahub.lora import Lora
-from edge_lorahub.quantisation import quantise, quantise_rows
+from edge_lorahub.lora.pair import Lora
 from edge_lorahub.search.budget import Budget
 from edge_lorahub.search.journal import Journal
 from edge_lorahub.search.strategy import Observation
-from edge_lorahub.stack import make_stack
-from edge_lorahub.tensors import open_tensors
+from edge_lorahub.tensors.quantization import quantise, quantise_rows
+from edge_lorahub.tensors.safetensors_file import open_tensors
 
 Float32 = NDArray[np.float32]
 quick = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from edge_lorahub.bench.random_models import write_checkpoint, write_module
+from edge_lorahub.testing.random_models import write_checkpoint, write_module
 
 
 @pytest.fixture(scope="module")

@@ -25,12 +25,12 @@ from edge_lorahub import (
     load_adapter,
     load_evaluations,
 )
-from edge_lorahub.bench.random_models import write_module
 from edge_lorahub.errors import EdgeLorahubWarning
-from edge_lorahub.evaluations import EVALUATIONS, LARGEST
 from edge_lorahub.export import export
-from edge_lorahub.reuse import Collected
-from edge_lorahub.runs import Scoring
+from edge_lorahub.learning.reuse import Collected
+from edge_lorahub.runtime.binding import Scoring
+from edge_lorahub.search.evaluations import EVALUATIONS, LARGEST
+from edge_lorahub.testing.random_models import write_module
 
 SETTINGS = Settings(budget=20)
 MORE = [Example(" ".join(f"w{7 * i + j}" for j in range(3 + 6 * i)), f"w{50 + i} w{40 - i} w9") for i in range(3)]
@@ -309,7 +309,7 @@ def test_what_is_kept_is_bounded(
     whole = earlier.evaluations
     assert whole is not None
     one = (whole.tokens.nbytes + whole.logits.nbytes + whole.rest.nbytes) // len(whole.weights)
-    monkeypatch.setattr("edge_lorahub.reuse.LARGEST", int(4.5 * one))
+    monkeypatch.setattr("edge_lorahub.learning.reuse.LARGEST", int(4.5 * one))
     part = adapt(model, modules, examples, SETTINGS).evaluations
     assert part is not None
     assert not part.weights[0].any()
@@ -318,7 +318,7 @@ def test_what_is_kept_is_bounded(
     again = search(model, modules, examples, replace(earlier, evaluations=part))
     assert again.record["reused"]["candidates"] == 2
     assert again.weights == search(model, modules, examples, earlier).weights
-    monkeypatch.setattr("edge_lorahub.reuse.LARGEST", one)
+    monkeypatch.setattr("edge_lorahub.learning.reuse.LARGEST", one)
     assert adapt(model, modules, examples, SETTINGS).evaluations is None
     assert LARGEST <= 64 << 20
 
@@ -459,7 +459,7 @@ def test_what_was_seen_can_be_reused_without_beginning_at_the_earlier_weights(
 def test_a_search_that_reuses_is_resumed_to_the_same_weights(
     model: Model, modules: Modules, examples: list[Example], earlier: Adaptation, tmp_path: Path
 ) -> None:
-    from edge_lorahub.adaptation import learn
+    from edge_lorahub.learning.adaptation import learn
     from edge_lorahub.search.journal import Journal
 
     both = [*examples, *MORE]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_lorahub import hub
 from edge_lorahub.errors import MissingPathError
 from edge_lorahub.export import export
+from edge_lorahub.hub import resolve as hub
 
 Fails = Callable[..., str]
 
@@ -101,11 +101,13 @@ def test_a_repository_that_has_only_other_weights(
     """What is downloaded leaves the others out, so their names are asked for."""
     folder = only(checkpoint, tmp_path / "snapshot")
     monkeypatch.setattr(hub, "_download", lambda *_: folder)
-    monkeypatch.setattr("edge_lorahub.export.sources.repository_files", lambda *_: ["config.json", "pytorch_model.bin"])
+    monkeypatch.setattr(
+        "edge_lorahub.export.source.refusals.repository_files", lambda *_: ["config.json", "pytorch_model.bin"]
+    )
     with pytest.raises(MissingPathError, match=r"someone/t5: neither .* only pytorch_model.bin; convert the weights"):
         export("someone/t5", tmp_path / "out")
     (folder / "config.json").unlink()
-    monkeypatch.setattr("edge_lorahub.export.sources.repository_files", lambda *_: ["t5.Q4_K.gguf"])
+    monkeypatch.setattr("edge_lorahub.export.source.refusals.repository_files", lambda *_: ["t5.Q4_K.gguf"])
     with pytest.raises(MissingPathError, match=r"someone/t5: no config.json: a GGUF file holds weights"):
         export("someone/t5", tmp_path / "out")
 

@@ -23,20 +23,20 @@ from edge_lorahub import (
     load_adapter,
     load_to_adapt,
 )
-from edge_lorahub.adapter import Adapter
 from edge_lorahub.bench.latency import RandomLora
-from edge_lorahub.bench.random_models import write_module
-from edge_lorahub.contract import Slot, lora_a_name, lora_b_name, lora_scale_name
+from edge_lorahub.bundle.manifest import Slot, lora_a_name, lora_b_name, lora_scale_name
+from edge_lorahub.composition.adapter import Adapter
+from edge_lorahub.composition.exact import ExactStack
+from edge_lorahub.composition.inputs import LoraInputs
+from edge_lorahub.composition.pairs import compose_pairs
+from edge_lorahub.composition.paper import Int8PaperStack, PaperStack
+from edge_lorahub.composition.stack import COMPOSITIONS, make_stack, plain_inputs
 from edge_lorahub.errors import SettingsError
-from edge_lorahub.exact_stack import ExactStack
 from edge_lorahub.export import export
-from edge_lorahub.lora import Lora
-from edge_lorahub.lora_inputs import LoraInputs
-from edge_lorahub.objective import Evaluator
-from edge_lorahub.pairs import compose_pairs
-from edge_lorahub.paper_stack import Int8PaperStack, PaperStack
-from edge_lorahub.runs import Runner
-from edge_lorahub.stack import COMPOSITIONS, make_stack, plain_inputs
+from edge_lorahub.learning.objective import Evaluator
+from edge_lorahub.lora.pair import Lora
+from edge_lorahub.runtime.binding import Runner
+from edge_lorahub.testing.random_models import write_module
 
 WEIGHTS = np.array([0.7, -1.2, 0.3, 1.5])
 

@@ -17,8 +17,8 @@ from tokenizers import Tokenizer, decoders
 
 from edge_lorahub import Model, generate, load_adapter
 from edge_lorahub.errors import EdgeLorahubWarning, SettingsError
-from edge_lorahub.export.clean_up import REPLACEMENTS
-from edge_lorahub.generation import pieces, runner_for, stream_with
+from edge_lorahub.export.source.clean_up import REPLACEMENTS
+from edge_lorahub.runtime.generation import pieces, runner_for, stream_with
 
 TEXTS = [" ".join(f"w{(7 * i + j) % 120 + 3}" for j in range(1 + 9 * i % 31)) for i in range(8)]
 

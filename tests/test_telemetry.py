@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_lorahub import bench, export, onnx_runtime
+from edge_lorahub import bench, export
+from edge_lorahub.machine import onnx_runtime
 
 
 def test_one_place_imports_it() -> None:

@@ -15,7 +15,7 @@ import pytest
 from click.testing import Result
 
 from edge_lorahub import Example, Modules, evaluate, generate, load, load_adapter
-from edge_lorahub.contract import read_manifest
+from edge_lorahub.bundle.manifest import read_manifest
 from edge_lorahub.export import export
 from edge_lorahub.tinyhub import (
     CLEAN_MODULES,
@@ -140,7 +140,7 @@ def test_the_demonstrations_tasks(run: Callable[..., Result], fails: Callable[..
 
 
 def test_a_home_that_cannot_be_written_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from edge_lorahub.demo_bundle import base_bundle
+    from edge_lorahub.cli.demo_bundle import base_bundle
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     allowed = os.access
@@ -150,7 +150,7 @@ def test_a_home_that_cannot_be_written_to(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_a_damaged_bundle_is_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from edge_lorahub.demo_bundle import base_bundle
+    from edge_lorahub.cli.demo_bundle import base_bundle
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     made = base_bundle()
@@ -164,7 +164,7 @@ def test_a_damaged_bundle_is_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_two_first_runs_at_once(tmp_path: Path) -> None:
     """Both export the base into the same empty cache; folders appear whole, so both find one."""
-    code = "from edge_lorahub.demo_bundle import base_bundle; from edge_lorahub import load; load(base_bundle())"
+    code = "from edge_lorahub.cli.demo_bundle import base_bundle; from edge_lorahub import load; load(base_bundle())"
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
     runs = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(3)]
     assert [process.wait() for process in runs] == [0, 0, 0]

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from edge_lorahub.bench import random_models
-from edge_lorahub.contract import read_manifest
+from edge_lorahub.bundle.manifest import read_manifest
 from edge_lorahub.errors import CheckpointError, MissingPathError
-from edge_lorahub.export.tokenizer_conversion import TEXTS, convert
-from edge_lorahub.tokens import Tokens
+from edge_lorahub.export.source.tokenizer_conversion import TEXTS, convert
+from edge_lorahub.runtime.tokens import Tokens
+from edge_lorahub.testing import random_models
 
 BYT5 = {"tokenizer_class": "ByT5Tokenizer"}
 

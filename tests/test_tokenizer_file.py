@@ -13,10 +13,10 @@ import pytest
 from bundles import sign
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from edge_lorahub.bench.random_models import word_tokenizer, write_checkpoint
 from edge_lorahub.errors import BundleError
 from edge_lorahub.export import export
-from edge_lorahub.tokenizer_file import load_tokenizer
+from edge_lorahub.testing.random_models import word_tokenizer, write_checkpoint
+from edge_lorahub.tokenizer.tokenizer_file import load_tokenizer
 
 
 def without_unknown(model: models.Model) -> str:

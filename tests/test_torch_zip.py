@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch_files import FALSE, NONE, archive, call, mapping, name, number, program, state_dict, storage, tensor, text
 
 from edge_lorahub.errors import ModuleFileError
-from edge_lorahub.torch_zip import read_state_dict
+from edge_lorahub.tensors.torch_zip import read_state_dict
 
 A = np.arange(12, dtype=np.float32).reshape(3, 4) - 5
 FLOATS = {"0": A.tobytes()}

@@ -30,7 +30,7 @@ from torch_files import (
 )
 
 from edge_lorahub.errors import ModuleFileError
-from edge_lorahub.torch_zip import read_state_dict
+from edge_lorahub.tensors.torch_zip import read_state_dict
 
 A = np.arange(12, dtype=np.float32).reshape(3, 4)
 FLOATS = {"0": A.tobytes()}
@@ -112,8 +112,8 @@ def test_the_attacks_are_attacks(tmp_path: Path, attack: str) -> None:
         ("operator", "attrgetter"),
         ("subprocess", "Popen"),
         ("runpy", "run_path"),
-        ("edge_lorahub.torch_zip", "_Unpickler"),
-        ("edge_lorahub.torch_zip", "_rebuild_tensor"),
+        ("edge_lorahub.tensors.torch_zip", "_Unpickler"),
+        ("edge_lorahub.tensors.torch_zip", "_rebuild_tensor"),
     ],
 )
 @pytest.mark.parametrize("spelling", [name, stack_name])

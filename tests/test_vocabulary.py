@@ -11,11 +11,11 @@ import pytest
 from click.testing import Result
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from edge_lorahub.contract import ModelConfig
+from edge_lorahub.bundle.manifest import ModelConfig
 from edge_lorahub.errors import EdgeLorahubWarning, ExamplesError
-from edge_lorahub.examples import Example, read_examples
-from edge_lorahub.tokens import Tokens
-from edge_lorahub.vocabulary import warn_of_unwritable
+from edge_lorahub.examples.example import Example, read_examples
+from edge_lorahub.runtime.tokens import Tokens
+from edge_lorahub.runtime.unwritable import warn_of_unwritable
 
 CONFIG = ModelConfig("t5", "x", 32128, 1, 1, 1, 0, 1, 0)
 

@@ -12,10 +12,10 @@ import pytest
 from click.testing import Result
 
 from edge_lorahub import load, load_adapter
-from edge_lorahub.baking import bake
-from edge_lorahub.contract import MANIFEST, WEIGHTS, read_manifest
+from edge_lorahub.bundle.manifest import MANIFEST, WEIGHTS, read_manifest
+from edge_lorahub.bundle.weights_sample import sample_digest
+from edge_lorahub.convert.bake import bake
 from edge_lorahub.errors import BundleError
-from edge_lorahub.weights_sample import sample_digest
 
 WRONG = "weights.bin: not the weights that the manifest says: another bundle's, or damaged; copy it again"
 

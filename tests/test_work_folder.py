@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from edge_lorahub import work_folder
-from edge_lorahub.adapter import SIDECAR
+from edge_lorahub.composition.adapter import SIDECAR
 from edge_lorahub.errors import OutputExistsError
-from edge_lorahub.files import check_output_folder, output_file, output_folder
-from edge_lorahub.locks import machine
-from edge_lorahub.work_folder import tidy
+from edge_lorahub.files import work_folder
+from edge_lorahub.files.locks import machine
+from edge_lorahub.files.outputs import check_output_folder, output_file, output_folder
+from edge_lorahub.files.work_folder import tidy
 
 NAMES = (SIDECAR, "marker")
 SIGN = json.dumps({"made_by": "edge-lorahub 0.1.0"})

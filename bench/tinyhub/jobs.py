@@ -14,10 +14,10 @@ from edge_lorahub.tinyhub.draws import Draws
 from edge_lorahub.tinyhub.tasks import draw_pair, examples
 from edge_lorahub.tinyhub.unseen import CLEAN_MODULES, DEV_TASKS, ENTANGLED_MODULES, TEST_TASKS
 
+from .accuracy import accuracy
 from .cards import module_card
 from .folders import load_base, save_module
 from .mixture import Mixture
-from .scoring import accuracy
 from .train_module import LoraTraining, Pairs, train_lora
 
 _HELD_OUT = 200

@@ -17,13 +17,13 @@ from .main import COMMANDS
 from .printable import say, say_json
 
 if TYPE_CHECKING:
-    from ..contract import Manifest
-    from ..evaluations import Evaluations
-    from ..examples import Example
-    from ..learned import Learned
-    from ..modules import Modules
-    from ..session import Model
-    from ..settings import Settings
+    from ..bundle.manifest import Manifest
+    from ..examples.example import Example
+    from ..learning.learned import Learned
+    from ..learning.settings import Settings
+    from ..lora.modules import Modules
+    from ..runtime.session import Model
+    from ..search.evaluations import Evaluations
     from .journal import JournalKeeper
 
 
@@ -119,16 +119,16 @@ def command(
     EXAMPLES is JSONL with "input" and "output" (or "context" and "completion"), or BIG-Bench Hard's JSON.
     The adapter is a PEFT folder that generate, evaluate and peft read.
     """
-    from ..adaptation import load_to_adapt
-    from ..adapter import ADAPTER_FILES
-    from ..contract import read_manifest
-    from ..examples import read_examples
-    from ..files import check_output_folder
-    from ..memory import plan
-    from ..modules import Modules
+    from ..bundle.manifest import read_manifest
+    from ..composition.adapter import ADAPTER_FILES
+    from ..examples.example import read_examples
+    from ..files.outputs import check_output_folder
+    from ..learning.adaptation import load_to_adapt
+    from ..learning.memory import plan
+    from ..learning.settings import Settings
+    from ..lora.modules import Modules
+    from ..runtime.session import default_threads
     from ..search.choose import at_once, prepare
-    from ..session import default_threads
-    from ..settings import Settings
     from .journal import JournalKeeper
 
     if keep_best and not resume:
@@ -189,7 +189,7 @@ def command(
 
 
 def _modules_in(parent: Path) -> list[Path]:
-    from ..peft_config import CONFIG
+    from ..lora.peft_config import CONFIG
 
     if not parent.is_dir():
         raise MissingPathError(f"{parent}: no such folder of modules")
@@ -203,8 +203,8 @@ def _modules_in(parent: Path) -> list[Path]:
 
 def _weights_of(adapter: str, settings: Settings, manifest: Manifest, modules: Modules) -> dict[str, float]:
     """The weights by module in an adapter's record, which is compared with the bundle and the modules."""
-    from ..adapter import load_adapter
-    from ..record_check import warn_of_other_bundle, warn_of_other_modules
+    from ..composition.adapter import load_adapter
+    from ..composition.record_check import warn_of_other_bundle, warn_of_other_modules
     from ..search.settings import CMA
 
     if settings.optimizer != CMA:
@@ -235,8 +235,8 @@ def _is_number(value: object) -> bool:
 
 def _seen_by(reuse: str | None, warm_start: str | None, settings: Settings) -> Evaluations | None:
     """What the search for an earlier adapter has seen."""
-    from ..evaluations import EVALUATIONS, load_evaluations
-    from ..hub import module_folder
+    from ..hub.resolve import module_folder
+    from ..search.evaluations import EVALUATIONS, load_evaluations
 
     if reuse is None:
         return None if warm_start is None else load_evaluations(warm_start)
@@ -252,7 +252,7 @@ def learn_with_progress(
     start: dict[str, float] | None = None, evaluations: Evaluations | None = None, keeper: JournalKeeper | None = None,
 ) -> Learned:  # fmt: skip
     """The search, with what it shows of itself on standard error."""
-    from ..adaptation import learn
+    from ..learning.adaptation import learn
     from .live import SearchView
 
     with SearchView(modules.names) as view:

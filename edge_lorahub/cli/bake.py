@@ -22,9 +22,9 @@ def command(bundle: Path, adapter: str, out: Path, force: bool) -> None:
     ADAPTER is a PEFT folder or Hub id. The bundle OUT then answers as BUNDLE with the adapter does, at the
     plain model's speed.
     """
-    from ..adapter import load_adapter
-    from ..baking import bake
-    from ..contract import read_manifest
+    from ..bundle.manifest import read_manifest
+    from ..composition.adapter import load_adapter
+    from ..convert.bake import bake
 
     bake(bundle, load_adapter(adapter, read_manifest(bundle)), out, force=force)
     say(f"{out}: {bundle} with {adapter} merged into its weights")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..contract import PRECISIONS
+from ..bundle.manifest import PRECISIONS
 from . import options
 from .bench_tinyhub import tinyhub
 from .cells import keeping, resumable
@@ -100,7 +100,7 @@ def adapt(
     process of its own: seconds a candidate, the whole run, its peak memory, and the share of what the machine's
     matrix products could do.
     """
-    from ..bench.adaptation import measure
+    from ..bench.adaptation_time import measure
     from ..bench.load import Load
 
     load = Load(size, modules, rank, examples, length, budget, composition, precision)
@@ -149,7 +149,7 @@ def latency(
     """
     from ..bench.latency import FIELDS, Grid, cell_settings, is_cell
     from ..bench.latency import latency as measure
-    from ..session import default_threads
+    from ..runtime.session import default_threads
 
     # each once, however often it is named
     lengths, batch_sizes = tuple(dict.fromkeys(lengths)), tuple(dict.fromkeys(batch_sizes))
@@ -189,7 +189,7 @@ def peers(
     from ..bench.peers import FIELDS, cell_settings
     from ..bench.peers import peers as measure
     from ..bench.report import is_rows
-    from ..session import default_threads
+    from ..runtime.session import default_threads
 
     load = Load(size, modules, rank, examples, length, budget)
     count = threads or default_threads()
@@ -222,7 +222,7 @@ def roofline(
     """
     from ..bench.load import Load
     from ..bench.roofline import roofline as measure
-    from ..session import default_threads
+    from ..runtime.session import default_threads
 
     load = Load(size, modules, rank, examples, length)
     _print(chart, as_json, lambda: measure(load, threads or default_threads()))

@@ -41,8 +41,8 @@ def tinyhub(
     from rich.progress import Progress
 
     from ..bench.quality_table import FIELDS, PARTS, cell_settings, chosen, is_percent, measure_all, tables
-    from ..demo_bundle import base_bundle
-    from ..files import check_output_file, write_text
+    from ..files.outputs import check_output_file, write_text
+    from .demo_bundle import base_bundle
 
     if markdown is not None:
         check_output_file(markdown)

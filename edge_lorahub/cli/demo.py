@@ -15,8 +15,8 @@ from .main import COMMANDS
 from .printable import say, say_json
 
 if TYPE_CHECKING:
-    from ..examples import Example
-    from ..settings import Settings
+    from ..examples.example import Example
+    from ..learning.settings import Settings
     from ..tinyhub import UnseenTask
 
 
@@ -45,7 +45,7 @@ def command(
     Takes a task that neither the base nor any module was trained on, learns it from five examples, and
     measures on 200 other inputs: exact match, to the letter, and normalized match, as evaluate does.
     """
-    from ..settings import Settings
+    from ..learning.settings import Settings
     from ..tinyhub import DEV_TASKS, TEST_TASKS
 
     tasks = {task.name: task for task in (*DEV_TASKS, *TEST_TASKS)}
@@ -69,18 +69,18 @@ def _demonstrate(
 ) -> dict[str, Any]:  # fmt: skip
     import tempfile
 
-    from ..adaptation import adapt, load_to_adapt
-    from ..adapter import Adapter, load_adapter
     from ..bench.quality import HELD_OUT, MOST_NEW_TOKENS, SHOTS, best_single, random_modules
-    from ..demo_bundle import base_bundle
-    from ..evaluation import evaluate
-    from ..examples import Example
-    from ..generation import generate
-    from ..modules import Modules
-    from ..session import load
+    from ..composition.adapter import Adapter, load_adapter
+    from ..evaluation.matches import evaluate
+    from ..examples.example import Example
+    from ..learning.adaptation import adapt, load_to_adapt
+    from ..lora.modules import Modules
+    from ..runtime.generation import generate
+    from ..runtime.session import load
     from ..tinyhub import examples
     from ..tinyhub.hub import module_folders
     from .adapt import learn_with_progress
+    from .demo_bundle import base_bundle
     from .learned import print_answers, print_time, print_weights
 
     pairs = [Example(*pair) for pair in examples(task.task, SHOTS + HELD_OUT, settings.seed)]
@@ -154,7 +154,7 @@ def _print_commands(
 
     from platformdirs import user_cache_path
 
-    from ..files import write_text
+    from ..files.outputs import write_text
     from ..tinyhub.hub import module_parents
 
     if not bundle.is_relative_to(user_cache_path("edge-lorahub")):

@@ -39,11 +39,11 @@ def command(
     """
     import json
 
+    from ..composition.record_check import warn_of_learned_examples
     from ..errors import SettingsError
-    from ..evaluation import evaluate
-    from ..examples import read_examples
-    from ..files import check_output_file, write_text
-    from ..record_check import warn_of_learned_examples
+    from ..evaluation.matches import evaluate
+    from ..examples.example import read_examples
+    from ..files.outputs import check_output_file, write_text
 
     if predictions is not None:
         if predictions.resolve() == data.resolve():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..contract import PRECISIONS
+from ..bundle.manifest import PRECISIONS
 from . import options
 from .main import COMMANDS
 from .printable import say
@@ -71,12 +71,12 @@ def command(
     import warnings
 
     from ..errors import EdgeLorahubWarning, SettingsError
-    from ..examples import read_examples
+    from ..examples.example import read_examples
     from ..export import export
-    from ..export.agreement import LEAST_CORRELATION, check_export
-    from ..export.oracle import check_installed
-    from ..export.verify import verify_bundle
-    from ..modules import Modules
+    from ..export.checks.agreement import LEAST_CORRELATION, check_export
+    from ..export.checks.oracle import check_installed
+    from ..export.checks.verify import verify_bundle
+    from ..lora.modules import Modules
 
     check = check and precision != "fp32"
     if not check and (check_modules or check_examples):

@@ -45,8 +45,8 @@ def command(
     text is shown while it is made.
     """
 
-    from ..examples import read_inputs
-    from ..generation import generate_with, runner_for, stream_with
+    from ..examples.example import read_inputs
+    from ..runtime.generation import generate_with, runner_for, stream_with
 
     if texts and file:
         raise CliError("texts as arguments and --file: give one of them")

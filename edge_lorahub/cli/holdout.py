@@ -10,10 +10,10 @@ from ..errors import EdgeLorahubWarning, ExamplesError
 from . import options
 
 if TYPE_CHECKING:
-    from ..adapter import Adapter
-    from ..examples import Example
-    from ..learned import Learned
-    from ..modules import Modules
+    from ..composition.adapter import Adapter
+    from ..examples.example import Example
+    from ..learning.learned import Learned
+    from ..lora.modules import Modules
 
 # Examples that are used of a longer file, unless --limit says otherwise: five are usual, and time grows with them.
 MOST_EXAMPLES = 20
@@ -43,10 +43,10 @@ def use(
     max_input_tokens: int, threads: int | None, *, quiet: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Answers to the examples and exact match on those kept aside: of the plain model and of the adapter."""
-    from ..adapter import load_adapter
-    from ..evaluation import evaluate
-    from ..generation import generate
-    from ..session import load
+    from ..composition.adapter import load_adapter
+    from ..evaluation.matches import evaluate
+    from ..runtime.generation import generate
+    from ..runtime.session import load
     from .learned import print_answers
 
     model = load(bundle, threads=threads)

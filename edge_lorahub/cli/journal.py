@@ -10,13 +10,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..errors import ObjectiveError
-from ..files import keep_text
+from ..files.outputs import keep_text
+from ..files.write_errors import write_error
 from ..search.journal import Journal, check_journal
-from ..write_errors import write_error
 from .printable import say
 
 if TYPE_CHECKING:
-    from ..learned import Learned
+    from ..learning.learned import Learned
 
 # Weights that are printed where they cannot be saved.
 _SHOWN = 40

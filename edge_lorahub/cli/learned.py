@@ -11,8 +11,8 @@ from . import options
 from .printable import say
 
 if TYPE_CHECKING:
-    from ..examples import Example
-    from ..learned import Learned
+    from ..examples.example import Example
+    from ..learning.learned import Learned
 
 # A text in a table of examples is cut to so many characters.
 _MOST_CHARACTERS = 60

@@ -14,10 +14,10 @@ from typing import Any, NoReturn
 
 import click
 
-from .. import __version__
+from .._version import __version__
 from ..errors import EdgeLorahubError, EdgeLorahubWarning
-from ..shortage import ADVICE, is_shortage, shortage
-from ..work_folder import tidy
+from ..files.work_folder import tidy
+from ..machine.shortage import ADVICE, is_shortage, shortage
 from .printable import one_line, say
 from .start import ended_by
 from .start import main as main  # the entry of older installations

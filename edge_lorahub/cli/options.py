@@ -12,8 +12,8 @@ import click
 from .printable import printable
 
 if TYPE_CHECKING:
-    from ..adapter import Adapter
-    from ..session import Model
+    from ..composition.adapter import Adapter
+    from ..runtime.session import Model
 
 # Of a table's names, as much as is left together.
 _NAME_WIDTH = 20
@@ -147,9 +147,9 @@ def decoding(function: F) -> F:
 
 def load_model(bundle: Path, adapter: str | None, threads: int | None) -> tuple[Model, Adapter | None]:
     """The bundle and the adapter, checked against each other before the slow part."""
-    from ..adapter import load_adapter
-    from ..contract import read_manifest
-    from ..session import load
+    from ..bundle.manifest import read_manifest
+    from ..composition.adapter import load_adapter
+    from ..runtime.session import load
 
     manifest = read_manifest(bundle)
     if adapter is None:

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import EdgeLorahubWarning, JournalError
+from ..files.reading import open_file
 from ..label_logits import LabelLogits
-from ..reading import open_file
 from .budget import Budget
 from .strategy import Float64, Observation, Proposal
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from edge_lorahub.contract import LOGITS, Slot
+from edge_lorahub.bundle.manifest import LOGITS, Slot
 
-from ..graph import Graph, WeightFile
 from .decoder_config import DecoderConfig
 from .decoder_tensors import DecoderTensors
 from .form import Form
+from .onnx_graph import Graph, WeightFile
 from .packed_attention import PackedAttention
 from .step_attention import StepAttention
 from .token_layers import TokenLayers

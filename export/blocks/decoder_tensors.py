@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from edge_lorahub.contract import EMBEDDING
+from edge_lorahub.bundle.manifest import EMBEDDING
 from edge_lorahub.errors import CheckpointError
-from edge_lorahub.tensors import Float32
+from edge_lorahub.tensors.safetensors_file import Float32
 
-from ..checkpoint import Checkpoint
+from ..source.checkpoint import Checkpoint
 from .decoder_config import DecoderConfig
 
 

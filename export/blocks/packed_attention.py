@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from edge_lorahub.contract import INPUT_IDS
-from edge_lorahub.decoder_only.graph_names import PLACES, POSITIONS, ROWS, SCORED, SCORED_PLACES, SCORED_ROWS
+from edge_lorahub.bundle.decoder_only import PLACES, POSITIONS, ROWS, SCORED, SCORED_PLACES, SCORED_ROWS
+from edge_lorahub.bundle.manifest import INPUT_IDS
 
-from ..graph import MICROSOFT, Graph, WeightFile
 from .decoder_config import DecoderConfig
+from .onnx_graph import MICROSOFT, Graph, WeightFile
 from .rotary import table_weights
 
 # Added to a score it makes the softmax's term zero. Finite: a row that is masked everywhere stays a number.

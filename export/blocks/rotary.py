@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_lorahub.tensors import Float32
+from edge_lorahub.tensors.safetensors_file import Float32
 
-from ..graph import Graph, WeightFile
+from .onnx_graph import Graph, WeightFile
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from onnx import TensorProto
 
-from edge_lorahub.quantisation import quantise_rows
+from edge_lorahub.tensors.quantization import quantise_rows
 
-from ..graph import MICROSOFT, Graph, WeightFile
-from ..products import FloatProducts, Lora, Read
+from .onnx_graph import MICROSOFT, Graph, WeightFile
+from .products import FloatProducts, Lora, Read
 
 # What stands for 0 in uint8; a row's largest magnitude becomes 1 or 255.
 _ZERO = 128

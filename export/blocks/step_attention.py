@@ -6,11 +6,11 @@ from typing import Any
 
 from onnx import TensorProto
 
-from edge_lorahub.contract import INPUT_IDS, PARTS, past_name, present_name
-from edge_lorahub.decoder_only.graph_names import ENDS, LAST, TOTAL
+from edge_lorahub.bundle.decoder_only import ENDS, LAST, TOTAL
+from edge_lorahub.bundle.manifest import INPUT_IDS, PARTS, past_name, present_name
 
-from ..graph import MICROSOFT, Graph, WeightFile
 from .decoder_config import DecoderConfig
+from .onnx_graph import MICROSOFT, Graph, WeightFile
 from .rotary import table_weights
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto
 
-from edge_lorahub.contract import EMBEDDING, Slot, lora_a_name, lora_b_name, lora_scale_name
+from edge_lorahub.bundle.manifest import EMBEDDING, Slot, lora_a_name, lora_b_name, lora_scale_name
 
-from ..activations import ACTIVATIONS
-from ..graph import Graph, WeightFile
-from ..products import Lora
+from .activations import ACTIVATIONS
 from .decoder_config import DecoderConfig
 from .decoder_tensors import DecoderTensors
 from .form import Form, LayerSlot
+from .onnx_graph import Graph, WeightFile
+from .products import Lora
 from .row_products import token_products
 
 

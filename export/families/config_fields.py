@@ -9,8 +9,8 @@ from typing import Any
 
 from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning
 
-from ..activations import ACTIVATIONS
-from ..json_fields import flag, whole
+from ..blocks.activations import ACTIVATIONS
+from ..source.json_fields import flag, whole
 
 # Fields that do not change what a model computes for given tokens: of training, of generation, of the library.
 _IDLE = frozenset(

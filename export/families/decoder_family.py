@@ -11,8 +11,8 @@ from ..blocks.decoder_config import DecoderConfig
 from ..blocks.decoder_graphs import DecoderGraphs
 from ..blocks.decoder_tensors import DecoderTensors
 from ..blocks.form import Form, LayerSlot
-from ..checkpoint import Checkpoint
-from ..graph import WeightFile
+from ..blocks.onnx_graph import WeightFile
+from ..source.checkpoint import Checkpoint
 from .config_fields import ConfigFields
 from .protocol import Written
 from .refusals import refuse_other_heads, refuse_other_kinds

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from edge_lorahub.contract import Slot
+from edge_lorahub.bundle.manifest import Slot
 
 from ..blocks.form import Form, LayerSlot
-from ..checkpoint import Checkpoint
-from ..graph import Graph, WeightFile
+from ..blocks.onnx_graph import Graph, WeightFile
+from ..source.checkpoint import Checkpoint
 
 Config = TypeVar("Config")
 

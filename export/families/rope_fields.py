@@ -13,7 +13,7 @@ from typing import Any
 from edge_lorahub.errors import CheckpointError
 
 from ..blocks.rotary import Llama3Scaling, Rope
-from ..json_fields import whole
+from ..source.json_fields import whole
 from .config_fields import ConfigFields, positive
 
 SLIDING, FULL = "sliding_attention", "full_attention"

@@ -12,8 +12,8 @@ from typing import BinaryIO
 import numpy as np
 
 from edge_lorahub.errors import CheckpointError
-from edge_lorahub.reading import open_file
-from edge_lorahub.tensors import Float32
+from edge_lorahub.files.reading import open_file
+from edge_lorahub.tensors.safetensors_file import Float32
 
 from .architectures import Layout
 from .header import Place

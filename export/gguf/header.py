@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from edge_lorahub.errors import CheckpointError, MissingDependencyError
-from edge_lorahub.files import LFS_HEAD, lfs_message
-from edge_lorahub.reading import open_file
+from edge_lorahub.files.outputs import LFS_HEAD, lfs_message
+from edge_lorahub.files.reading import open_file
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers
 
 from edge_lorahub.errors import CheckpointError
 
-from ..tokenizer_conversion import TEXTS
+from ..source.tokenizer_conversion import TEXTS
 from .matching import add_matched
 from .metadata import Metadata
 from .vocabulary import BYTE, MATCHED, UNKNOWN, Vocabulary

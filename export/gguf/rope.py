@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edge_lorahub.errors import CheckpointError
-from edge_lorahub.tensors import Float32
+from edge_lorahub.tensors.safetensors_file import Float32
 
 from .metadata import Metadata
 

@@ -10,9 +10,9 @@ import numpy as np
 from tokenizers import Tokenizer, processors
 
 from edge_lorahub.errors import CheckpointError
-from edge_lorahub.tensors import Float32
-from edge_lorahub.tokenizer_file import one_error
-from edge_lorahub.tokenizer_parts import check_parts
+from edge_lorahub.tensors.safetensors_file import Float32
+from edge_lorahub.tokenizer.tokenizer_file import one_error
+from edge_lorahub.tokenizer.tokenizer_parts import check_parts
 
 from .architectures import ROPE_FACTORS, Layout, layouts
 from .byte_pairs import byte_pair_tokenizer, pre_tokenizer_of

@@ -19,16 +19,16 @@ from mutations import mutate_bytes, mutate_json, mutate_json_lines
 from torch_files import state_dict
 
 import edge_lorahub as el
-from edge_lorahub.adaptation import learn
 from edge_lorahub.bench.cells import Cells
 from edge_lorahub.bench.quality_table import is_percent
-from edge_lorahub.bench.random_models import write_checkpoint, write_module
-from edge_lorahub.contract import read_manifest
+from edge_lorahub.bundle.manifest import read_manifest
+from edge_lorahub.composition.record_check import warn_of_learned_examples, warn_of_other_modules
 from edge_lorahub.export import export
 from edge_lorahub.inspection import inspect
-from edge_lorahub.record_check import warn_of_learned_examples, warn_of_other_modules
+from edge_lorahub.learning.adaptation import learn
+from edge_lorahub.runtime.tokens import Tokens
 from edge_lorahub.search.journal import Journal
-from edge_lorahub.tokens import Tokens
+from edge_lorahub.testing.random_models import write_checkpoint, write_module
 
 
 @dataclass(frozen=True)

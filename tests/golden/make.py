@@ -16,7 +16,7 @@ import torch
 from peft import PeftModel
 from transformers import MT5ForConditionalGeneration, T5ForConditionalGeneration
 
-from edge_lorahub.bench.random_models import write_checkpoint, write_module
+from edge_lorahub.testing.random_models import write_checkpoint, write_module
 
 SIZES = ("tiny", "tiny-t5", "tiny-mt5")
 KINDS = ("q", "v", "wo")

@@ -21,8 +21,8 @@ import numpy as np
 import onnxruntime
 from click.testing import CliRunner
 
-from edge_lorahub.bench.random_models import write_checkpoint, write_module
 from edge_lorahub.cli.main import cli
+from edge_lorahub.testing.random_models import write_checkpoint, write_module
 
 SIZES = ("tiny", "tiny-t5", "tiny-mt5")
 PRECISIONS = ("fp32", "int8")

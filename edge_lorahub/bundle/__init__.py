@@ -1,0 +1,1 @@
+"""The bundle's format: its manifest and graphs, checked before anything is run."""

@@ -1,0 +1,1 @@
+"""Modules and weights: what the graphs read, or an adapter."""

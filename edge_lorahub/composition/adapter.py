@@ -1,0 +1,164 @@
+"""An adapter: what composing modules gives. A PEFT folder on disk, with a sidecar that says how it came about."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..bundle.manifest import Manifest
+from ..errors import EdgeLorahubWarning, ModuleFileError, SettingsError
+from ..files.outputs import output_folder, read_json
+from ..lora.modules import Modules, check_fit, warn_if_baked
+from ..lora.pair import Lora, identity
+from ..lora.peft_config import CONFIG
+from ..lora.peft_files import SAFETENSORS, Module, load_module, write_peft
+from ..search.evaluations import EVALUATIONS, Evaluations
+from .exact import ExactStack
+from .inputs import LoraInputs
+from .kernels import truncate
+from .record_check import warn_of_other_bundle
+
+SIDECAR = "edge_lorahub.json"
+# The sidecar's digest of the adapter's own matrices, `lora.identity`.
+MATRICES_DIGEST = "adapter_sha256"
+# what --force may overwrite: the sidecar tells an adapter of ours from somebody's module
+ADAPTER_FILES = (SIDECAR, CONFIG, SAFETENSORS, EVALUATIONS)
+# It has every candidate: the longest searches with the most modules make tens of megabytes.
+LARGEST_RECORD = 256 << 20
+# A truncation that loses more of the change than this is warned about: it may answer otherwise than was learned.
+_MUCH_LOST = 0.1
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """LoRA pairs by linear layer, and `record`, the sidecar's contents (empty for an adapter of other origin).
+
+    evaluations: what the search for it has seen, to be saved beside it; `load_evaluations` reads them back.
+    """
+
+    name: str
+    base_model: str
+    pairs: Mapping[str, Lora]
+    record: Mapping[str, Any] = field(default_factory=dict)
+    evaluations: Evaluations | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, int, int]]:
+        return {layer: (lora.a.shape[0], lora.a.shape[1], lora.b.shape[0]) for layer, lora in self.pairs.items()}
+
+    @property
+    def sha256(self) -> str:
+        """Which adapter it is, as `Module.sha256`; computed anew each time."""
+        return identity(self.loras())
+
+    def loras(self) -> Iterable[tuple[str, Lora]]:
+        return self.pairs.items()
+
+    def inputs(self, manifest: Manifest) -> LoraInputs:
+        """The graphs' inputs with this adapter in them.
+
+        Raises ModuleMismatchError if it does not fit, and ModuleFileError for numbers that are not finite. Warns if it
+        is baked into the bundle already.
+        """
+        check_fit(self.shapes, self.name, manifest)
+        if manifest.baked:
+            warn_if_baked(self.name, self.sha256, manifest)
+        inputs = ExactStack.of([self], manifest.slots).inputs()
+        inputs.compose(np.ones(1))
+        return inputs
+
+    def truncated(self, rank: int) -> tuple[Adapter, float]:
+        """The nearest adapter of at most that rank (by SVD, in the Frobenius norm), and its error.
+
+        The error is relative, over all layers: |delta - truncated delta| / |delta|. Warns where it is above 0.1.
+        """
+        if rank < 1:
+            raise SettingsError(f"rank must be at least 1, got {rank}")
+        self._check()
+        pairs, dropped, whole = {}, 0.0, 0.0
+        for layer, lora in self.pairs.items():
+            a, b, lost, total = truncate(lora.a.T, lora.scaled_b().T, rank)
+            pairs[layer] = Lora(a.T, b.T, 1.0)
+            dropped, whole = dropped + lost, whole + total
+        error = float(np.sqrt(dropped / whole)) if whole else 0.0
+        if error > _MUCH_LOST:
+            largest = max(lora.a.shape[0] for lora in self.pairs.values())
+            warnings.warn(
+                f"rank {rank} loses {error:.0%} of the adapter's change, so it may answer otherwise than the whole "
+                f"adapter of rank {largest}; try a higher rank",
+                EdgeLorahubWarning,
+                stacklevel=2,
+            )
+        record = dict(self.record)
+        if record:
+            record["truncation"] = {"rank": rank, "relative_error": error, "loss_is": "before truncation"}
+        return Adapter(self.name, self.base_model, pairs, record, self.evaluations), error
+
+    def _check(self) -> None:
+        for layer, lora in self.pairs.items():
+            lora.check(*(f"{self.name}: {layer}.lora_{side}" for side in "AB"))
+
+    def save(self, folder: str | Path, *, force: bool = False) -> None:
+        """Writes the PEFT folder and the sidecar.
+
+        Raises OutputExistsError, or ModuleFileError for numbers that are not finite; what is on disk stays until then.
+        """
+        self._check()
+        with output_folder(Path(folder), force=force, names=ADAPTER_FILES) as work:
+            write_peft(work, self.base_model, self.pairs)
+            if self.evaluations is not None:
+                self.evaluations.save(work)
+            if self.record:
+                record = {**self.record, MATRICES_DIGEST: self.sha256}
+                text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+                (work / SIDECAR).write_text(text + "\n", encoding="utf-8")
+
+
+def load_adapter(source: str | Path, manifest: Manifest | None = None) -> Adapter:
+    """Reads an adapter, or any single LoRA module, from a PEFT folder or the Hub.
+
+    With a manifest, checks that it fits that bundle, and warns where the base model has another name, or where the
+    adapter was learned with another. Raises ModuleFileError, also for matrices that are not those of the sidecar,
+    ModuleMismatchError, MissingPathError or HubError.
+    """
+    module = load_module(source)
+    if manifest is not None:
+        Modules([module]).check_fit(manifest)
+    record = read_record(module)
+    if manifest is not None:
+        warn_of_other_bundle(module.name, module.sha256, record, manifest)
+    return Adapter(module.name, module.config.base_model, dict(module.loras()), record)
+
+
+def read_record(module: Module) -> dict[str, Any]:
+    """The sidecar beside a module's file; empty for one of other origin.
+
+    Raises ModuleFileError where the matrices are not those that the sidecar was written for.
+    """
+    sidecar = module.folder / SIDECAR
+    if not sidecar.exists():
+        return {}
+    record = read_json(sidecar, ModuleFileError, largest=LARGEST_RECORD)
+    digest = record.get(MATRICES_DIGEST)
+    if digest is not None and digest != module.sha256:
+        raise ModuleFileError(
+            f"{module.file}: not the matrices that {SIDECAR} was written for (sha256 {module.sha256[:12]}, there "
+            f"{digest!s:.12}): damaged, or changed since; copy the adapter again, or remove {SIDECAR} if the change "
+            "is meant"
+        )
+    return record
+
+
+def from_pairs(pairs: Mapping[str, Lora], manifest: Manifest, name: str, record: Mapping[str, Any]) -> Adapter:
+    """An adapter for a bundle, of composed pairs; of none where every weight is 0."""
+    if not pairs:
+        # peft has no adapter of rank 0, so one of zeros stands for it
+        first = manifest.slots[0]
+        pairs = {first.name: Lora(np.zeros((1, first.d_in), np.float32), np.zeros((first.d_out, 1), np.float32), 1.0)}
+    return Adapter(name, manifest.model.base_model, pairs, record)

@@ -1,0 +1,95 @@
+"""N modules, checked against a bundle, laid out for the merge kernels and for the graphs' inputs.
+
+A stack is shared and never changes. It composes candidates into rows; `LoraInputs` are the three arrays of every slot
+that the graphs read, which are views of such a row and of the stack.
+
+The matrices are held in float32, or for a bundle in int8 in int8: in exact composition the graphs read them so, in
+paper composition their sums are float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from ..bundle.manifest import Manifest, Slot
+from ..errors import SettingsError
+from .exact import ExactStack
+from .inputs import Float32, Float64, LoraInputs, LoraSource, rank_of
+from .paper import Int8PaperStack, PaperStack
+
+COMPOSITIONS = ("exact", "paper")
+
+
+class Stack(Protocol):
+    """What the stacks of both compositions have in common."""
+
+    @property
+    def slots(self) -> tuple[Slot, ...]: ...
+
+    @property
+    def form(self) -> str:
+        """That of the graphs' inputs, of `contract.GRAPHS`."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Q, how many numbers of the graphs' inputs a candidate changes."""
+        ...
+
+    def cuts(self, count: int) -> list[int]:
+        """Where to cut the Q into about so many parts, from 0 to Q: there it changes nothing, not even a last digit."""
+        ...
+
+    def compose(self, population: Float64, out: Float32, part: slice = slice(None)) -> None:
+        """Candidates (C, N) -> what each changes in the graphs' inputs, into out (C, Q).
+
+        part: only what lies between two of `cuts`.
+        """
+        ...
+
+    def inputs(self, row: Float32 | None = None) -> LoraInputs:
+        """The graphs' inputs for what is composed into a row (Q,); None: one of zeros."""
+        ...
+
+
+def make_stack(sources: Sequence[LoraSource], manifest: Manifest, composition: str, form: str = "float32") -> Stack:
+    """A stack for a bundle, a composition of COMPOSITIONS and the form of the loaded graphs, of `contract.GRAPHS`.
+
+    Raises SettingsError for the form "none", and for paper composition in int8: its matrices are sums that change
+    with every candidate.
+    """
+    if form == "none":
+        raise SettingsError("the model was loaded without LoRA; load it without lora='none' to compose modules")
+    if composition == "exact":
+        return ExactStack.of(sources, manifest.slots, form)
+    if form != "float32":
+        raise SettingsError(
+            f"{composition} composition is in float32; load the model without lora={form!r} (load_to_adapt: with the "
+            "settings that it adapts with)"
+        )
+    held_in_int8 = _held(manifest, composition, form) == "int8"
+    return (Int8PaperStack if held_in_int8 else PaperStack)(sources, manifest.slots)
+
+
+def stack_sizes(sources: Sequence[LoraSource], manifest: Manifest, composition: str, form: str) -> tuple[int, int]:
+    """The bytes of a stack before it is made, and its width: how many numbers a candidate changes."""
+    ranks = [[rank_of(source, slot) for source in sources] for slot in manifest.slots]
+    size = np.dtype(_held(manifest, composition, form)).itemsize
+    sides = [slot.d_in + slot.d_out for slot in manifest.slots]
+    if composition == "exact":
+        return sum(sum(r) * d for r, d in zip(ranks, sides, strict=True)) * size, sum(map(sum, ranks))
+    width = sum(max(r, default=0) * d for r, d in zip(ranks, sides, strict=True))
+    return len(sources) * width * size, width
+
+
+def _held(manifest: Manifest, composition: str, form: str) -> str:
+    """The type in which a stack holds the modules."""
+    return "int8" if composition == "paper" and manifest.precision == "int8" else form
+
+
+def plain_inputs(slots: Sequence[Slot], form: str = "float32") -> LoraInputs:
+    """The inputs of the plain model: in float32 every rank is 0, and in the form "none" there are none."""
+    return ExactStack.of([], () if form == "none" else slots, form).inputs()

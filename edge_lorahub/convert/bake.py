@@ -1,0 +1,85 @@
+"""Baking: a copy of a bundle with an adapter merged into its weights, W += delta, which then runs as fast as
+the plain model and needs no LoRA inputs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..bundle.check import check_graph_files
+from ..bundle.manifest import (
+    BUNDLE_FILES,
+    GRAPHS,
+    MANIFEST,
+    WEIGHTS,
+    Baked,
+    Manifest,
+    Slot,
+    lora_a_name,
+    lora_b_name,
+    lora_scale_name,
+    read_manifest,
+)
+from ..bundle.weights_sample import sample_digest
+from ..composition.adapter import Adapter
+from ..composition.inputs import Float32
+from ..composition.kernels import merge_dense
+from ..errors import BundleError, ModuleFileError, SettingsError
+from ..files.outputs import check_digests, check_output_folder, output_folder, sha256
+
+
+def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool = False) -> Manifest:
+    """Writes a bundle whose plain model is the given bundle with the adapter.
+
+    The weights are copied and changed in place through a memory map, one slot at a time. The manifest says what is
+    baked in, and an adapter that is already is warned about. Raises BundleError, SettingsError, ModuleFileError,
+    ModuleMismatchError, MissingPathError or OutputExistsError.
+    """
+    source = Path(bundle)
+    manifest = read_manifest(source)
+    if manifest.precision != "fp32":
+        raise BundleError(
+            f"{source}: {manifest.precision} weights, into which no adapter can be merged; bake into a bundle "
+            "exported with --precision fp32"
+        )
+    if Path(out).resolve() == source.resolve():
+        raise SettingsError(f"{out}: the bundle itself; baking makes a copy, so name another folder")
+    check_output_folder(Path(out), force=force, names=BUNDLE_FILES)
+    # a map of a file that is too short would make it longer, and bake into nothing
+    check_digests(source, manifest.sha256)
+    # before anything is written where the manifest says that a slot's weight is
+    check_graph_files(source, manifest, GRAPHS["float32"])
+    inputs = adapter.inputs(manifest)
+    with output_folder(Path(out), force=force, names=BUNDLE_FILES) as work:
+        for name in manifest.files:
+            shutil.copyfile(source / name, work / name)
+        for slot in manifest.slots:
+            _merge(work / WEIGHTS, slot, inputs.arrays, adapter.name)
+        baked = replace(
+            manifest,
+            sha256=manifest.sha256 | {WEIGHTS: sha256(work / WEIGHTS)},
+            baked=(*manifest.baked, Baked(adapter.name, adapter.sha256)),
+            weights_sample=sample_digest(work / WEIGHTS),
+        )
+        (work / MANIFEST).write_text(baked.to_json(), encoding="utf-8")
+    return baked
+
+
+def _merge(weights: Path, slot: Slot, arrays: Mapping[str, Float32], adapter: str) -> None:
+    a, scale, b = (arrays[name(slot.name)] for name in (lora_a_name, lora_scale_name, lora_b_name))
+    if not len(scale):
+        return
+    shape = (slot.d_in, slot.d_out)
+    weight: Float32 = np.memmap(weights, np.float32, "r+", offset=slot.weight_offset, shape=shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        merge_dense(weight, a, scale, b)
+    if not np.isfinite(weight).all():
+        raise ModuleFileError(
+            f"{slot.name}: with {adapter} in it, the weight has numbers that are not finite in float32; the adapter's "
+            "are too large, or the bundle's are not finite either"
+        )
+    weight.flush()  # type: ignore[attr-defined]  # a memmap, typed by what it holds

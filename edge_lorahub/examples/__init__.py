@@ -1,0 +1,1 @@
+"""Examples of a task, in the spellings that people have."""

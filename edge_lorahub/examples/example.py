@@ -1,0 +1,105 @@
+"""Examples of a task: texts in, texts out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import EdgeLorahubWarning, ExamplesError, SettingsError
+from .records import Records, read_records
+from .spellings import Read, holds_text, in_short, is_form, read_input, read_pair
+
+# What BIG-Bench Hard's files have beside their examples: a mark by which to find them in training data
+_CANARY = "canary"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One example: the text that the model reads, and the text that it should write."""
+
+    input: str
+    output: str
+
+
+def read_examples(
+    path: str | Path, *, skip: int = 0, limit: int | None = None, shuffle_seed: int | None = None
+) -> list[Example]:
+    """Reads examples from JSONL, JSON (a list, or {"examples": [...]}), or a CSV or TSV table with a header.
+
+    Each has one of the spellings of `example_forms`: "input" and "output", or "target" (BIG-Bench Hard), "question"
+    and "answer", "context" or "prompt" and "completion" or "response", "inputs" and "targets", each with an
+    "instruction" before its input or without; or "messages" of one user and one assistant. Text under other keys is
+    warned about. A pipe will do.
+
+    shuffle_seed shuffles first, skip then leaves out that many from the front, and limit takes that many of the
+    rest. Raises ExamplesError, MissingPathError or SettingsError (a skip below 0, a limit below 1).
+    """
+    if skip < 0:
+        raise SettingsError(f"skip must be at least 0, got {skip}")
+    if limit is not None and limit < 1:
+        raise SettingsError(f"limit must be at least 1, got {limit}")
+    path = Path(path)
+    found = read_records(path, is_form)
+    examples = _take(path, found, read_pair)
+    if shuffle_seed is not None:
+        random.Random(shuffle_seed).shuffle(examples)
+    if skip >= len(examples):
+        raise ExamplesError(f"{path}: skipping {skip} leaves nothing of its {len(examples)} examples; skip fewer")
+    return examples[skip : None if limit is None else skip + limit]
+
+
+def read_inputs(path: str | Path) -> list[str]:
+    """Reads only the inputs of a file that `read_examples` reads; the outputs may be missing."""
+    path = Path(path)
+    found = read_records(path, is_form)
+    return [example.input for example in _take(path, found, read_input)]
+
+
+def fingerprint(examples: Sequence[Example]) -> str:
+    """The SHA-256 of the examples in their order: tells two runs on the same data from others."""
+    text = json.dumps([[e.input, e.output] for e in examples], ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_examples(examples: Sequence[Example]) -> None:
+    """Refuses what is no sequence of examples: a file's name, for example. Raises SettingsError."""
+    if isinstance(examples, str) or not isinstance(examples, Sequence):
+        kind = type(examples).__name__
+        raise SettingsError(f"examples must be a list of Example, got a {kind}; read_examples reads those of a file")
+    for number, example in enumerate(examples, 1):
+        if not isinstance(example, Example):
+            raise SettingsError(f"example {number} must be an Example, got a {type(example).__name__}")
+
+
+def _take(path: Path, found: Records, read: Callable[[Any, str], Read]) -> list[Example]:
+    """The records as examples, of which nothing else is kept; says once, by name, what text was not used."""
+    examples: list[Example] = []
+    left: Counter[str] = Counter()
+    used: dict[str, None] = {}
+    for where, record in found.records:
+        one = read(record, where)
+        examples.append(Example(one.input, one.output))
+        left.update(one.left)
+        used[" and ".join(map(repr, one.used))] = None
+    if not examples:
+        raise ExamplesError(f"{path}: no examples in it")
+    parts = [f"{key!r:.80} ({count} of {len(examples)})" for key, count in left.items()]
+    parts += [
+        f"{key!r:.80} (beside 'examples')"
+        for key, value in found.beside.items()
+        if key != _CANARY and holds_text(value)
+    ]
+    if parts:
+        warnings.warn(
+            f"{path}: there is text that is not used, under {in_short(parts)}; used: {'; '.join(used)}",
+            EdgeLorahubWarning,
+            stacklevel=4,
+        )
+    return examples

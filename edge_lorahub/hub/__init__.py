@@ -1,0 +1,1 @@
+"""From the name of a module or checkpoint to a local folder."""

@@ -1,0 +1,96 @@
+"""From what the user names (a local folder or a Hugging Face Hub id) to a local folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import HubError, MissingPathError
+from ..files.kinds import kind_of
+
+# owner/name or name, as the Hub spells repositories; anything else can only be a path
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
+_CHECKPOINT_FILES = (
+    "config.json", "generation_config.json",
+    "model.safetensors", "model.safetensors.index.json", "model-*.safetensors",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "spiece.model", "vocab.json", "merges.txt",
+)  # fmt: skip
+_CONFIG = ("adapter_config.json",)
+_SAFETENSORS = (*_CONFIG, "adapter_model.safetensors")
+_PICKLED = (*_CONFIG, "adapter_model.bin")
+
+
+def checkpoint_folder(source: str | Path, revision: str | None = None) -> Path:
+    """The local folder of a checkpoint, downloaded from the Hub if `source` is not a folder."""
+    return _local(source) or _download(str(source), revision, _CHECKPOINT_FILES)
+
+
+def repository_files(repository: str, revision: str | None = None) -> list[str]:
+    """The names of all files of a repository on the Hub; none where it cannot be reached."""
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().list_repo_files(repository, revision=revision)
+    except Exception:  # noqa: BLE001  # of several HTTP libraries; what is named only makes a message better
+        return []
+
+
+def module_folder(source: str | Path, revision: str | None = None) -> Path:
+    """The local folder of a LoRA module, downloaded from the Hub if `source` is not a folder.
+
+    adapter_model.bin is fetched only where there is no adapter_model.safetensors.
+    """
+    local = _local(source)
+    if local is not None:
+        return local
+    folder = _download(str(source), revision, _SAFETENSORS)
+    if not (folder / "adapter_config.json").exists():
+        raise HubError(f"{source}: the Hub has no adapter_config.json there, so it is not a LoRA module")
+    if (folder / "adapter_model.safetensors").exists():
+        return folder
+    return _download(str(source), revision, _PICKLED)
+
+
+def _local(source: str | Path) -> Path | None:
+    path = Path(source).expanduser()
+    if path.is_dir() and source != "":  # an empty shell variable is not the working folder
+        return path
+    if path.is_file():
+        inside = f"; name its folder, {path.parent}" if kind_of(path.parent) else ""
+        raise MissingPathError(f"{path}: a file, where a folder was expected{inside}")
+    if isinstance(source, Path) or not _HUB_ID.fullmatch(source):
+        raise MissingPathError(f"{source or repr(source)}: no such folder, and not a Hub id (owner/name)")
+    return None
+
+
+def _download(repository: str, revision: str | None, files: Sequence[str]) -> Path:
+    """Fetches files through huggingface_hub, so HF_HOME, HF_HUB_OFFLINE, HF_TOKEN and its cache apply."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    where = repository if revision is None else f"{repository} at revision {revision}"
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(files)))
+    except HFValidationError as error:
+        raise MissingPathError(f"{repository}: no such folder, and not a Hub id ({error})") from error
+    except GatedRepoError as error:
+        raise HubError(f"{where}: access is restricted; accept its terms on the Hub and set HF_TOKEN") from error
+    except RevisionNotFoundError as error:
+        raise HubError(f"{repository}: no revision {revision} on the Hub") from error
+    except RepositoryNotFoundError as error:
+        raise HubError(f"{where}: neither a local folder nor a repository on the Hub") from error
+    except LocalEntryNotFoundError as error:
+        raise HubError(
+            f"{where}: not a local folder, not in the local Hub cache, and the Hub cannot be reached; "
+            "check the spelling, the connection and HF_HUB_OFFLINE"
+        ) from error
+    except OSError as error:
+        raise HubError(f"{where}: the download failed ({error})") from error

@@ -1,0 +1,1 @@
+"""Learning weights: the model, the modules, the examples and the search, joined."""

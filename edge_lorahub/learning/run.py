@@ -1,0 +1,294 @@
+"""One search for weights: the model, the modules, the examples and the strategy, joined."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..composition.stack import make_stack
+from ..errors import EdgeLorahubWarning, ExamplesError, ObjectiveError, SettingsError
+from ..examples.example import Example
+from ..examples.example import check_examples as check_types
+from ..lora.modules import Modules
+from ..machine.blas import one_blas_thread
+from ..runtime.scoring import Losses
+from ..runtime.session import Model
+from ..runtime.unwritable import warn_of_unwritable
+from ..search.advice import advise
+from ..search.assisted import SurrogateSearch
+from ..search.budget import Budget, budget_for
+from ..search.choose import make_strategy
+from ..search.evaluations import Evaluations
+from ..search.journal import Journal, journaled
+from ..search.loop import Found, search
+from ..search.settings import CMA, REFERENCE
+from ..search.strategy import Candidate, Observation, Proposal
+from ..search.surrogate import Labels
+from .learned import Learned, digest_of, explanation_record, inputs_record, trace_record
+from .objective import WORST_LOSS, Evaluator, LossObjective, TextObjective, mean_loss, regularization
+from .promise import change_of, promising
+from .reuse import Collected, origin_of, usable
+from .settings import Settings
+
+Float64 = NDArray[np.float64]
+
+
+class Learning:
+    """One search: what goes in, what is seen, and what is said of it in the end."""
+
+    def __init__(
+        self, model: Model, modules: Modules, examples: Sequence[Example], settings: Settings,
+        objective: LossObjective | None, text_objective: TextObjective | None, start: Mapping[str, float] | None,
+        evaluations: Evaluations | None = None,
+    ) -> None:  # fmt: skip
+        check_examples(examples)
+        if objective is not None and text_objective is not None:
+            raise SettingsError("an objective and a text_objective; give one of them")
+        if text_objective is not None and model.absorbed:
+            raise SettingsError("a text_objective generates; load the model with load, not with load_to_adapt")
+        modules.check(model.manifest)
+        warn_of_unwritable(model.tokens, examples)
+        self._began = time.perf_counter()
+        self._model, self._modules, self._settings = model, modules, settings
+        self._own = objective is not None or text_objective is not None
+        self._center = None if start is None else _start(start, modules, settings)
+        self._record = inputs_record(model, modules, examples, settings)
+        if start is not None:
+            self._record["start"] = dict(start)
+        self._origin = origin_of(self._record, model.manifest)
+        earlier = evaluations if evaluations is not None and usable(evaluations, self._origin) else None
+        if not settings.assisted:
+            earlier = None  # no candidate would come again
+        if earlier is not None:
+            self._record["reused"] = {"sha256": earlier.digest}
+        self._budget = budget_for(settings, len(modules))
+        self._advised: set[str] = set()
+        self._advise(stacklevel=6)
+        self._evaluator = Evaluator(
+            model,
+            make_stack(list(modules), model.manifest, settings.chosen_composition, model.lora),
+            examples,
+            strength=settings.strength,
+            center=self._center,
+            max_input_tokens=settings.max_input_tokens,
+            max_output_tokens=settings.max_output_tokens,
+            batch_tokens=settings.batch_tokens,
+            earlier=earlier,
+            reduce=None if text_objective else _reduce(objective, examples, settings),
+            on_texts=_numeric(text_objective),
+            # a user's own objective may fall when an example's loss rises
+            racing=settings.racing and not self._own,
+        )
+        self._strategy = make_strategy(
+            settings,
+            len(modules),
+            self._budget.candidates,
+            labels=Labels.of(self._evaluator.batches.tokens),
+            own_objective=self._own,
+            start=self._center,
+            # without this object, which holds the model and would be a part of what it holds
+            order=partial(_order, modules, examples, self._center),
+        )
+        self._seen: dict[bytes, Observation] = {}
+        self._collected = Collected(self._evaluator.batches.tokens, model.manifest.model.vocab_size)
+
+    def _advise(self, *, stacklevel: int) -> None:
+        for message in advise(self._settings, len(self._modules), self._budget.candidates):
+            if message not in self._advised:
+                self._advised.add(message)
+                warnings.warn(message, EdgeLorahubWarning, stacklevel=stacklevel)
+
+    @property
+    def digest(self) -> str:
+        """Of all that the search depends on."""
+        return digest_of(self._record)
+
+    def run(
+        self, journal: Journal | None, known_only: bool,
+        on_candidate: Callable[[Candidate], None], on_budget: Callable[[Budget], None],
+    ) -> Learned:  # fmt: skip
+        evaluate: Callable[[Proposal], Iterable[Observation]] = self._evaluator
+        if journal is not None:
+            evaluate = journaled(evaluate, journal, known_only=known_only)
+
+        def remembered(proposal: Proposal) -> Iterator[Observation]:
+            for observation in evaluate(proposal):
+                self._remember(observation)
+                yield observation
+
+        def revise(seconds: float) -> int:
+            # a search that goes on keeps the budget that it had, whatever a candidate takes by now
+            resumed = journal is not None and bool(journal.known)
+            self._budget = budget_for(self._settings, len(self._modules), None if resumed else seconds)
+            if journal is not None:
+                self._budget = journal.fix_budget(self._budget)
+            on_budget(self._budget)
+            self._advise(stacklevel=8)
+            return self._budget.candidates
+
+        on_budget(self._budget)
+        # the surrogate's products are small, and BLAS's threads would take the processors from the sessions
+        with one_blas_thread():
+            found = search(
+                remembered, self._strategy, self._budget.candidates, on_candidate=on_candidate, revise=revise
+            )
+            # an optimizer that had no candidate at w = 0, or chose one that it never tried: evaluated for the report
+            for weights in (np.zeros(len(self._modules)), found.weights):
+                if _key(weights) not in self._seen:
+                    for observation in self._evaluator(Proposal(weights[None], "report")):
+                        self._remember(observation)
+            return self._learned(found)
+
+    def _remember(self, observation: Observation) -> None:
+        """For the report; without the logits, which the strategy keeps as long as it needs them."""
+        self._seen[_key(observation.weights)] = replace(observation, logits=None)
+        self._collected.add(observation)
+        known = self._evaluator.known
+        if known is not None and known.contradicted(observation):
+            self._evaluator.known = None
+        # no weights would mend a plain model whose loss is no number
+        if not self._own and not observation.weights.any() and observation.loss == WORST_LOSS:
+            raise ObjectiveError(
+                "the plain model's loss on the examples is not a finite number: the bundle's weights overflow, or are "
+                "not finite; export it again from a checkpoint that works"
+            )
+
+    def _learned(self, found: Found) -> Learned:
+        self._check(found)
+        settings, names = self._settings, self._modules.names
+        explanation = None
+        if isinstance(self._strategy, SurrogateSearch) and self._strategy.knows:
+            explanation = self._strategy.explain(found.weights)
+        tried = np.any([candidate.weights != 0 for candidate in found.trace], axis=0)
+        untried = tuple(name for name, had in zip(names, tried, strict=True) if not had)
+        before, chosen = self._seen[_key(np.zeros(len(names)))], self._seen[_key(found.weights)]
+        plain, after = (
+            one.loss - float(regularization(one.weights[None], settings.strength, self._center)[0])
+            for one in (before, chosen)
+        )
+        weights = dict(zip(names, found.weights.tolist(), strict=True))
+        seconds = time.perf_counter() - self._began
+        known = self._evaluator.known
+        candidates = 0 if known is None else sum(known.has(candidate.weights) for candidate in found.trace)
+        examples = 0 if known is None else known.examples
+        reused = {"candidates": candidates, "examples": examples, "evaluations": candidates * examples}
+        record = self._record | {
+            "optimizer": found.optimizer,
+            "budget": self._budget.candidates,
+            "converged": found.converged,
+            "weights": weights,
+            "loss": {"before": plain, "after": after, "after_with_regularization": chosen.loss},
+            "seconds": round(seconds, 3),
+            # the examples that racing did not score, of all that would have been
+            "spared": round(self._evaluator.spared, 4),
+            "untried": list(untried),
+            "reused": self._record.get("reused", {}) | reused,
+            "trace": trace_record(found.trace),
+        }
+        if explanation is not None:
+            record["explanation"] = explanation_record(explanation, names)
+        return Learned(
+            weights=weights,
+            loss_before=plain,
+            loss_after=after,
+            losses_before=before.losses,
+            losses_after=chosen.losses,
+            optimizer=found.optimizer,
+            composition=record["settings"]["composition"],
+            budget=self._budget.candidates,
+            converged=found.converged,
+            seconds=seconds,
+            untried=untried,
+            reused=candidates * examples,
+            evaluations=self._collected.evaluations(self._origin, self._evaluator.batches, found.weights),
+            trace=found.trace,
+            explanation=explanation,
+            record=record,
+            manifest=self._model.manifest,
+        )
+
+    def _check(self, found: Found) -> None:
+        count = len(found.trace)
+        if all(candidate.loss == WORST_LOSS for candidate in found.trace):
+            raise ObjectiveError(
+                f"none of {count} candidates has a loss that is a finite number; "
+                + ("mend the objective" if self._own else "the modules' numbers are too large for this model")
+            )
+        if not found.weights.any():
+            warnings.warn(
+                f"none of {count} candidates of optimizer {self._settings.optimizer} was better than the plain model, "
+                "so the adapter changes nothing; try other modules, or more examples",
+                EdgeLorahubWarning,
+                stacklevel=6,
+            )
+
+
+def _order(modules: Modules, examples: Sequence[Example], center: Float64 | None) -> list[int]:
+    """The modules' places, the most promising first: that had much weight before, then by what they say, and do."""
+    order = promising(modules, examples, [change_of(module) for module in modules])
+    return order if center is None else sorted(order, key=lambda place: -abs(center[place]))
+
+
+def _start(start: Mapping[str, float], modules: Modules, settings: Settings) -> Float64:
+    """The weights to begin with in the modules' order; what has none begins at 0."""
+    if settings.optimizer != CMA:
+        raise SettingsError(f"weights to start from are for optimizer {CMA}, not {settings.optimizer}")
+    if strange := sorted(set(start) - set(modules.names)):
+        warnings.warn(
+            f"weights to start from name modules that are not among these, and are left out: {', '.join(strange[:5])}",
+            EdgeLorahubWarning,
+            stacklevel=4,
+        )
+    weights = np.array([number(start.get(name, 0.0)) for name in modules.names])
+    if not (np.abs(weights) <= settings.bound).all():
+        raise SettingsError(f"weights to start from must be within {settings.bound:g} of 0")
+    return weights
+
+
+def _key(weights: Float64) -> bytes:
+    return (weights + 0.0).tobytes()  # -0.0 is 0.0
+
+
+def _reduce(
+    objective: LossObjective | None, examples: Sequence[Example], settings: Settings
+) -> Callable[[Losses], float]:
+    """From the losses by example to the candidate's loss."""
+    if objective is not None:
+        return lambda losses: number(objective(losses.means(), examples))
+    if settings.optimizer == REFERENCE:
+        return reference_loss
+    return lambda losses: mean_loss(losses.means(), examples)
+
+
+def _numeric(objective: TextObjective | None) -> TextObjective | None:
+    return None if objective is None else lambda texts, examples: number(objective(texts, examples))
+
+
+def number(value: object) -> float:
+    """What a user's objective gave, as a number. Raises SettingsError for what is none."""
+    if isinstance(value, (bool, int, float, np.integer, np.floating)):
+        return float(value)
+    if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in "fiub":
+        return float(value.item())
+    raise SettingsError(f"the objective must give a number, got {type(value).__name__}: {value!r:.80}")
+
+
+def reference_loss(losses: Losses) -> float:
+    """The released code's loss: the mean over all tokens of one batch, divided by the number of examples.
+
+    Its `default_get_loss` sums the batches' means and divides by the examples, not the batches.
+    """
+    return float(losses.sums.sum() / losses.tokens.sum() / len(losses.sums))
+
+
+def check_examples(examples: Sequence[Example]) -> None:
+    """Raises ExamplesError for none at all, and SettingsError for what are no examples."""
+    check_types(examples)
+    if not examples:
+        raise ExamplesError("no examples; adapting takes at least one, five are usual")

@@ -1,0 +1,1 @@
+"""LoRA modules as they lie on disk, checked."""

@@ -1,0 +1,170 @@
+"""A set of LoRA modules that are to be composed."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ..bundle.manifest import SLOT_KINDS, Manifest
+from ..errors import EdgeLorahubWarning, ModuleMismatchError, SettingsError
+from ..hub.resolve import module_folder
+from .base_names import may_be_same
+from .peft_files import Module, load_module
+
+# Modules that are read at once.
+_AT_ONCE = 4
+
+
+class Modules(Sequence[Module]):
+    """Modules under distinct names, in the order in which they were named."""
+
+    def __init__(self, modules: Sequence[Module]) -> None:
+        if not modules:
+            raise SettingsError("no modules; name at least one LoRA module")
+        repeated = [name for name, count in Counter(m.name for m in modules).items() if count > 1]
+        if repeated:
+            raise SettingsError(f"two modules are called {repeated[0]!r}; give them different names")
+        self._modules = tuple(modules)
+
+    @classmethod
+    def load(cls, sources: str | Path | Sequence[str | Path], *, revision: str | None = None) -> Modules:
+        """Reads the modules' settings and checks their files; the matrices stay on disk.
+
+        sources are PEFT folders or Hub ids; a single one may stand alone. A module is called after its folder; folders
+        of the same name (`task-a/checkpoint-10`, `task-b/checkpoint-10`) get as much of their path as tells them apart.
+        Warns about modules that are the same, whatever their files are called. Raises what `load_module` raises.
+        """
+        if isinstance(sources, (str, Path)):
+            sources = [sources]  # a text is a sequence too, of letters
+        names = _names(sources)
+        folders = [module_folder(source, revision) for source in sources]
+        # most of the time goes into the modules' digests, which several threads compute at once
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            loaded = cls(list(pool.map(lambda folder, name: load_module(folder, name=name), folders, names)))
+        loaded._warn_about_copies()
+        return loaded
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __getitem__(self, index: int) -> Module:  # type: ignore[override]  # slices are not needed
+        return self._modules[index]
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules)
+
+    @property
+    def names(self) -> list[str]:
+        return [module.name for module in self._modules]
+
+    def check(self, manifest: Manifest) -> None:
+        """Checks that every module fits a bundle.
+
+        Raises ModuleMismatchError for a layer that is not a slot, or has another shape. Another base model's
+        name is a warning: names are free text, shapes are not. So is a module that is baked into the bundle already.
+        """
+        self.check_fit(manifest)
+        for module in self._modules:
+            warn_if_baked(module.name, module.sha256, manifest)
+
+    def check_fit(self, manifest: Manifest) -> None:
+        """As `check`, but for what is baked in."""
+        for module in self._modules:
+            check_fit(module.shapes, str(module.folder), manifest)
+        strangers: dict[str, list[str]] = {}
+        for module in self._modules:
+            if not may_be_same(module.config.base_model, manifest.model.base_model):
+                strangers.setdefault(module.config.base_model, []).append(module.name)
+        for base, names in strangers.items():
+            warnings.warn(
+                f"trained on {base!r}, says adapter_config.json, but the bundle is of {manifest.model.base_model!r}: "
+                f"{_some(names)}",
+                EdgeLorahubWarning,
+                stacklevel=2,
+            )
+
+    def _warn_about_copies(self) -> None:
+        by_digest: dict[str, list[str]] = {}
+        for module in self._modules:
+            by_digest.setdefault(module.sha256, []).append(module.name)
+        for names in by_digest.values():
+            if len(names) > 1:
+                warnings.warn(
+                    f"the same module, to the last number, under several names: {_some(names)}",
+                    EdgeLorahubWarning,
+                    stacklevel=3,
+                )
+
+
+def check_fit(shapes: Mapping[str, tuple[int, int, int]], where: str, manifest: Manifest) -> None:
+    """Checks that layers (name -> (r, d_in, d_out)) are slots of the bundle, and of the same shapes."""
+    slots = {slot.name: slot for slot in manifest.slots}
+    kinds = manifest.slot_kinds()
+    base = manifest.model.base_model
+    for layer, (rank, d_in, d_out) in shapes.items():
+        slot = slots.get(layer)
+        if slot is None:
+            raise ModuleMismatchError(
+                f"{where}: {layer} is not a slot of the bundle, which has {','.join(kinds)} of {base!r}; "
+                + _why_no_slot(layer, slots, kinds)
+            )
+        for side, found, wanted in (
+            ("A", (rank, d_in), (rank, slot.d_in)),
+            ("B", (d_out, rank), (slot.d_out, rank)),
+        ):
+            if found != wanted:
+                raise ModuleMismatchError(
+                    f"{where}: tensor {layer}.lora_{side} has shape {found}, but the bundle of {base!r} takes "
+                    f"{wanted}; the module is for another model"
+                )
+
+
+def _why_no_slot(layer: str, slots: Iterable[str], kinds: Sequence[str]) -> str:
+    kind = layer.rpartition(".")[2]
+    if kind in SLOT_KINDS and kind not in kinds:
+        return f"export it again with --slots {','.join([*kinds, kind])}"
+    inner = next((slot for slot in slots if layer.endswith(f".{slot}")), None)
+    if inner is not None:
+        wrapper = layer.removesuffix(f".{inner}")
+        return f"{wrapper!r} is of a model around the one that was trained; save the inner model's adapter"
+    return "the module is for another model, or for a layer that cannot be a slot"
+
+
+def warn_if_baked(name: str, sha256: str, manifest: Manifest) -> None:
+    """Warns about what is in the bundle's weights already. sha256 is the `lora.identity` of what is called name."""
+    for baked in manifest.baked:
+        if baked.sha256 == sha256:
+            known = "" if baked.name == name else f" as {baked.name!r}"
+            warnings.warn(
+                f"{name}: baked into this bundle already{known}, so its change counts twice; leave it out, or take "
+                "the bundle that it was baked into",
+                EdgeLorahubWarning,
+                stacklevel=3,
+            )
+            return
+
+
+def _names(sources: Sequence[str | Path]) -> list[str]:
+    """The Hub id, or the folder's name, with as much of its path before it as tells it from others of that name."""
+    paths = [Path(s).expanduser().resolve() if Path(s).expanduser().is_dir() else None for s in sources]
+    names: list[str] = []
+    for path, source in zip(paths, sources, strict=True):
+        if path is None:
+            names.append(str(source))
+            continue
+        if paths.count(path) > 1:
+            raise SettingsError(f"{path}: the same module twice")
+        twins = [p for p in paths if p is not None and p != path and p.name == path.name]
+        depth = 1
+        while any(p.parts[-depth:] == path.parts[-depth:] for p in twins):
+            depth += 1
+        names.append("/".join(path.parts[-depth:]))
+    return names
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

@@ -1,0 +1,235 @@
+"""adapter_config.json of a LoRA: what is supported, and what each linear layer gets.
+
+The rules are peft's (0.21: `check_target_module_exists`, `get_pattern_key`, `LoraLayer.update_layer`). What
+would change the result and is not supported is refused by name; what says something and changes nothing is named too.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModuleFileError
+from ..files.outputs import read_json
+from .name_patterns import NameMatcher, is_plain
+from .peft_keys import WRAPPERS
+
+CONFIG = "adapter_config.json"
+TASK_TYPE = "SEQ_2_SEQ_LM"
+
+# Fields that change what a module computes, in ways that are not supported, when they are not empty.
+_REFUSED = (
+    "use_dora", "use_qalora", "use_bdlora", "lora_bias", "modules_to_save",
+    "layer_replication", "trainable_token_indices", "target_parameters", "alora_invocation_tokens",
+    "megatron_config", "arrow_config", "kasa_config", "monteclora_config", "velora_config",
+)  # fmt: skip
+# Initialisations that also change the base model's weights: the module fits only that changed model.
+_REFUSED_INIT = ("pissa", "olora", "corda", "loftq", "lora_ga")
+# What peft targets in T5 and mT5 where target_modules is null (TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING).
+_DEFAULT_TARGETS = frozenset(("q", "v"))
+_ALL_LINEAR = "all-linear"
+_MOST_LISTS = 16
+# Read here, or without influence on a finished module.
+_KNOWN = frozenset((
+    "peft_type", "task_type", "base_model_name_or_path", "r", "lora_alpha", "rank_pattern", "alpha_pattern",
+    "use_rslora", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "bias",
+    "fan_in_fan_out", "init_lora_weights", "auto_mapping", "revision", "inference_mode", "lora_dropout",
+    "megatron_core", "loftq_config", "eva_config", "corda_config", "lora_ga_config", "qalora_group_size",
+    "peft_version", "runtime_config", "ensure_weight_tying", *_REFUSED,
+))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """The fields of adapter_config.json that decide what a module computes.
+
+    unknown_fields are names, idle_fields descriptions of fields that say something and change nothing in T5.
+    """
+
+    path: Path
+    base_model: str
+    rank: int
+    alpha: float
+    rank_pattern: Mapping[str, int]
+    alpha_pattern: Mapping[str, float]
+    use_rslora: bool
+    target_modules: str | frozenset[str]
+    exclude_modules: str | frozenset[str]
+    layers_to_transform: frozenset[int]
+    layers_pattern: tuple[str, ...]
+    unknown_fields: tuple[str, ...]
+    idle_fields: tuple[str, ...]
+    matcher: NameMatcher = field(repr=False, compare=False)
+
+    def rank_of(self, layer: str) -> int:
+        """The rank r of a linear layer, by its full name."""
+        return self.rank_pattern.get(self._pattern_for(self.rank_pattern, layer), self.rank)
+
+    def scale_of(self, layer: str) -> float:
+        """s = alpha / r, and alpha / sqrt(r) for rank-stabilised LoRA (arXiv 2312.03732)."""
+        alpha = self.alpha_pattern.get(self._pattern_for(self.alpha_pattern, layer), self.alpha)
+        rank = self.rank_of(layer)
+        return alpha / math.sqrt(rank) if self.use_rslora else alpha / rank
+
+    def targets(self, layer: str) -> bool:
+        """Whether peft would put the LoRA on that linear layer."""
+        if self.exclude_modules and self._matches(self.exclude_modules, layer):
+            return False
+        if self.target_modules == _ALL_LINEAR:
+            return True
+        if not self._matches(self.target_modules, layer):
+            return False
+        # peft: a pattern, and a layer that is named in full, are not narrowed down by layers_to_transform
+        if not self.layers_to_transform or isinstance(self.target_modules, str) or layer in self.target_modules:
+            return True
+        patterns = [rf"(?:^|.*?\.){p}\.(\d+)\." for p in self.layers_pattern] or [r".*?\.[^.]*\.(\d+)\."]
+        found = next((match for p in patterns if (match := re.match(p, layer))), None)
+        return found is not None and int(found[1]) in self.layers_to_transform
+
+    def _pattern_for(self, patterns: Mapping[str, Any], layer: str) -> str:
+        return next((p for p in patterns if self.matcher.ending(p, layer)), layer)
+
+    def _matches(self, names: str | frozenset[str], layer: str) -> bool:
+        if isinstance(names, str):
+            return self.matcher.whole(names, layer)
+        parts = layer.split(".")
+        return any(".".join(parts[start:]) in names for start in range(len(parts)))
+
+
+def read_lora_config(folder: Path) -> LoraConfig:
+    """Reads and checks a module's adapter_config.json. Raises ModuleFileError or MissingPathError."""
+    path = folder / CONFIG
+    fields = read_json(path, ModuleFileError)
+    _refuse(fields, path)
+    matcher = NameMatcher(path)
+    targets = _names(fields, "target_modules", matcher, path)
+    alpha_pattern = _mapping(fields, "alpha_pattern", path)
+    return LoraConfig(
+        path=path,
+        base_model=str(fields.get("base_model_name_or_path") or ""),
+        rank=_rank(fields.get("r", 8), "r", path),
+        alpha=_number(fields.get("lora_alpha", 8), "lora_alpha", path),
+        rank_pattern={
+            _regex(key, matcher, path): _rank(value, f"rank_pattern[{key!r:.80}]", path)
+            for key, value in _mapping(fields, "rank_pattern", path).items()
+        },
+        alpha_pattern={
+            _regex(key, matcher, path): _number(value, f"alpha_pattern[{key!r:.80}]", path)
+            for key, value in alpha_pattern.items()
+        },
+        use_rslora=bool(fields.get("use_rslora")),
+        target_modules=_DEFAULT_TARGETS if fields.get("target_modules") is None else targets,
+        exclude_modules=_names(fields, "exclude_modules", matcher, path),
+        layers_to_transform=_layers(fields, path),
+        layers_pattern=_layers_pattern(fields, matcher, path),
+        unknown_fields=tuple(key for key, value in fields.items() if value and key not in _KNOWN),
+        idle_fields=tuple(_idle(fields)),
+        matcher=matcher,
+    )
+
+
+def _refuse(fields: dict[str, Any], path: Path) -> None:
+    peft_type = fields.get("peft_type")
+    if peft_type != "LORA":
+        raise ModuleFileError(f"{path}: peft_type {peft_type!r:.80} is not supported, only 'LORA'")
+    bias = fields.get("bias", "none")
+    if not isinstance(bias, str) or not (bias in ("none", "all") or bias.endswith("_only")):
+        raise ModuleFileError(f"{path}: bias {bias!r:.80} is unknown; it is 'none' where only a LoRA was trained")
+    for name in _REFUSED:
+        if fields.get(name):
+            raise ModuleFileError(f"{path}: {name} is not supported (it is {fields[name]!r:.80})")
+    init = fields.get("init_lora_weights")
+    if isinstance(init, str) and init.lower().startswith(_REFUSED_INIT):
+        raise ModuleFileError(
+            f"{path}: init_lora_weights {init!r:.80} is not supported: it changes the base model's weights too; "
+            "convert the module to a plain LoRA with peft"
+        )
+
+
+def _idle(fields: dict[str, Any]) -> Iterator[str]:
+    task_type = fields.get("task_type")
+    if task_type not in (TASK_TYPE, None):
+        yield f"task_type {task_type!r:.80} (not {TASK_TYPE!r})"
+    if fields.get("bias", "none") != "none":
+        yield f"bias {fields['bias']!r:.80} (its linear layers have none)"
+    if fields.get("fan_in_fan_out"):
+        yield f"fan_in_fan_out {fields['fan_in_fan_out']!r:.80} (for layers of another kind)"
+
+
+def _names(fields: dict[str, Any], key: str, matcher: NameMatcher, path: Path) -> str | frozenset[str]:
+    """A list of names, or one regular expression."""
+    value = fields.get(key)
+    if isinstance(value, str) and value.lower() == _ALL_LINEAR:
+        return _ALL_LINEAR
+    if isinstance(value, str) and value:
+        return _regex(value, matcher, path)
+    return frozenset(_name_list(fields, key, path))
+
+
+def _name_list(fields: dict[str, Any], key: str, path: Path) -> tuple[str, ...]:
+    value = fields.get(key) or []
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ModuleFileError(f"{path}: {key} must be a list of names, got {value!r:.80}")
+    for name in names:
+        _refuse_wrappers(name, path)
+    return tuple(names)
+
+
+def _refuse_wrappers(name: str, path: Path) -> None:
+    """Layers lose their wrappers' names when the tensors are read, so these would match none of them."""
+    if found := WRAPPERS.intersection(re.findall(r"\w+", name)):
+        raise ModuleFileError(
+            f"{path}: {name!r:.80} names the wrapper {min(found)!r}; save the adapter of the model inside it"
+        )
+
+
+def _layers(fields: dict[str, Any], path: Path) -> frozenset[int]:
+    value = fields.get("layers_to_transform")
+    layers = [] if value is None else [value] if isinstance(value, int) else value
+    if not isinstance(layers, list) or not all(isinstance(layer, int) for layer in layers):
+        raise ModuleFileError(f"{path}: layers_to_transform must be numbers of layers, got {value!r:.80}")
+    return frozenset(layers)
+
+
+def _mapping(fields: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
+    value = fields.get(key) or {}
+    if not isinstance(value, dict):
+        raise ModuleFileError(f"{path}: {key} must be an object, got {value!r:.80}")
+    return value
+
+
+def _regex(pattern: str, matcher: NameMatcher, path: Path) -> str:
+    _refuse_wrappers(pattern, path)
+    return matcher.check(pattern)
+
+
+def _layers_pattern(fields: dict[str, Any], matcher: NameMatcher, path: Path) -> tuple[str, ...]:
+    """Names of lists of layers. peft takes them for regular expressions too, and nobody writes more than a name."""
+    names = _name_list(fields, "layers_pattern", path)
+    for name in names:
+        matcher.check(name)
+        if not is_plain(name):
+            raise ModuleFileError(f"{path}: layers_pattern {name!r:.80} is not supported: a pattern, not a plain name")
+    if len(names) > _MOST_LISTS:
+        raise ModuleFileError(f"{path}: layers_pattern has {len(names)} names; no model has so many lists of layers")
+    return names
+
+
+def _rank(value: Any, key: str, path: Path) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ModuleFileError(f"{path}: {key} must be a whole number of at least 1, got {value!r:.80}")
+    return value
+
+
+def _number(value: Any, key: str, path: Path) -> float:
+    # a whole number of JSON's may be larger than any float
+    right = not isinstance(value, bool) and isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
+    if not right:
+        raise ModuleFileError(f"{path}: {key} must be a number, got {value!r:.80}")
+    return float(value)

@@ -1,0 +1,1 @@
+"""What the machine gives: processors, memory, BLAS and ONNX Runtime."""

@@ -1,0 +1,1 @@
+"""A bundle on ONNX Runtime: losses, logits and answers."""

@@ -1,0 +1,1 @@
+"""Decoder-only models: packed texts scored once, and answers token by token."""

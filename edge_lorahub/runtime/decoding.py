@@ -1,0 +1,85 @@
+"""Step-by-step decoding of an encoded batch, with a cache of keys and values that is written in place."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..bundle.manifest import (
+    ATTENTION_MASK,
+    INPUT_IDS,
+    LOGITS,
+    PARTS,
+    PAST_TOKENS,
+    ModelConfig,
+    past_name,
+    present_name,
+)
+from ..errors import SettingsError
+from .binding import Encoded, Float32, Run, Runner, check_length, value_of
+from .tokens import Ids
+
+# Tokens that a cache has room for at first; it doubles when it is full.
+_ROOM = 64
+
+
+class Cache:
+    """Memory for the keys and values of all decoder layers; one serves batches that come one after the other."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        layers = range(config.decoder_layers)
+        self._names = [(past_name(layer, part), present_name(layer, part)) for layer in layers for part in PARTS]
+        self._heads, self._size = config.heads, config.head_size
+        self._memory: list[Float32] = [np.empty(0, np.float32)] * len(self._names)
+
+    def arrays(self, batch: int, room: int) -> dict[tuple[str, str], Float32]:
+        """For the names of each cache's input and output its memory, (B, H, C, K), C = room."""
+        shape = batch, self._heads, room, self._size
+        needed = int(np.prod(shape, dtype=np.int64))
+        if self._memory[0].size < needed:
+            self._memory = [np.empty(needed, np.float32) for _ in self._names]
+        return {names: memory[:needed].reshape(shape) for names, memory in zip(self._names, self._memory, strict=True)}
+
+
+class Decoding:
+    """One token a sequence at a time. Its cache may serve another batch when this one is done."""
+
+    def __init__(self, runner: Runner, encoded: Encoded, cache: Cache | None = None) -> None:
+        """cache: memory to use; None: its own."""
+        if runner.model.absorbed:
+            raise SettingsError(
+                "the model was loaded to adapt to short answers; load it with load, and without absorbed, to generate"
+            )
+        config = runner.model.manifest.model
+        self._longest = config.longest_output
+        self._cache = cache or Cache(config)
+        self._batch = encoded.batch
+        self._ids: Ids = np.zeros((encoded.batch, 1), np.int64)
+        self._past = np.zeros((), np.int64)
+        self._logits: Float32 = np.empty((encoded.batch, 1, config.vocab_size), np.float32)
+        inputs = {
+            INPUT_IDS: value_of(self._ids),
+            PAST_TOKENS: value_of(self._past),
+            ATTENTION_MASK: encoded.mask,
+            **encoded.outputs,
+        }
+        self._run = Run(runner, runner.model.decoder, inputs, {LOGITS: value_of(self._logits)})
+        self._room = 0
+
+    def step(self, ids: Ids) -> Float32:
+        """One token a sequence, ids (B, 1) -> logits float32 (B, V), which the next step overwrites."""
+        check_length(int(self._past) + 1, self._longest, "an answer", "--max-new-tokens")
+        if self._past == self._room:
+            self._make_room()
+        self._ids[:] = ids
+        self._run()
+        self._past += 1
+        return self._logits[:, 0]
+
+    def _make_room(self) -> None:
+        filled = int(self._past)
+        old = self._cache.arrays(self._batch, self._room)
+        self._room = max(_ROOM, 2 * self._room)
+        # the old and the new may be one memory, which NumPy copies as if they were not
+        for names, array in self._cache.arrays(self._batch, self._room).items():
+            array[:, :, :filled] = old[names][:, :, :filled]
+            self._run.bind_both(*names, value_of(array))

@@ -1,0 +1,141 @@
+"""Texts to token ids and back, and batches of similar length."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bundle.manifest import ModelConfig
+from ..errors import BundleError, EdgeLorahubWarning, ExamplesError
+from ..tokenizer.tokenizer_file import load_tokenizer
+
+Ids = NDArray[np.int64]
+
+# A batch may have a quarter more padded tokens than tokens, and this many padded tokens in all, so that the
+# attention's scores (heads x length^2 a text) stay small.
+_PADDING = 1.25
+_LARGEST_BATCH = 4096
+# The same where every token of a batch is scored at once: what a layer makes of more tokens leaves the caches.
+# Measured, see docs/design.md.
+BATCH_TOKENS = 768
+
+
+class Tokens:
+    """A bundle's tokenizer. Every encoded text ends with the end token."""
+
+    def __init__(self, path: Path, config: ModelConfig) -> None:
+        self._tokenizer = load_tokenizer(path, lambda message: BundleError(f"{message}; export the bundle again"))
+        self._path = path
+        self._size = config.vocab_size
+        self._eos = config.eos_token_id
+        self._pad = config.pad_token_id
+
+    def encode(self, texts: Sequence[str], limit: int, first: int = 1) -> list[Ids]:
+        """Token ids, one array a text. A text of more than `limit` tokens is cut, with a warning.
+
+        As transformers does it, what is kept of a longer text is its start, and the end token. first: the first
+        text's number, in warnings and errors.
+        """
+        for number, text in enumerate(texts, first):
+            # JSON can spell half of a surrogate pair, which is no character
+            if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+                raise ExamplesError(f"text {number}: not valid Unicode (a lone surrogate); mend the text")
+        with _one_error(self._path):
+            encodings = self._tokenizer.encode_batch(list(texts))
+        result = []
+        for number, encoding in enumerate(encodings, first):
+            ids = np.array(encoding.ids, np.int64)
+            if len(ids) and ids.max() >= self._size:
+                raise BundleError(
+                    f"{self._path}: text {number} has a token of id {ids.max()}, but the model's vocabulary has "
+                    f"{self._size}; export the bundle again"
+                )
+            if len(ids) > limit:
+                warnings.warn(
+                    f"text {number} has {len(ids)} tokens and is cut to {limit}", EdgeLorahubWarning, stacklevel=3
+                )
+                ids = np.append(ids[: limit - 1], self._eos)
+            result.append(ids)
+        return result
+
+    def decode(self, ids: Sequence[Ids]) -> list[str]:
+        """Texts without special tokens."""
+        with _one_error(self._path):
+            return list(self._tokenizer.decode_batch([row.tolist() for row in ids], skip_special_tokens=True))
+
+    def read_back(self, texts: Sequence[str]) -> list[str]:
+        """What is left of texts that are encoded and decoded; the same texts, where the vocabulary has it all."""
+        return self.decode(self.encode(texts, sys.maxsize))
+
+    def unknown_pieces(self, text: str) -> set[str]:
+        """The pieces of a text, characters or words, for which there is nothing but the unknown token."""
+        unknown = self._unknown
+        with _one_error(self._path):
+            encoding = self._tokenizer.encode(text)
+        spans = zip(encoding.offsets, encoding.ids, strict=True)
+        return {text[start:end] for (start, end), token in spans if token == unknown}
+
+    @cached_property
+    def _unknown(self) -> int | None:
+        """The unknown token's id, where there is one. The library does not tell; its file does."""
+        model = json.loads(self._tokenizer.to_str())["model"]
+        if "unk_id" in model:
+            return int(model["unk_id"]) if model["unk_id"] is not None else None
+        token = model.get("unk_token")
+        return None if token is None else self._tokenizer.token_to_id(token)
+
+    def pad(self, rows: Sequence[Ids]) -> tuple[Ids, Ids]:
+        """Rows of different lengths -> ids and mask, both int64 (B, longest), and of two columns at least.
+
+        onnxruntime's product of a single row sums in another order than that of several. So a text of one token would
+        get other last bits alone than beside longer ones, which in int8 become whole steps.
+        """
+        longest = max(2, *(len(row) for row in rows))
+        ids = np.full((len(rows), longest), self._pad, np.int64)
+        mask = np.zeros_like(ids)
+        for index, row in enumerate(rows):
+            ids[index, : len(row)] = row
+            mask[index, : len(row)] = 1
+        return ids, mask
+
+
+@contextmanager
+def _one_error(path: Path) -> Iterator[None]:
+    """Turns a panic of the library into a BundleError: a text that the file's own rules break down on."""
+    try:
+        yield
+    except BaseException as problem:
+        if type(problem).__name__ != "PanicException":  # of no module that could be imported
+            raise
+        raise BundleError(
+            f"{path}: fails on a text ({' '.join(str(problem).split()):.200}); export the bundle again"
+        ) from None
+
+
+def buckets(
+    lengths: Sequence[int], *, largest: int | None = None, batch_tokens: int = _LARGEST_BATCH
+) -> list[list[int]]:
+    """Groups texts by length, so that little of a batch is padding; each group has positions in `lengths`.
+
+    `largest` bounds the texts in a group, batch_tokens its tokens with their padding: a text that is longer is
+    alone.
+    """
+    groups: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        group = groups[-1] if groups else []
+        padded = lengths[index] * (len(group) + 1)
+        real = sum(lengths[i] for i in group) + lengths[index]
+        fits = group and padded <= _PADDING * real and padded <= batch_tokens
+        if fits and (largest is None or len(group) < largest):
+            group.append(index)
+        else:
+            groups.append([index])
+    return groups

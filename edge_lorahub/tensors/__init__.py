@@ -1,0 +1,1 @@
+"""Other people's tensor files as float32 arrays, and int8."""

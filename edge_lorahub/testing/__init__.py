@@ -1,0 +1,1 @@
+"""Random checkpoints and modules of published sizes, for tests and benchmarks."""

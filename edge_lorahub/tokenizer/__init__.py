@@ -1,0 +1,1 @@
+"""tokenizer.json, loaded with bounds."""

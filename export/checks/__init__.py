@@ -1,0 +1,1 @@
+"""Independent checks of an export: the only part of it that runs a model."""

@@ -1,0 +1,121 @@
+"""A Hugging Face checkpoint folder: one safetensors file or a sharded index, read tensor by tensor."""
+
+from __future__ import annotations
+
+import math
+import re
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from edge_lorahub.errors import CheckpointError, MissingPathError
+from edge_lorahub.files.outputs import read_json
+from edge_lorahub.tensors.safetensors_file import Float32, TensorFile, open_tensors
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+_SHARD = re.compile(r"[\w-][\w.-]*\.safetensors", re.ASCII)
+# Numbers of two tensors that are compared at once.
+_COMPARED = 1 << 20
+
+
+class Checkpoint:
+    """The tensors of a checkpoint folder, as a context manager.
+
+    Only the tensors that are asked for are read, one at a time, so that the memory in use is that of the
+    largest tensor and not that of the checkpoint.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._stack = ExitStack()
+        self._where: dict[str, TensorFile] = {}
+        self._used: set[str] = set()
+
+    def __enter__(self) -> Checkpoint:
+        with self._stack:
+            for path, names in self._files().items():
+                tensors = self._stack.enter_context(open_tensors(path, CheckpointError))
+                for name in tensors.names if names is None else names:
+                    if name not in tensors.names:
+                        raise CheckpointError(
+                            f"{path}: tensor {name} is missing, though {INDEX} says it is there; "
+                            "download the checkpoint again"
+                        )
+                    self._where[name] = tensors
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._stack.__exit__(kind, value, trace)
+
+    @property
+    def names(self) -> list[str]:
+        """Of all tensors."""
+        return list(self._where)
+
+    def unused(self) -> list[str]:
+        """The tensors that were neither read nor compared, sorted."""
+        return sorted(self._where.keys() - self._used)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._where
+
+    def equal(self, name: str, other: str) -> bool:
+        """Whether two tensors hold the same numbers; compared some rows at a time."""
+        first, second = self._where[name], self._where[other]
+        self._used |= {name, other}
+        shape = first.shape(name)
+        if shape != second.shape(other):
+            return False
+        rows = max(1, _COMPARED // max(1, math.prod(shape[1:])))
+        starts = range(0, shape[0], rows) if shape else ()
+        return all(
+            np.array_equal(first.rows(name, start, start + rows), second.rows(other, start, start + rows))
+            for start in starts
+        )
+
+    def read(self, name: str, shape: tuple[int, ...]) -> Float32:
+        """One tensor as float32, after a check of its shape and its numbers."""
+        if name not in self._where:
+            raise CheckpointError(f"{self.folder}: tensor {name} is missing; is the checkpoint complete?")
+        self._used.add(name)
+        found = self._where[name].shape(name)
+        if found != shape:
+            raise CheckpointError(
+                f"{self._where[name].path}: tensor {name} has shape {found}, but config.json asks for {shape}"
+            )
+        array = self._where[name].read(name)
+        # without an array of truth values: the largest tensor is large enough
+        if array.size and not np.isfinite([array.min(), array.max()]).all():
+            raise CheckpointError(
+                f"{self._where[name].path}: tensor {name} has numbers that are not finite in float32 (NaN or "
+                "infinite), with which every answer would be worthless; download it again, or take an earlier "
+                "checkpoint of its training"
+            )
+        return array
+
+    def _files(self) -> dict[Path, list[str] | None]:
+        """Each safetensors file with the tensors to take from it (None: all)."""
+        if (self.folder / SINGLE).is_file():
+            return {self.folder / SINGLE: None}
+        if (self.folder / INDEX).is_file():
+            weight_map = read_json(self.folder / INDEX, CheckpointError).get("weight_map")
+            if not isinstance(weight_map, dict) or not weight_map:
+                raise CheckpointError(f"{self.folder / INDEX}: no weight_map; download the checkpoint again")
+            files: dict[Path, list[str] | None] = {}
+            for name, file in weight_map.items():
+                if not isinstance(file, str) or not _SHARD.fullmatch(file):
+                    raise CheckpointError(
+                        f"{self.folder / INDEX}: tensor {name!r:.80} is said to be in {file!r:.80}, which is no name "
+                        "of a safetensors file in the same folder"
+                    )
+                names = files.setdefault(self.folder / file, [])
+                assert names is not None
+                names.append(name)
+            return files
+        raise MissingPathError(f"{self.folder}: neither {SINGLE} nor {INDEX} is there; is it a checkpoint?")

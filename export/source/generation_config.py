@@ -1,0 +1,124 @@
+"""The special tokens of a checkpoint: generation_config.json says them, and config.json where it does not."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning
+from edge_lorahub.files.outputs import read_json
+
+from .json_fields import whole
+
+CONFIG = "config.json"
+GENERATION_CONFIG = "generation_config.json"
+# Settings that change what transformers' generate answers, and the values with which they change nothing.
+_OTHER_DECODING: Mapping[str, tuple[Any, ...]] = {
+    "do_sample": (False,),
+    "num_beams": (1,),
+    "repetition_penalty": (1, 1.0),
+    "encoder_repetition_penalty": (1, 1.0),
+    "no_repeat_ngram_size": (0,),
+    "encoder_no_repeat_ngram_size": (0,),
+    "min_length": (0,),
+    "min_new_tokens": (0,),
+    "suppress_tokens": ([],),
+    "begin_suppress_tokens": ([],),
+    "bad_words_ids": ([],),
+    "sequence_bias": ({}, []),
+    "forced_decoder_ids": ([],),
+    "exponential_decay_length_penalty": (),
+    "stop_strings": ([],),
+}
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """Token ids. end_token_ids: each ends an answer. forced_*: the first and the last token of every answer, if any."""
+
+    decoder_start_token_id: int
+    pad_token_id: int
+    end_token_ids: tuple[int, ...]
+    forced_bos_token_id: int | None
+    forced_eos_token_id: int | None
+
+
+def read_special_tokens(folder: Path, vocab_size: int) -> SpecialTokens:
+    """Reads both files; warns of what generation_config.json asks for beyond greedy decoding.
+
+    Raises CheckpointError for ids that are none.
+    """
+    paths = [folder / name for name in (GENERATION_CONFIG, CONFIG) if name == CONFIG or (folder / name).exists()]
+    files = {path: read_json(path, CheckpointError) for path in paths}
+    _warn_of_other_decoding(*next(iter(files.items())))
+
+    def ids(key: str) -> tuple[int, ...]:
+        """The value of the first file that has one."""
+        said = [(path, fields[key]) for path, fields in files.items() if fields.get(key) is not None]
+        if not said:
+            return ()
+        (path, value), *others = said
+        found = _ids(value, key, path, vocab_size)
+        if key == "decoder_start_token_id" and any(other != value for _, other in others):
+            warnings.warn(
+                f"{path}: {key} is {value!r:.40}, and {others[0][1]!r:.40} in {CONFIG}; the former is used, for losses "
+                "too",
+                EdgeLorahubWarning,
+                stacklevel=4,
+            )
+        return found
+
+    def single(key: str) -> int | None:
+        found = ids(key)
+        return found[0] if found else None
+
+    pad = single("pad_token_id")
+    pad = 0 if pad is None else pad
+    start = single("decoder_start_token_id")
+    if start is None:
+        start = single("bos_token_id")  # as transformers' generate does it
+    if start is None:
+        warnings.warn(
+            f"{folder}: neither {GENERATION_CONFIG} nor {CONFIG} has a decoder_start_token_id; its padding token "
+            f"({pad}) is used, as with T5",
+            EdgeLorahubWarning,
+            stacklevel=2,
+        )
+        start = pad
+    return SpecialTokens(
+        decoder_start_token_id=start,
+        pad_token_id=pad,
+        end_token_ids=ids("eos_token_id") or (1,),
+        forced_bos_token_id=single("forced_bos_token_id"),
+        # transformers sets the scores of several to the same number, of which argmax takes the first
+        forced_eos_token_id=min(ids("forced_eos_token_id"), default=None),
+    )
+
+
+def _ids(value: Any, key: str, path: Path, vocab_size: int) -> tuple[int, ...]:
+    """One id or a list of them."""
+    if key.endswith("eos_token_id") and isinstance(value, list):
+        found = tuple(whole({key: one}, key, path, least=0) for one in value)
+    else:
+        found = (whole({key: value}, key, path, least=0),)
+    if outside := [one for one in found if one >= vocab_size]:
+        raise CheckpointError(f"{path}: {key} is {outside[0]}, but the model's vocab_size is {vocab_size}")
+    return found
+
+
+def _warn_of_other_decoding(path: Path, fields: Mapping[str, Any]) -> None:
+    asked = [
+        f"{key} {fields[key]!r:.40}"
+        for key, idle in _OTHER_DECODING.items()
+        if fields.get(key) is not None and fields[key] not in idle
+    ]
+    if asked:
+        warnings.warn(
+            f"{path}: {', '.join(asked)}: not used, as answers are decoded greedily without; transformers' answers "
+            "with these settings are others",
+            EdgeLorahubWarning,
+            stacklevel=3,
+        )
