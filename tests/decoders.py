@@ -26,9 +26,9 @@ from edge_lorahub.export.families import find_family
 from edge_lorahub.export.families.decoder_family import GENERATE, SCORE
 from edge_lorahub.export.source.checkpoint import Checkpoint
 from edge_lorahub.machine.onnx_runtime import ort
-from edge_lorahub.runtime.decoder_only.decoding import KeyValueCache, TextDecoding
 from edge_lorahub.runtime.decoder_only.packed_scoring import PackedScorer, packed_batches
 from edge_lorahub.runtime.decoder_only.packing import Text
+from edge_lorahub.runtime.decoder_only.text_decoding import KeyValueCache, TextDecoding
 from edge_lorahub.runtime.scoring import Losses
 
 Float32 = NDArray[np.float32]

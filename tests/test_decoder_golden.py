@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from decoders import TINY, Exported, export_decoder, no_lora, random_lora, random_texts, write_checkpoint
 
-from edge_lorahub.runtime.decoder_only.decoding import greedy
 from edge_lorahub.runtime.decoder_only.packing import Text
+from edge_lorahub.runtime.decoder_only.text_decoding import greedy
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "decoders.npz")
 

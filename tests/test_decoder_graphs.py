@@ -19,8 +19,8 @@ from decoders import (
 )
 
 from edge_lorahub.errors import BundleError, SettingsError
-from edge_lorahub.runtime.decoder_only.decoding import KeyValueCache, greedy
 from edge_lorahub.runtime.decoder_only.packing import Text
+from edge_lorahub.runtime.decoder_only.text_decoding import KeyValueCache, greedy
 
 
 @pytest.fixture(scope="module", params=TINY)

@@ -12,9 +12,9 @@ from gguf_files import Array, gguf, model_tensors, write_gguf
 
 from edge_lorahub.errors import CheckpointError
 from edge_lorahub.export.gguf import open_gguf
-from edge_lorahub.export.gguf.architectures import Layout
-from edge_lorahub.export.gguf.checkpoint import GgufCheckpoint
+from edge_lorahub.export.gguf.gguf_checkpoint import GgufCheckpoint
 from edge_lorahub.export.gguf.header import read_header
+from edge_lorahub.export.gguf.known_architectures import Layout
 
 TYPES = gguf.GGMLQuantizationType
 KINDS = [*sorted(gguf.quants._type_traits, key=lambda kind: kind.value), TYPES.F32, TYPES.F16]

@@ -25,7 +25,7 @@ from decoders import (
     write_checkpoint,
 )
 
-from edge_lorahub.runtime.decoder_only.decoding import greedy
+from edge_lorahub.runtime.decoder_only.text_decoding import greedy
 
 pytestmark = pytest.mark.oracle
 TOLERANCE = 1e-5

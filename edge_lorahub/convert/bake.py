@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..bundle.check import check_graph_files
+from ..bundle.graph_check import check_graph_files
 from ..bundle.manifest import (
     BUNDLE_FILES,
     GRAPHS,

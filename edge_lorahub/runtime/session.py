@@ -6,7 +6,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ..bundle.check import check_graph_files, check_sessions
+from ..bundle.graph_check import check_graph_files, check_sessions
 from ..bundle.linked_weights import FOLDER_OPTION, graph_with_weights, linked_weights
 from ..bundle.manifest import TOKENIZER, WEIGHTS, Manifest, graph_files, read_manifest
 from ..bundle.weights_sample import check_weights_sample

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..blocks.decoder_config import DecoderConfig
 from . import gemma, gemma2, gemma3, granite, llama, mistral, qwen2, qwen3
+from .config_refusals import refuse_other_kinds, unknown_family
 from .protocol import Family
-from .refusals import refuse_other_kinds, unknown_family
 
 _FAMILIES: tuple[Family[DecoderConfig], ...] = (
     llama.FAMILY,

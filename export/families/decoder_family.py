@@ -14,8 +14,8 @@ from ..blocks.form import Form, LayerSlot
 from ..blocks.onnx_graph import WeightFile
 from ..source.checkpoint import Checkpoint
 from .config_fields import ConfigFields
+from .config_refusals import refuse_other_heads, refuse_other_kinds
 from .protocol import Written
-from .refusals import refuse_other_heads, refuse_other_kinds
 
 # Roles of graphs.
 SCORE, GENERATE = "score", "generate"

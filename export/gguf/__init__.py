@@ -1,5 +1,5 @@
 """GGUF files, llama.cpp's, as a source of the exporter."""
 
-from .source import GgufSource, open_gguf
+from .gguf_source import GgufSource, open_gguf
 
 __all__ = ["GgufSource", "open_gguf"]

@@ -9,10 +9,10 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning
 
+from .gguf_vocabulary import Vocabulary
 from .matching import add_matched
 from .metadata import Metadata
 from .pre_tokenizers import PRE_TOKENIZERS, PreTokenizer
-from .vocabulary import Vocabulary
 
 _PRE = "tokenizer.ggml.pre"
 _MERGES = "tokenizer.ggml.merges"

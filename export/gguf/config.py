@@ -9,8 +9,8 @@ from typing import Any
 
 from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning
 
-from .architectures import ARCHITECTURES, HEAD, SUPPORTED, Architecture
 from .header import Place
+from .known_architectures import ARCHITECTURES, HEAD, SUPPORTED, Architecture
 from .metadata import Metadata
 from .rope import rope_scaling
 

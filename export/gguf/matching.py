@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Tokenizer
 
 from edge_lorahub.errors import CheckpointError
 
-from .vocabulary import USER_DEFINED, Vocabulary
+from .gguf_vocabulary import USER_DEFINED, Vocabulary
 
 # Overlapping pairs that are tried; Gemma has 1,860, of its runs of spaces and of new lines.
 _MOST_PAIRS = 20_000

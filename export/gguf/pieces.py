@@ -16,9 +16,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers
 from edge_lorahub.errors import CheckpointError
 
 from ..source.tokenizer_conversion import TEXTS
+from .gguf_vocabulary import BYTE, MATCHED, UNKNOWN, Vocabulary
 from .matching import add_matched
 from .metadata import Metadata
-from .vocabulary import BYTE, MATCHED, UNKNOWN, Vocabulary
 
 SPACE = "\u2581"
 _SCORES = "tokenizer.ggml.scores"

@@ -14,15 +14,15 @@ from edge_lorahub.tensors.safetensors_file import Float32
 from edge_lorahub.tokenizer.tokenizer_file import one_error
 from edge_lorahub.tokenizer.tokenizer_parts import check_parts
 
-from .architectures import ROPE_FACTORS, Layout, layouts
 from .byte_pairs import byte_pair_tokenizer, pre_tokenizer_of
-from .checkpoint import GgufCheckpoint
 from .config import architecture_of, read_config
+from .gguf_checkpoint import GgufCheckpoint
+from .gguf_vocabulary import SpecialTokens, Vocabulary, read_vocabulary, special_tokens
 from .header import Header, read_header
+from .known_architectures import ROPE_FACTORS, Layout, layouts
 from .metadata import Metadata
 from .pieces import piece_tokenizer
 from .rope import llama3_scaling
-from .vocabulary import SpecialTokens, Vocabulary, read_vocabulary, special_tokens
 
 _MODEL = "tokenizer.ggml.model"
 

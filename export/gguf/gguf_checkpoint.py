@@ -15,8 +15,8 @@ from edge_lorahub.errors import CheckpointError
 from edge_lorahub.files.reading import open_file
 from edge_lorahub.tensors.safetensors_file import Float32
 
-from .architectures import Layout
 from .header import Place
+from .known_architectures import Layout
 
 # Numbers that are dequantized at once: a few arrays of this size are what a tensor takes beside itself.
 _PIECE = 1 << 20
