@@ -1,4 +1,4 @@
-"""The inputs and outputs of a decoder-only model's two graphs, beside those of `contract` that all models share.
+"""The inputs and outputs of a decoder-only model's two graphs, beside those that all models share.
 
 N is the packed tokens of a batch, each distinct beginning of a text once; B its texts, T the places of the longest of
 them; M the label tokens of all texts, L those of the text with the most. While generating, S is the new tokens of a

@@ -40,7 +40,7 @@ class Composer(Protocol):
 class LoraInputs:
     """The graphs' LoRA inputs for one candidate: arrays by name, of which some are views of the candidate's row (Q,).
 
-    form is one of `contract.GRAPHS`. What is written to the row, the next run reads.
+    form is one of `bundle.manifest.GRAPHS`. What is written to the row, the next run reads.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ class Stack(Protocol):
 
     @property
     def form(self) -> str:
-        """That of the graphs' inputs, of `contract.GRAPHS`."""
+        """That of the graphs' inputs, of `bundle.manifest.GRAPHS`."""
         ...
 
     @property
@@ -56,7 +56,7 @@ class Stack(Protocol):
 
 
 def make_stack(sources: Sequence[LoraSource], manifest: Manifest, composition: str, form: str = "float32") -> Stack:
-    """A stack for a bundle, a composition of COMPOSITIONS and the form of the loaded graphs, of `contract.GRAPHS`.
+    """A stack for a bundle, a composition of COMPOSITIONS and the form of the loaded graphs (`bundle.manifest.GRAPHS`).
 
     Raises SettingsError for the form "none", and for paper composition in int8: its matrices are sums that change
     with every candidate.

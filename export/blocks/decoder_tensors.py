@@ -11,7 +11,7 @@ from .decoder_config import DecoderConfig
 
 
 class DecoderTensors:
-    """A checkpoint's tensors under the names of the whole model, and the embedding as `contract.EMBEDDING`.
+    """A checkpoint's tensors under the names of the whole model, and the embedding as `bundle.manifest.EMBEDDING`.
 
     head: the path of the head, None where it is the embedding.
     """
