@@ -195,7 +195,7 @@ _READ = """
 import sys
 from pathlib import Path
 from edge_lorahub.errors import ModuleFileError
-from edge_lorahub.torch_zip import read_state_dict
+from edge_lorahub.tensors.torch_zip import read_state_dict
 try:
     read_state_dict(Path(sys.argv[1]))
 except ModuleFileError:

@@ -107,7 +107,7 @@ def test_a_kill_at_any_moment_leaves_an_output_and_nothing_else(tmp_path: Path, 
 WRITER = """
 import sys
 from pathlib import Path
-from edge_lorahub.files import output_folder
+from edge_lorahub.files.outputs import output_folder
 with output_folder(Path(sys.argv[1]), force=False, names=("edge_lorahub.json",)) as work:
     (work / "edge_lorahub.json").write_text("half")
     print("begun", flush=True)

@@ -43,7 +43,9 @@ def test_settings_that_are_no_numbers(fields: dict[str, Any]) -> None:
         Settings(**fields)
 
 
-@pytest.mark.parametrize("weight", [None, "1", float("nan"), float("inf"), 10.0, [1.0]], ids=lambda w: f"{w!r:.9}")
+@pytest.mark.parametrize(
+    "weight", [None, "1", float("nan"), float("inf"), 10.0, 10**400, [1.0]], ids=lambda w: f"{w!r:.9}"
+)
 def test_a_start_that_is_no_weight(model: Model, modules: Modules, examples: list[Example], weight: Any) -> None:
     with pytest.raises(EdgeLorahubError):
         adapt(model, modules, examples, Settings(budget=3), start={modules.names[0]: weight})

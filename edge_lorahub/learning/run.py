@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -273,7 +274,8 @@ def _numeric(objective: TextObjective | None) -> TextObjective | None:
 def number(value: object) -> float:
     """What a user's objective gave, as a number. Raises SettingsError for what is none."""
     if isinstance(value, (bool, int, float, np.integer, np.floating)):
-        return float(value)
+        with suppress(OverflowError):  # a whole number beyond any float
+            return float(value)
     if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in "fiub":
         return float(value.item())
     raise SettingsError(f"the objective must give a number, got {type(value).__name__}: {value!r:.80}")
