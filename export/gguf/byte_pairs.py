@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
@@ -45,7 +46,7 @@ def byte_pair_tokenizer(metadata: Metadata, vocabulary: Vocabulary, words: PreTo
     tokenizer = Tokenizer(
         models.BPE(dict(vocabulary.ids), _merges(metadata, vocabulary), ignore_merges=words.whole_words)
     )
-    steps = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in words.patterns]
+    steps: list[Any] = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in words.patterns]
     steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
     if missing:
         # A byte that is no token is left out. Without this the ones around it would be neighbors, and merged.
