@@ -63,7 +63,8 @@ def test_many_adaptations_take_no_more_than_a_few(tmp_path: Path) -> None:
     print(
         f"{COUNT} adaptations, MB: {least} after 1, at most {before} until {warm} and {after} from there, {last} last"
     )
-    assert max(memory[warm:]) < max(memory[:warm]) + 15_000_000
+    # the allocators' pools fill until about the 300th: of 1,000 adaptations the most was 50 MB above the first
+    assert max(memory[warm:]) < max(memory[:warm]) + 30_000_000
     assert max(files[warm:]) <= max(files[:warm])
     assert max(threads[warm:]) <= max(threads[:warm])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "bundle"]
