@@ -45,7 +45,7 @@ from pathlib import Path
 bundle, examples, threads, count, out, *modules = sys.argv[1:]
 from edge_lorahub import Modules, Settings, load_to_adapt, read_examples
 from edge_lorahub.composition.adapter import from_pairs
-from edge_lorahub.learning import Learning
+from edge_lorahub.learning.run import Learning
 from edge_lorahub.composition.pairs import compose_pairs
 class Enough(Exception):
     pass
