@@ -215,6 +215,11 @@ def test_evaluations_of_something_else_are_not_used_and_a_line_says_why(
     refused(absorbed, modules, examples, earlier, "other graphs (LoRA in float32, not absorbed; here")
     export(checkpoint, tmp_path / "slots", slots=["q", "v", "k"])
     refused(load(tmp_path / "slots", threads=1), modules, examples, earlier, "of another bundle")
+
+
+def test_evaluations_in_fp32_are_not_used_in_int8(
+    checkpoint: Path, modules: Modules, examples: list[Example], earlier: Adaptation, tmp_path: Path
+) -> None:
     export(checkpoint, tmp_path / "int8", precision="int8")
     refused(load(tmp_path / "int8", threads=1), modules, examples, earlier, "in fp32, and the bundle is in int8")
 
