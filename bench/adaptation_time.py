@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from edge_lorahub.bundle.manifest import TOKENIZER
 from edge_lorahub.errors import EdgeLorahubError, SettingsError
 from edge_lorahub.testing.random_models import SIZES, write_checkpoint, write_module
 
@@ -145,16 +144,16 @@ def _check_one_hot(bundle: Path, module: Path, examples: Path, threads: int | No
     from edge_lorahub.runtime.scoring import Batches, Scorer
 
     model = load(bundle, threads=threads)
-    batches = Batches(model.tokens, read_examples(examples), 2048, 256)
+    batches = Batches(model.bundle, model.bundle.encode(read_examples(examples), 2048, 256))
     slots = model.manifest.slots
     with tempfile.TemporaryDirectory(dir=bundle.parent) as folder:
         baked = Path(folder) / "baked"
         bake(bundle, load_adapter(module, model.manifest), baked)
-        expected = Scorer(Runner(load(baked, threads=threads), plain_inputs(slots)), batches).losses().sums
+        expected = Scorer(Runner(load(baked, threads=threads), "score", plain_inputs(slots)), batches).losses().sums
     for composition in ("exact", "paper"):
         inputs = make_stack(list(Modules.load([module])), model.manifest, composition).inputs()
         inputs.compose(np.ones(1))
-        found = Scorer(Runner(model, inputs), batches).losses().sums
+        found = Scorer(Runner(model, "score", inputs), batches).losses().sums
         if not np.allclose(found, expected, rtol=1e-4):
             raise EdgeLorahubError(f"{composition} composition of one module differs from the merged module")
 
@@ -162,20 +161,18 @@ def _check_one_hot(bundle: Path, module: Path, examples: Path, threads: int | No
 def _operators(load: Load, bundle: Path, modules: list[Path], examples: Path) -> tuple[dict[str, float], Work]:
     """The operators' shares of a candidate, and what work it is, padding included."""
     from edge_lorahub import Modules, read_examples
-    from edge_lorahub.bundle.manifest import read_manifest
-    from edge_lorahub.composition.stack import make_stack
-    from edge_lorahub.runtime.scoring import Batches, absorbing_is_faster
-    from edge_lorahub.runtime.tokens import Tokens
+    from edge_lorahub.composition.stack import lora_type_for, make_stack
+    from edge_lorahub.runtime.opened import OpenBundle
+    from edge_lorahub.runtime.scoring import Batches
 
-    manifest = read_manifest(bundle)
-    batches = Batches(Tokens(bundle / TOKENIZER, manifest.model), read_examples(examples), 2048, 2048)
-    form = manifest.adapting_form(load.composition)
-    stack = make_stack(list(Modules.load(modules)), manifest, load.composition, form)
-    sizes = [batch.size for batch in batches.batches]
-    absorbed = absorbing_is_faster(manifest, sizes)
-    answers = sum(len(batch.labels) * batch.size[1] for batch in batches.batches)
-    work = Work(load.size, sum(texts for texts, _ in sizes), answers, absorbed)
-    return operator_shares(bundle, stack, batches, len(modules), absorbed=absorbed), work
+    opened = OpenBundle(bundle)
+    task = opened.encode(read_examples(examples), 2048, 2048)
+    batches = Batches(opened, task)
+    lora_type = lora_type_for(opened.manifest, load.composition)
+    stack = make_stack(list(Modules.load(modules)), opened.manifest, load.composition, lora_type)
+    # texts and answers of one length each, so there is no padding
+    texts, answers = (sum(column) for column in zip(*task.lengths, strict=True))
+    return operator_shares(bundle, stack, batches, len(modules)), Work(load.size, texts, answers, batches.short)
 
 
 def _megabytes(folder: Path) -> float:

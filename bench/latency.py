@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 
 from edge_lorahub import Example, Model, load
 from edge_lorahub.bundle.manifest import MANIFEST, Slot, read_manifest
-from edge_lorahub.composition.stack import COMPOSITIONS, Stack, make_stack, plain_inputs
+from edge_lorahub.composition.stack import COMPOSITIONS, Stack, lora_type_for, make_stack, plain_inputs
 from edge_lorahub.errors import EdgeLorahubError, EdgeLorahubWarning
 from edge_lorahub.files.outputs import sha256
 from edge_lorahub.learning.objective import Evaluator
 from edge_lorahub.lora.pair import Lora
-from edge_lorahub.runtime.binding import Encoded, Runner, Scoring
-from edge_lorahub.runtime.decoding import Decoding
-from edge_lorahub.runtime.scoring import Batches, Losses, Scorer, absorbing_is_faster
+from edge_lorahub.runtime.architecture import Decoding
+from edge_lorahub.runtime.binding import Runner
+from edge_lorahub.runtime.encoder_decoder.teacher_forcing import TeacherForcing
+from edge_lorahub.runtime.opened import EncodedTask
+from edge_lorahub.runtime.scoring import Batches, Losses, Scorer
 from edge_lorahub.runtime.session import default_threads
 from edge_lorahub.search.choose import make_strategy
 from edge_lorahub.search.loop import search
@@ -108,20 +110,16 @@ def latency(bundle: Path, threads: Sequence[int], grid: Grid, cells: Cells) -> R
 def _measure(bundle: Path, threads: int, grid: Grid) -> dict[str, list[Row]]:
     """Every setting is measured once in each round, so that a slow spell of the machine falls on all."""
     manifest = read_manifest(bundle)
-    wide = load(bundle, threads=threads, lora="none")
+    model = load(bundle, threads=threads)
     slots = manifest.slots
     sources = [RandomLora(slots, seed, grid.rank) for seed in range(grid.modules)]
-    stacks = {c: make_stack(sources, manifest, c, manifest.adapting_form(c)) for c in COMPOSITIONS}
-    # the answers are of one length, so absorbed or not it is for all settings
-    absorbed = absorbing_is_faster(manifest, [(1, _ANSWER_TOKENS)])
-    narrow = {
-        form: load(bundle, threads=threads, workers=_POPULATION, lora=form, absorbed=absorbed)
-        for form in {stack.form for stack in stacks.values()}
-    }
+    stacks = {c: make_stack(sources, manifest, c, lora_type_for(manifest, c)) for c in COMPOSITIONS}
+    # a model a type of LoRA inputs, which keeps its sessions while the others are measured in turn
+    learners = {stack.lora_type: load(bundle, threads=threads) for stack in stacks.values()}
     settings = [(length, batch) for length in grid.lengths for batch in grid.batch_sizes]
-    answers = [_Answers(wide, length, batch) for length, batch in settings]
+    answers = [_Answers(model, length, batch) for length, batch in settings]
     learning = {
-        (composition, *setting): _Candidates(narrow[stack.form], wide, stack, grid.modules, *setting)
+        (composition, *setting): _Candidates(learners[stack.lora_type], stack, grid.modules, *setting)
         for composition, stack in stacks.items()
         for setting in settings
     }
@@ -155,10 +153,9 @@ class _Answers:
     """Greedy decoding of random texts, to a fixed number of tokens."""
 
     def __init__(self, model: Model, length: int, batch: int) -> None:
-        self._runner = Runner(model, plain_inputs(model.manifest.slots, model.lora))
+        self._runner = Runner(model, "generate", plain_inputs((), "none"))
         vocabulary = model.manifest.model.vocab_size
         self._ids = np.random.default_rng(0).integers(3, vocabulary, (batch, length))
-        self._start = np.full((batch, 1), model.manifest.model.decoder_start_token_id, np.int64)
         self.first: list[float] = []
         self.token: list[float] = []
         self._check()
@@ -166,10 +163,12 @@ class _Answers:
     def _check(self) -> None:
         """Token by token the logits are those of the same tokens all at once."""
         found = np.stack([logits.copy() for _, logits in self._decode()], axis=1)
-        scoring = Scoring(self._runner, self._ids, np.ones_like(self._ids), found.argmax(axis=2))
-        scoring.run()
         model = self._runner.model
-        difference = float(np.abs(scoring.logits - found).max() / np.abs(found).max())
+        task = EncodedTask(list(self._ids), list(found.argmax(axis=2)))
+        (batch,) = model.architecture.batches(model.tokens, task, range(len(found)), found.size)
+        (scoring,) = model.architecture.scorings(Runner(model, "score", plain_inputs((), "none")), [batch])
+        at_once = np.stack(scoring.run())
+        difference = float(np.abs(at_once - found[batch.members]).max() / np.abs(found).max())
         if not difference <= _TOLERANCES[model.manifest.precision]:  # nor if it is not a number
             raise EdgeLorahubError(
                 f"{model.folder}: logits of {_NEW_TOKENS} tokens one by one and at once differ by {difference:.1e} of "
@@ -184,24 +183,26 @@ class _Answers:
     def _decode(self) -> Iterator[tuple[float, NDArray[np.float32]]]:
         """The seconds and the logits (B, V) of each token."""
         start = time.perf_counter()
-        encoded = Encoded(self._runner, self._ids, np.ones_like(self._ids))
-        encoded.run()
-        decoding = Decoding(self._runner, encoded)
-        logits = decoding.step(self._start)
+        decoding = self._decoding()
+        logits = decoding.start()
         yield time.perf_counter() - start, logits
         for _ in range(_NEW_TOKENS):
             start = time.perf_counter()
-            logits = decoding.step(logits.argmax(axis=1)[:, None].astype(np.int64))
+            logits = decoding.step(logits.argmax(axis=1))
             yield time.perf_counter() - start, logits
+
+    def _decoding(self) -> Decoding:
+        model = self._runner.model
+        cache = model.architecture.cache(model.manifest)
+        return model.architecture.decoding(self._runner, list(self._ids), cache)
 
 
 class _Candidates:
     """Generations of candidates on random texts, as `adapt` evaluates them, and the parts one at a time."""
 
-    def __init__(self, model: Model, plain: Model, stack: Stack, modules: int, length: int, batch: int) -> None:
-        """plain: the bundle, loaded without LoRA."""
+    def __init__(self, model: Model, stack: Stack, modules: int, length: int, batch: int) -> None:
         rng = np.random.default_rng(0)
-        self._model, self._plain, self._stack = model, plain, stack
+        self._model, self._stack = model, stack
         tokens = model.tokens
 
         def text(count: int) -> str:
@@ -211,12 +212,13 @@ class _Candidates:
         examples = [Example(text(length), text(_ANSWER_TOKENS)) for _ in range(batch)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", EdgeLorahubWarning)  # that they are cut
+            self._batches = Batches(model.bundle, model.bundle.encode(examples, length, _ANSWER_TOKENS))
+            self._workers = min(_POPULATION, model.threads)
             self._evaluate = Evaluator(
-                model, stack, examples, strength=0.0, reduce=_mean,
+                model, stack, examples, strength=0.0, reduce=_mean, short=self._batches.short, workers=self._workers,
                 max_input_tokens=length, max_output_tokens=_ANSWER_TOKENS,
             )  # fmt: skip
-            self._batches = Batches(tokens, examples, length, _ANSWER_TOKENS)
-        self._runner = Runner(model, stack.inputs())
+        self._runner = Runner(model, "score", stack.inputs(), short=self._batches.short, at_once=self._workers)
         self._scorer = Scorer(self._runner, self._batches)
         self._dimension = modules
         self._population = rng.uniform(-0.1, 0.1, (_POPULATION, self._dimension))
@@ -229,10 +231,9 @@ class _Candidates:
 
     def _check(self) -> None:
         """w = 0 is the plain model."""
-        # absorbed, int8 quantises other values than the graphs for generating
-        same = not self._model.absorbed or self._model.manifest.precision == "fp32"
-        model = self._plain if same else self._model
-        plain = Scorer(Runner(model, plain_inputs(self._stack.slots, model.lora)), self._batches).losses()
+        inputs = plain_inputs(self._stack.slots, self._stack.lora_type)
+        runner = Runner(self._model, "score", inputs, short=self._batches.short, at_once=self._workers)
+        plain = Scorer(runner, self._batches).losses()
         zero = self._evaluate.losses(np.zeros((1, self._dimension)))[0]
         if not np.isclose(zero, _mean(plain), rtol=1e-5):
             raise EdgeLorahubError(f"{self._model.folder}: w = 0 is not the plain model; export the bundle again")
@@ -244,8 +245,10 @@ class _Candidates:
         self.whole.append((time.perf_counter() - start) / count)
         self.compose.append(self._timed(lambda: self._evaluate.compose(self._population)) / count)
         self._runner.lora.inputs.compose(self._population[0])
-        self.encode.append(sum(self._timed(scoring.encode) for scoring in self._scorer.scorings))
-        self.decode.append(sum(self._timed(scoring.decode) for scoring in self._scorer.scorings))
+        # the parts of an architecture with two graphs
+        scorings = [one for one in self._scorer.scorings if isinstance(one, TeacherForcing)]
+        self.encode.append(sum(self._timed(scoring.encode) for scoring in scorings))
+        self.decode.append(sum(self._timed(scoring.decode) for scoring in scorings))
         self.search.append(_search_seconds(self._dimension))
 
     @staticmethod

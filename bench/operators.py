@@ -21,9 +21,7 @@ PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "MatMulIntegerToFloat", "DynamicQua
 _RUNS = 5
 
 
-def operator_shares(
-    bundle: Path, stack: Stack, batches: Batches, dimension: int, *, absorbed: bool = False
-) -> dict[str, float]:
+def operator_shares(bundle: Path, stack: Stack, batches: Batches, dimension: int) -> dict[str, float]:
     """The share of each kind of operator in the time of the runs that evaluate a candidate, on one thread.
 
     What is left to 1 is time between operators. Profiling makes small operators dearer than they are.
@@ -32,15 +30,14 @@ def operator_shares(
         options = ort.SessionOptions()
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
-        model = Model(bundle, threads=1, lora=stack.form, absorbed=absorbed, options=options)
-        runner = Runner(model, stack.inputs())
+        runner = Runner(Model(bundle, threads=1, options=options), "score", stack.inputs(), short=batches.short)
         runner.lora.inputs.compose(np.full(dimension, 0.05))
         scorer = Scorer(runner, batches)
         for _ in range(_RUNS):
             scorer.losses()
         spent: Counter[str] = Counter()
         whole = 0
-        for session in (model.encoder, model.decoder):
+        for session in runner.sessions:
             runs = 0
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
             batch_count = len(batches.batches)

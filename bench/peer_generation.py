@@ -64,7 +64,7 @@ def _generators(inputs: Inputs, threads: int, text: Example) -> dict[str, Callab
     from edge_lorahub.runtime.binding import Runner
 
     runners = {
-        precision: Runner(load(bundle, threads=threads, lora="none"), plain_inputs((), "none"))
+        precision: Runner(load(bundle, threads=threads), "generate", plain_inputs((), "none"))
         for precision, bundle in inputs.bundles.items()
     }
     tokens = runners["fp32"].model.tokens
@@ -81,7 +81,7 @@ def _generators(inputs: Inputs, threads: int, text: Example) -> dict[str, Callab
 
     def ours(runner: Runner) -> Callable[[int], list[int]]:
         def generate(count: int) -> list[int]:
-            return [int(i) for i in decode(runner, ids, mask, count)]
+            return [int(i) for i in decode(runner, ids, count)]
 
         return generate
 
@@ -114,20 +114,13 @@ def _generators(inputs: Inputs, threads: int, text: Example) -> dict[str, Callab
     }
 
 
-def decode(runner: Any, ids: NDArray[np.int64], mask: NDArray[np.int64], count: int) -> Sequence[int]:
-    """Greedy decoding of one text to a number of tokens, whatever they are but the end token."""
-    from edge_lorahub.runtime.binding import Encoded
-    from edge_lorahub.runtime.decoding import Decoding
-
-    config = runner.model.manifest.model
-    encoded = Encoded(runner, ids, mask)
-    encoded.run()
-    decoding = Decoding(runner, encoded)
-    step = np.array([[config.decoder_start_token_id]], np.int64)
-    found = []
+def decode(runner: Any, ids: NDArray[np.int64], count: int) -> Sequence[int]:
+    """Greedy decoding of one text (1, T) to a number of tokens, whatever they are but the end token."""
+    model = runner.model
+    decoding = model.architecture.decoding(runner, [ids[0]], model.architecture.cache(model.manifest))
+    found: list[int] = []
     for _ in range(count):
-        logits = decoding.step(step)[0]
-        logits[config.eos_token_id] = -np.inf
+        logits = (decoding.step(np.array(found[-1:], np.int64)) if found else decoding.start())[0]
+        logits[model.manifest.model.eos_token_id] = -np.inf
         found.append(int(logits.argmax()))
-        step = np.array([[found[-1]]], np.int64)
     return found

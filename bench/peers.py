@@ -21,16 +21,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lorahub import Modules, Settings, load_to_adapt, read_examples
-from edge_lorahub.composition.stack import make_stack
+from edge_lorahub import Modules, read_examples
 from edge_lorahub.errors import EdgeLorahubError, SettingsError
 from edge_lorahub.export.checks.agreement import Agreement
-from edge_lorahub.learning.objective import Evaluator
 from edge_lorahub.learning.run import reference_loss
 from edge_lorahub.search.settings import POPULATION
 
 from .adaptation_time import check_platform, run_measured
 from .cells import Cells
+from .evaluators import evaluator
 from .load import Load
 from .peer_generation import generation
 from .peer_inputs import Inputs
@@ -132,11 +131,9 @@ def _candidates(load_: Load, inputs: Inputs, threads: int, rounds: int) -> list[
     everyone: dict[tuple[str, str], Callable[[Float64], Float64]] = {(_REFERENCE, "paper"): reference}
     for precision, bundle in inputs.bundles.items():
         for composition in ("paper", "exact"):
-            model = load_to_adapt(bundle, task, Settings(composition=composition), threads=threads)
-            everyone[f"edge-lorahub {precision}", composition] = Evaluator(
-                model, make_stack(list(modules), model.manifest, composition, model.lora), task, strength=0.05,
-                max_input_tokens=2048, max_output_tokens=2048, reduce=reference_loss,
-            ).losses  # fmt: skip
+            everyone[f"edge-lorahub {precision}", composition] = evaluator(
+                bundle, modules, task, composition, threads, reference_loss, strength=0.05
+            ).losses
     # as far from 0 as CMA-ES begins
     populations = np.random.default_rng(0).normal(0, 0.075, (rounds + 1, POPULATION, load_.modules))
     seconds: dict[tuple[str, str], list[float]] = {name: [] for name in everyone}

@@ -39,7 +39,7 @@ class Trial:
     def __init__(self, model: Model, modules: Modules, held_out: Sequence[Example]) -> None:
         self._held_out = held_out
         self._runners = {
-            composition: Runner(model, make_stack(list(modules), model.manifest, composition).inputs())
+            composition: Runner(model, "generate", make_stack(list(modules), model.manifest, composition).inputs())
             for composition in ("exact", "paper")
         }
 
@@ -55,8 +55,8 @@ class Trial:
 
 def best_single(model: Model, modules: Modules, shots: Sequence[Example]) -> Float64:
     """The one-hot weights of the module with the least loss on the examples."""
-    runner = Runner(model, make_stack(list(modules), model.manifest, "exact").inputs())
-    scorer = Scorer(runner, Batches(model.tokens, shots, 2048, 256))
+    runner = Runner(model, "score", make_stack(list(modules), model.manifest, "exact").inputs())
+    scorer = Scorer(runner, Batches(model.bundle, model.bundle.encode(shots, 2048, 256)))
     losses = []
     for one_hot in np.eye(len(modules)):
         runner.lora.inputs.compose(one_hot)

@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lorahub import Example, Modules, Settings, load_to_adapt
-from edge_lorahub.composition.stack import make_stack
+from edge_lorahub import Example, Modules, Settings, load
 from edge_lorahub.learning.adaptation import learn
-from edge_lorahub.learning.objective import Evaluator
 
 from .adaptation_time import run_measured
+from .evaluators import evaluator
 from .report import Row
 
 Float64 = NDArray[np.float64]
@@ -43,9 +42,8 @@ import sys, warnings
 warnings.simplefilter("ignore")
 from pathlib import Path
 bundle, examples, threads, count, out, *modules = sys.argv[1:]
-from edge_lorahub import Modules, Settings, load_to_adapt, read_examples
+from edge_lorahub import Modules, adapt, load, read_examples
 from edge_lorahub.composition.adapter import from_pairs
-from edge_lorahub.learning.run import Learning
 from edge_lorahub.composition.pairs import compose_pairs
 class Enough(Exception):
     pass
@@ -54,11 +52,10 @@ def on_candidate(candidate):
     seen.append(candidate)
     if len(seen) == int(count):
         raise Enough
-task, settings = read_examples(examples), Settings()
 loaded = Modules.load(modules)
-model = load_to_adapt(bundle, task, settings, threads=int(threads))
+model = load(bundle, threads=int(threads))
 try:
-    Learning(model, loaded, task, settings, None, None, None).run(None, False, on_candidate, lambda budget: None)
+    adapt(model, loaded, read_examples(examples), on_candidate=on_candidate)
 except Enough:
     pass
 manifest = model.manifest
@@ -124,11 +121,7 @@ def _losses(
     bundle: Path, modules: Modules, task: Sequence[Example], composition: str, threads: int
 ) -> Callable[[Float64], float]:
     """The mean loss of weights (N,) on the examples, without regularization."""
-    model = load_to_adapt(bundle, task, Settings(composition=composition), threads=threads)
-    evaluate = Evaluator(
-        model, make_stack(list(modules), model.manifest, composition, model.lora), task, strength=0.0,
-        max_input_tokens=2048, max_output_tokens=2048, reduce=lambda losses: float(losses.means().mean()),
-    )  # fmt: skip
+    evaluate = evaluator(bundle, modules, task, composition, threads, lambda losses: float(losses.means().mean()))
     return lambda weights: float(evaluate.losses(weights[None])[0])
 
 
@@ -141,7 +134,7 @@ def _first(
     All of them, and the loss of the last, where it does not come to that.
     """
     settings = Settings()
-    model = load_to_adapt(bundle, task, settings, threads=threads)
+    model = load(bundle, threads=threads)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trace = learn(model, modules, task, settings).trace

@@ -210,7 +210,7 @@ def roofline(load: Load, threads: int) -> Report:
 
 def _composing(machine: Machine, load: Load, bandwidth: float) -> list[Row]:
     layers = [layer for layer in linear_layers(load.size) if layer[0].endswith((".q", ".v"))]
-    slots = [Slot(name, d_in, d_out, 0) for name, d_in, d_out in layers]
+    slots = [Slot(name, name.rpartition(".")[2], d_in, d_out, 0) for name, d_in, d_out in layers]
     sources = [RandomLora(slots, seed, load.rank) for seed in range(load.modules)]
     stacks: dict[str, Stack] = {"float32": PaperStack(sources, slots), "int8": Int8PaperStack(sources, slots)}
     expected, found = (_composed(stack, load.modules) for stack in stacks.values())

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from .examples.example import Example as Example
     from .examples.example import read_examples as read_examples
     from .learning.adaptation import adapt as adapt
-    from .learning.adaptation import load_to_adapt as load_to_adapt
     from .learning.learned import Adaptation as Adaptation
     from .learning.settings import Settings as Settings
     from .lora.modules import Modules as Modules
@@ -48,7 +47,6 @@ _HOMES = {
     "load": "runtime.session",
     "load_adapter": "composition.adapter",
     "load_evaluations": "search.evaluations",
-    "load_to_adapt": "learning.adaptation",
     "read_examples": "examples.example",
 }
 __all__ = ["__version__", *_HOMES]

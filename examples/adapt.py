@@ -15,8 +15,7 @@ def main(bundle: str, examples: str, out: str, *sources: str) -> None:
     modules = el.Modules.load(sources)
     task = el.read_examples(examples)
 
-    settings = el.Settings(seed=1)
-    result = el.adapt(el.load_to_adapt(bundle, task[:5], settings), modules, task[:5], settings)
+    result = el.adapt(bundle, modules, task[:5], seed=1)
     for name, weight in sorted(result.weights.items(), key=lambda item: -abs(item[1])):
         print(f"{weight:+.2f}  {name}")
     print(f"loss {result.loss_before:.3f} before, {result.loss_after:.3f} after")

@@ -7,17 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edge_lorahub._version import __version__
-from edge_lorahub.bundle.manifest import (
-    BUNDLE_FILES,
-    MANIFEST,
-    PRECISIONS,
-    TOKENIZER,
-    WEIGHTS,
-    Manifest,
-    ModelConfig,
-    Slot,
-    graph_files,
-)
+from edge_lorahub.bundle import encoder_decoder
+from edge_lorahub.bundle.architectures import ENCODER_DECODER, PRECISIONS
+from edge_lorahub.bundle.manifest import BUNDLE_FILES, MANIFEST, TOKENIZER, WEIGHTS, Manifest, ModelConfig, Slot
 from edge_lorahub.bundle.weights_sample import sample_digest
 from edge_lorahub.errors import EdgeLorahubWarning, SettingsError
 from edge_lorahub.files.outputs import check_output_folder, output_folder, sha256
@@ -32,6 +24,8 @@ from .source.refusals import check_weights, source_folder
 from .source.tokenizer import write_tokenizer
 
 DEFAULT_SLOTS = ("q", "v")
+# of ONNX's opset 23, for its Attention
+LEAST_ONNXRUNTIME = "1.23"
 # In the published T5 checkpoints, and used by no version of the model.
 _LEFT_OVER = ("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",)
 
@@ -50,7 +44,7 @@ def export(
 
     source is a local folder or a Hub id, slots the kinds of linear layers that take a LoRA (of q, k, v, o,
     wi, wi_0, wi_1, wo, as far as the family has them). precision "int8" holds the base's matrices in eight bits;
-    norms and attention stay float32, LoRA too unless a model is loaded with lora="int8". check gets the finished
+    norms and attention stay float32, and so does LoRA but in the graphs that adapt uses. check gets the finished
     folder before it becomes `out`; what it raises leaves no bundle.
     Raises CheckpointError, SettingsError, MissingPathError, MissingDependencyError, OutputExistsError or HubError;
     `out` appears only when it is complete.
@@ -70,26 +64,27 @@ def export(
         weights = WeightFile(work / WEIGHTS)
         try:
             found: list[Slot] = []
-            for absorbed in (False, True):
-                for form, (encoder, decoder) in graph_files(precision, absorbed=absorbed).items():
-                    graphs = T5Graphs(
-                        config, checkpoint, embeddings, weights, slots, precision, form, absorbed=absorbed
-                    )
-                    graphs.encoder().save(work / encoder)
-                    graphs.decoder().save(work / decoder)
-                    found = found or graphs.slots
+            graphs = encoder_decoder.graphs(precision)
+            # the graphs of one variant serve both roles
+            for (encoder, decoder), variant in {graph.files: graph.variant for graph in graphs}.items():
+                writer = T5Graphs(config, checkpoint, embeddings, weights, slots, precision, variant)
+                writer.encoder().save(work / encoder)
+                writer.decoder().save(work / decoder)
+                found = found or writer.slots
         finally:
             digest = weights.close()
         _warn_of_unused(folder, checkpoint)
         manifest = Manifest(
+            architecture=ENCODER_DECODER,
             model=ModelConfig(
                 family=config.model_type,
                 base_model=_base_model(source, config),
                 vocab_size=config.vocab_size,
-                decoder_layers=config.num_decoder_layers,
+                layers=config.num_decoder_layers,
                 heads=config.num_heads,
+                kv_heads=config.num_heads,
                 head_size=config.d_kv,
-                decoder_start_token_id=special.decoder_start_token_id,
+                start_token_id=special.decoder_start_token_id,
                 eos_token_id=eos,
                 pad_token_id=special.pad_token_id,
                 end_token_ids=special.end_token_ids,
@@ -100,6 +95,9 @@ def export(
             ),
             precision=precision,
             slots=tuple(found),
+            slot_kinds=config.slot_kinds,
+            graphs=graphs,
+            least_onnxruntime=LEAST_ONNXRUNTIME,
             tool_version=__version__,
             sha256={
                 name: digest if name == WEIGHTS else sha256(work / name)

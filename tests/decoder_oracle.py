@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from edge_lorahub.bundle.manifest import lora_a_name, lora_b_name, lora_scale_name
+from edge_lorahub.bundle.graphs import lora_a_name, lora_b_name, lora_scale_name
 from edge_lorahub.runtime.decoder_only.packing import Text
 
 Float32 = NDArray[np.float32]

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from edge_lorahub.bundle.decoder_only import DecoderDimensions
-from edge_lorahub.bundle.manifest import Slot, lora_a_name, lora_b_name, lora_scale_name
+from edge_lorahub.bundle.graphs import lora_a_name, lora_b_name, lora_scale_name
+from edge_lorahub.bundle.manifest import Slot
 from edge_lorahub.export.blocks.decoder_config import DecoderConfig
 from edge_lorahub.export.blocks.form import Form
 from edge_lorahub.export.blocks.onnx_graph import WeightFile

@@ -177,10 +177,10 @@ _VALUES: dict[str, Callable[[Path], Arguments]] = {
     "a manifest that leads out": _json(_MANIFEST, sha256={"../private": "0" * 64}),
     "a manifest that names a device": _json(_MANIFEST, sha256={"/dev/zero": "0" * 64}),
     "a format of the future": _json(_MANIFEST, format_version=99),
-    "a format that is a list": _json(_MANIFEST, format_version=[2]),
+    "a format that is a list": _json(_MANIFEST, format_version=[3]),
     "a vocabulary of 10^8": _json(_MANIFEST, model__vocab_size=10**8),
     "heads of 10^8": _json(_MANIFEST, model__head_size=10**8),
-    "layers of 10^9": _json(_MANIFEST, model__decoder_layers=10**9),
+    "layers of 10^9": _json(_MANIFEST, model__layers=10**9),
     "a slot at the end of the world": _json(_MANIFEST, slots__0__weight_offset=2**47),
     "a slot in another's place": _json(_MANIFEST, slots__1__weight_offset=0),
     "a slot that is no multiple": _json(_MANIFEST, slots__0__weight_offset=5),
@@ -188,8 +188,8 @@ _VALUES: dict[str, Callable[[Path], Arguments]] = {
     "no slots": _json(_MANIFEST, slots=None),
     "a slot named by escapes": _json(_MANIFEST, slots__0__name="\x1b[2J" * 3),
     "a precision of escapes": _json(_MANIFEST, precision="\x1b[2J"),
-    "a start beyond the vocabulary": _json(_MANIFEST, model__decoder_start_token_id=10**9),
-    "a start below 0": _json(_MANIFEST, model__decoder_start_token_id=-1),
+    "a start beyond the vocabulary": _json(_MANIFEST, model__start_token_id=10**9),
+    "a start below 0": _json(_MANIFEST, model__start_token_id=-1),
     "a sample that is none": _json(_MANIFEST, weights_sample="../x"),
     "a tokenizer that pads to 10^9": _json(
         _TOKENIZER, sign_it=True, model__vocab={"w3": 10**9}, padding={"strategy": {"Fixed": 10**9}}

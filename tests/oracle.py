@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
-from scores import score
+from scores import forced, score
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 
 from edge_lorahub import Example, Model
 from edge_lorahub.composition.inputs import LoraInputs
-from edge_lorahub.runtime.binding import Runner, Scoring
+from edge_lorahub.runtime.binding import Runner
 from edge_lorahub.testing.random_models import linear_layers
 
 PAD, EOS = 0, 1
@@ -104,14 +104,16 @@ def oracle_result(model: torch.nn.Module, batch: Batch) -> Result:
     return Result(output.logits.numpy(), float(output.loss))
 
 
-def our_result(model: Model, inputs: LoraInputs, batch: Batch) -> Result:
-    """What edge-lorahub computes: logits of the whole batch, and the loss of the texts, in their buckets."""
-    runner = Runner(model, inputs)
+def our_result(model: Model, inputs: LoraInputs, batch: Batch, *, short: bool = False) -> Result:
+    """What edge-lorahub computes: logits of the whole batch, and the loss of the texts, in their buckets.
+
+    short: by the graphs for short outputs.
+    """
+    runner = Runner(model, "score", inputs, short=short)
     labels = batch.labels.clamp(min=PAD).numpy()
-    scoring = Scoring(runner, batch.ids.numpy(), batch.mask.numpy(), labels)
-    scoring.run()
+    logits = forced(runner, batch.ids.numpy(), batch.mask.numpy(), labels)
     losses = score(runner, batch.examples, 2048, 256)
-    return Result(scoring.logits, float(losses.sums.sum() / losses.tokens.sum()))
+    return Result(logits, float(losses.sums.sum() / losses.tokens.sum()))
 
 
 def assert_same(ours: Result, truth: Result, other_than: Result | None = None) -> None:

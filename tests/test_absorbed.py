@@ -1,4 +1,4 @@
-"""Absorbed graphs: the loss of short answers without keys and values of the inputs."""
+"""Graphs for short outputs: the loss of short answers without keys and values of the inputs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ import onnx
 import pytest
 from bundles import sign
 from click.testing import Result
+from scores import forced
 
-from edge_lorahub import Example, Model, Modules, Settings, adapt, generate, load, load_to_adapt
-from edge_lorahub.bundle.manifest import ABSORBED_GRAPHS, GRAPHS, read_manifest
+from edge_lorahub import Example, Model, Modules, Settings, adapt, generate, load
+from edge_lorahub.bundle.graphs import Graph, Variant
+from edge_lorahub.bundle.manifest import read_manifest
 from edge_lorahub.composition.inputs import LoraInputs
 from edge_lorahub.composition.stack import make_stack, plain_inputs
-from edge_lorahub.errors import BundleError, ExamplesError, SettingsError
+from edge_lorahub.errors import BundleError, EdgeLorahubWarning, ExamplesError, SettingsError
 from edge_lorahub.export import export
+from edge_lorahub.learning import run as learning_run
 from edge_lorahub.learning.adaptation import learn
-from edge_lorahub.runtime.binding import Runner, Scoring
-from edge_lorahub.runtime.scoring import absorbing_is_faster
+from edge_lorahub.runtime.architecture import Sessions
+from edge_lorahub.runtime.binding import Runner
+from edge_lorahub.runtime.encoder_decoder.batches import short_is_faster
 from edge_lorahub.testing.random_models import write_checkpoint, write_module
 
 WEIGHTS = np.array([0.3, -0.5, 1.0])
@@ -37,15 +41,17 @@ def short(examples: list[Example]) -> list[Example]:
     return [Example(e.input, e.output.split()[0]) for e in examples]
 
 
-def logits(model: Model, inputs: LoraInputs) -> np.ndarray:
+def files(bundle: Path, *, short: bool) -> tuple[str, ...]:
+    return read_manifest(bundle).graph("score", Variant(short=short)).files
+
+
+def logits(model: Model, inputs: LoraInputs, *, short: bool) -> np.ndarray:
     """Of a padded batch of random ids, (B, S, V)."""
     rng = np.random.default_rng(0)
     ids, labels = rng.integers(3, 100, (3, 9)), rng.integers(3, 100, (3, 5))
     mask = np.ones_like(ids)
     mask[1, 4:] = 0
-    scoring = Scoring(Runner(model, inputs), ids, mask, labels)
-    scoring.run()
-    return scoring.logits
+    return forced(Runner(model, "score", inputs, short=short), ids, mask, labels)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -60,13 +66,13 @@ def test_it_is_the_same_model(size: str, kinds: tuple[str, ...], tmp_path: Path)
         bundle = tmp_path / precision
         if not bundle.exists():
             export(checkpoint, bundle, slots=kinds, precision=precision)
-        for absorbed in (False, True):
-            model = load(bundle, threads=1, lora=lora, absorbed=absorbed)
+        model = load(bundle, threads=1)
+        for short in (False, True):
             inputs = make_stack(modules, model.manifest, "exact", lora).inputs()
             inputs.compose(WEIGHTS)
-            found[precision, lora, absorbed] = logits(model, inputs)
-            plain = logits(model, plain_inputs(model.manifest.slots, lora))  # float32: of rank 0
-            assert np.abs(plain - found[precision, lora, absorbed]).max() > 0.05 * np.abs(plain).max()
+            found[precision, lora, short] = logits(model, inputs, short=short)
+            plain = logits(model, plain_inputs(model.manifest.slots, lora), short=short)  # float32: of rank 0
+            assert np.abs(plain - found[precision, lora, short]).max() > 0.05 * np.abs(plain).max()
     truth = found["fp32", "float32", False]
     np.testing.assert_allclose(found["fp32", "float32", True], truth, atol=1e-5 * np.abs(truth).max())
 
@@ -80,18 +86,18 @@ def test_it_is_the_same_model(size: str, kinds: tuple[str, ...], tmp_path: Path)
 def test_a_slot_that_no_module_has(bundle: Path, tmp_path: Path) -> None:
     only_q = Modules.load([write_module(tmp_path / "q", "tiny", seed=1, rank=4, kinds=("q",), std=0.1)])
     found = []
-    for absorbed in (False, True):
-        model = load(bundle, threads=1, absorbed=absorbed)
+    model = load(bundle, threads=1)
+    for short in (False, True):
         for composition in ("paper", "exact"):
             inputs = make_stack(list(only_q), model.manifest, composition).inputs()
             inputs.compose(np.ones(1))
-            found.append(logits(model, inputs))
+            found.append(logits(model, inputs, short=short))
     for other in found[1:]:
         np.testing.assert_allclose(other, found[0], atol=1e-5 * np.abs(found[0]).max())
 
 
 def test_it_has_no_past_and_no_keys_and_values(bundle: Path) -> None:
-    for name in ABSORBED_GRAPHS["float32"]:
+    for name in files(bundle, short=True):
         graph = onnx.load(bundle / name, load_external_data=False).graph
         names = [value.name for values in (graph.input, graph.output) for value in values]
         assert not [n for n in names if n.startswith(("past.", "present.", "cross."))]
@@ -105,7 +111,7 @@ def test_the_weights_are_there_once(bundle: Path) -> None:
             for tensor in onnx.load(bundle / name, load_external_data=False).graph.initializer
             if tensor.external_data
         }
-        for pair in (ABSORBED_GRAPHS["float32"], GRAPHS["float32"])
+        for pair in (files(bundle, short=True), files(bundle, short=False))
     ]
     assert where[0] == where[1]
 
@@ -118,54 +124,94 @@ def test_short_is_measured_by_a_heads_size(
 ) -> None:
     """The tiny model's heads are 8 wide, so 2 label tokens in float32 and 1 in int8 are the most."""
     export(checkpoint, tmp_path / "int8", precision="int8")
-    batches = [(30, label) for label in labels]
+    batches = [[(30, label)] for label in labels]
     for folder, short in ((bundle, fp32), (tmp_path / "int8", int8)):
         manifest = read_manifest(folder)
         assert manifest.model.head_size == 8
-        assert absorbing_is_faster(manifest, batches) is short
+        assert short_is_faster(manifest, batches) is short
 
 
-def test_loading_to_adapt(bundle: Path, modules: Modules, short: list[Example]) -> None:
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, bool, int]]:
+    """Role, LoRA type, short, and how many at once: of all sessions that a model is asked for."""
+    found = []
+    sessions = Model.sessions
+
+    def watched(self: Model, graph: Graph, at_once: int = 1) -> Sessions:
+        found.append((graph.role, graph.lora_type, graph.short, at_once))
+        return sessions(self, graph, at_once)
+
+    monkeypatch.setattr(Model, "sessions", watched)
+    return found
+
+
+def test_adapting_to_short_answers(
+    bundle: Path, modules: Modules, short: list[Example], asked: list[tuple[str, str, bool, int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """The same weights as with the graphs for everything."""
     settings = Settings(budget=20, composition="paper")
-    model = load_to_adapt(bundle, short, settings, threads=2)
-    assert (model.absorbed, model.lora, model.workers) == (True, "float32", 2)
-    found, expected = (adapt(m, modules, short, settings) for m in (model, load(bundle, threads=1)))
-    assert found.adapter.record["absorbed"] is True
-    assert expected.adapter.record["absorbed"] is False
+    model = load(bundle, threads=2)
+    found = adapt(model, modules, short, settings)
+    assert set(asked) == {("score", "float32", True, 2)}
+    # what generates has graphs of its own: afterwards, and as an objective
+    assert generate(model, ["w1"]) == generate(load(bundle, threads=1), ["w1"])
+    asked.clear()
+    with pytest.warns(EdgeLorahubWarning, match="none of 20 candidates"):
+        texts = adapt(model, modules, short, settings, text_objective=lambda texts, _: 0.0)
+    assert texts.record["short"] is False
+    assert ("generate", "float32", False, 2) in asked
+    assert not any(short for _, _, short, _ in asked)
+    monkeypatch.setattr(learning_run, "scoring_variant", lambda *_, **__: Variant("float32", short=False))
+    expected = adapt(load(bundle, threads=1), modules, short, settings, workers=1)
+    assert found.adapter.record["short"] is True
+    assert expected.adapter.record["short"] is False
     assert found.weights == pytest.approx(expected.weights, abs=1e-4)
     assert found.loss_after == pytest.approx(expected.loss_after, rel=1e-5)
-    with pytest.raises(SettingsError, match="to adapt to short answers; load it with load, and without absorbed, to"):
-        generate(model, ["w1"])
-    with pytest.raises(SettingsError, match="a text_objective generates; load the model with load, not with load_to_"):
-        adapt(model, modules, short, settings, text_objective=lambda texts, _: 0.0)
 
 
 def test_the_model_can_go_before_the_adapter_is_made(bundle: Path, modules: Modules, short: list[Example]) -> None:
-    model = load_to_adapt(bundle, short, threads=1)
+    model = load(bundle, threads=1)
     found = learn(model, modules, short, Settings(budget=7))
     left = weakref.ref(model)
     del model
     assert left() is None
     adapter = found.compose(modules)
-    expected = adapt(load_to_adapt(bundle, short, threads=1), modules, short, Settings(budget=7)).adapter
+    expected = adapt(load(bundle, threads=1), modules, short, Settings(budget=7)).adapter
+    assert expected.record["short"] is True
     assert adapter.pairs.keys() == expected.pairs.keys()
     for layer, lora in adapter.pairs.items():
         np.testing.assert_array_equal(lora.b, expected.pairs[layer].b)
 
 
-def test_what_else_it_depends_on(bundle: Path, checkpoint: Path, examples: list[Example], tmp_path: Path) -> None:
-    assert not load_to_adapt(bundle, examples, threads=1).absorbed
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # `adapt` says that outputs are cut, once
-        assert load_to_adapt(bundle, examples, Settings(max_output_tokens=2), threads=1).absorbed
-    assert load_to_adapt(bundle, examples, Settings(optimizer="reference"), threads=2).workers == 1
-    assert load_to_adapt(bundle, examples, threads=2, workers=1).workers == 1
+@pytest.mark.filterwarnings("ignore::edge_lorahub.EdgeLorahubWarning")
+def test_what_else_it_depends_on(
+    bundle: Path, checkpoint: Path, modules: Modules, examples: list[Example], tmp_path: Path,
+    asked: list[tuple[str, str, bool, int]],
+) -> None:  # fmt: skip
+    def chosen(folder: Path, threads: int, workers: int | None = None, **changes: object) -> tuple[str, bool, int]:
+        asked.clear()
+        found = adapt(folder, modules, examples, budget=7, threads=threads, workers=workers, **changes)
+        ((role, lora_type, short, at_once),) = set(asked)
+        assert role == "score"
+        assert (found.record["lora_type"], found.record["short"]) == (lora_type, short)
+        return lora_type, short, at_once
+
+    assert chosen(bundle, 1) == ("float32", False, 1)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        assert chosen(bundle, 1, max_output_tokens=2) == ("float32", True, 1)
+    cut = [str(w.message) for w in seen if issubclass(w.category, EdgeLorahubWarning) and "cut to 2" in str(w.message)]
+    assert len(cut) == len(set(cut)) == len(examples), "each is told of once"
+    assert chosen(bundle, 2, composition="paper") == ("float32", False, 2)
+    assert chosen(bundle, 2, optimizer="reference") == ("float32", False, 1)
+    assert chosen(bundle, 2, workers=1, composition="paper") == ("float32", False, 1)
+    assert chosen(bundle, 2) == ("float32", False, 1), "the surrogate asks for one at a time"
     export(checkpoint, tmp_path / "int8", precision="int8")
-    assert load_to_adapt(tmp_path / "int8", examples, threads=1).lora == "int8"
-    assert load_to_adapt(tmp_path / "int8", examples, Settings(composition="paper"), threads=1).lora == "float32"
+    assert chosen(tmp_path / "int8", 1)[0] == "int8"
+    assert chosen(tmp_path / "int8", 1, composition="paper")[0] == "float32"
     with pytest.raises(ExamplesError, match="no examples"):
-        load_to_adapt(bundle, [])
+        adapt(bundle, modules, [])
 
 
 def test_the_command_line_says_which(
@@ -174,14 +220,14 @@ def test_the_command_line_says_which(
     path = tmp_path / "short.jsonl"
     path.write_text("".join(json.dumps({"input": e.input, "output": e.output}) + "\n" for e in short))
     arguments = ("adapt", bundle, path, "--modules", module_folders[0].parent, "--budget", 7, "--json")
-    assert json.loads(run(*arguments, "--out", tmp_path / "a").stdout)["absorbed"] is True
+    assert json.loads(run(*arguments, "--out", tmp_path / "a").stdout)["short"] is True
     limited = run(*arguments, "--out", tmp_path / "b", "--memory-limit", "1GB")
-    assert json.loads(limited.stdout)["absorbed"] is True
+    assert json.loads(limited.stdout)["short"] is True
 
 
-def test_a_form_that_is_never_absorbed(bundle: Path) -> None:
-    with pytest.raises(SettingsError, match="lora must be 'float32' for this bundle, absorbed, got 'none'"):
-        load(bundle, lora="none", absorbed=True)
+def test_the_plain_model_has_no_such_graphs(bundle: Path) -> None:
+    with pytest.raises(SettingsError, match="fp32 has no graphs to score with LoRA in none, for short outputs, but"):
+        Runner(load(bundle, threads=1), "score", plain_inputs((), "none"), short=True)
 
 
 def swap(folder: Path, one: str, other: str) -> None:
@@ -193,16 +239,20 @@ def swap(folder: Path, one: str, other: str) -> None:
 def test_graphs_with_keys_and_values_in_their_place(bundle: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(bundle, copy)
-    swap(copy, *ABSORBED_GRAPHS["float32"])
+    short = files(bundle, short=True)
+    swap(copy, *short)
     with pytest.raises(BundleError, match=r"encoder.absorbed.onnx: not what the manifest says"):
-        load(copy, absorbed=True)
-    sign(copy)
-    with pytest.raises(BundleError, match=r"its graphs and its manifest differ .*; export the bundle again"):
-        load(copy, absorbed=True)
-    swap(copy, *ABSORBED_GRAPHS["float32"])
-    # the encoders take the same inputs, so the encoder alone is told by what it gives
-    for absorbed, whole in zip(ABSORBED_GRAPHS["float32"], GRAPHS["float32"], strict=True):
-        shutil.copyfile(copy / whole, copy / absorbed)
+        load(copy)
+
+    def refused() -> None:
         sign(copy)
+        model = load(copy, threads=1)
         with pytest.raises(BundleError, match=r"its graphs and its manifest differ .*; export the bundle again"):
-            load(copy, absorbed=True)
+            model.sessions(model.manifest.graph("score", Variant(short=True)))
+
+    refused()
+    swap(copy, *short)
+    # the encoders take the same inputs, so the encoder alone is told by what it gives
+    for own, whole in zip(short, files(bundle, short=False), strict=True):
+        shutil.copyfile(copy / whole, copy / own)
+        refused()

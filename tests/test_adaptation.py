@@ -26,7 +26,7 @@ from edge_lorahub.testing.random_models import write_module
 
 def scored(model: Model, result: Adaptation, examples: Sequence[Example]) -> float:
     """The loss of the finished adapter, by its own inputs and not the search's."""
-    runner = Runner(model, result.adapter.inputs(model.manifest))
+    runner = Runner(model, "score", result.adapter.inputs(model.manifest))
     return float(score(runner, examples, 2048, 256).means().mean())
 
 
@@ -35,7 +35,7 @@ def test_the_adapter_has_the_loss_that_the_search_reports(
     model: Model, modules: Modules, examples: list[Example], composition: str
 ) -> None:
     result = adapt(model, modules, examples, Settings(budget=30, composition=composition))
-    plain = score(Runner(model, plain_inputs(model.manifest.slots)), examples, 2048, 256).means().mean()
+    plain = score(Runner(model, "score", plain_inputs(model.manifest.slots)), examples, 2048, 256).means().mean()
     assert result.loss_before == pytest.approx(plain, rel=1e-6)
     assert result.loss_after < result.loss_before
     assert scored(model, result, examples) == pytest.approx(result.loss_after, rel=1e-5)
@@ -79,8 +79,7 @@ SPREAD = [
 )
 def test_the_number_of_workers_changes_nothing(bundle: Path, modules: Modules, settings: Settings) -> None:
     def run(threads: int, workers: int) -> list[tuple[bytes, float]]:
-        model = load(bundle, threads=threads, workers=workers)
-        result = adapt(model, modules, SPREAD, settings)
+        result = adapt(load(bundle, threads=threads), modules, SPREAD, settings, workers=workers)
         return [(c.weights.tobytes(), c.loss) for c in result.trace]
 
     assert run(1, 1) == run(4, 1) == run(2, 2) == run(5, 5)
@@ -95,7 +94,7 @@ def test_workers_give_the_texts_in_order(bundle: Path, modules: Modules, example
             assert threading.current_thread() is threading.main_thread()
             return seen[-1]
 
-        adapt(load(bundle, threads=workers, workers=workers), modules, examples, Settings(budget=14),
+        adapt(load(bundle, threads=workers), modules, examples, Settings(budget=14), workers=workers,
               text_objective=long)  # fmt: skip
         return seen
 
@@ -105,13 +104,13 @@ def test_workers_give_the_texts_in_order(bundle: Path, modules: Modules, example
 @pytest.mark.parametrize("composition", COMPOSITIONS)
 @pytest.mark.parametrize("workers", [1, 3])
 def test_racing_finds_the_same_bit_for_bit(bundle: Path, tmp_path: Path, composition: str, workers: int) -> None:
-    model = load(bundle, threads=workers, workers=workers)
+    model = load(bundle, threads=workers)
     # loud ones, and much regularization: the losses of candidates must differ for any to be stopped
     modules = Modules.load([write_module(tmp_path / f"m{seed}", "tiny", seed=seed, std=3) for seed in range(4)])
     told: list[Candidate] = []
     settings = Settings(budget=60, surrogate=False, step_size=1, regularization=40, composition=composition)
     on, off = (
-        adapt(model, modules, SPREAD, replace(settings, racing=racing), on_candidate=told.append)
+        adapt(model, modules, SPREAD, replace(settings, racing=racing), workers=workers, on_candidate=told.append)
         for racing in (True, False)
     )
     assert list(on.weights.values()) == list(off.weights.values())
@@ -159,7 +158,7 @@ def test_reference_is_paper_mode_with_ngopt(model: Model, modules: Modules, exam
     settings = Settings(optimizer="reference", budget=12)
     assert settings.chosen_composition == "paper"
     result = adapt(model, modules, examples, settings)
-    plain = score(Runner(model, plain_inputs(model.manifest.slots)), examples, 2048, 256)
+    plain = score(Runner(model, "score", plain_inputs(model.manifest.slots)), examples, 2048, 256)
     assert result.optimizer == "NGOpt"
     assert result.trace[0].loss == pytest.approx(plain.sums.sum() / plain.tokens.sum() / 5, rel=1e-6)
 
@@ -191,7 +190,7 @@ def test_an_objective_on_the_losses(model: Model, modules: Modules, examples: li
         return float(losses.max())
 
     result = adapt(model, modules, examples, Settings(budget=20), objective=worst)
-    runner = Runner(model, result.adapter.inputs(model.manifest))
+    runner = Runner(model, "score", result.adapter.inputs(model.manifest))
     means = score(runner, examples, 2048, 256).means()
     assert means.max() == pytest.approx(result.loss_after, rel=1e-5)
 

@@ -39,7 +39,7 @@ def adapter(request: pytest.FixtureRequest, model: Model, modules: Modules, exam
 
 
 def sums(model: Model, inputs: LoraInputs, examples: list[Example]) -> np.ndarray:
-    return score(Runner(model, inputs), examples, 2048, 256).sums
+    return score(Runner(model, "score", inputs), examples, 2048, 256).sums
 
 
 def test_its_files_may_be_read_by_whom_others_may(module_folders: list[Path], tmp_path: Path) -> None:

@@ -12,12 +12,10 @@ import pytest
 from click.testing import Result
 
 from edge_lorahub.bench import adaptation_time as adaptation
-from edge_lorahub.bench import latency
 from edge_lorahub.bench.roofline import Work, operations
 from edge_lorahub.composition import paper as paper_stack
 from edge_lorahub.errors import EdgeLorahubError
-from edge_lorahub.runtime.binding import Encoded, Runner
-from edge_lorahub.runtime.decoding import Decoding
+from edge_lorahub.runtime.encoder_decoder.stepping import Stepping
 from edge_lorahub.testing.random_models import SIZES, linear_layers
 
 ARGUMENTS = ("bench", "adapt", "--size", "tiny", "--modules", 3, "--rank", 2, "--length", 9, "--budget", 5, "--json")
@@ -72,14 +70,13 @@ def test_latency_has_a_row_for_every_setting(run: Callable[..., Result], bundle:
 def test_latency_of_wrong_tokens_is_not_timed(fails: Callable[..., str], bundle: Path, monkeypatch: Any) -> None:
     """With a cache that forgets what came before, the check before the timing fails."""
 
-    class Forgetful:
-        def __init__(self, runner: Runner, encoded: Encoded) -> None:
-            self._of = runner, encoded
+    step = Stepping.step
 
-        def step(self, ids: np.ndarray) -> np.ndarray:
-            return Decoding(*self._of).step(ids)
+    def forgetful(self: Stepping, ids: np.ndarray) -> np.ndarray:
+        self._past[()] = 0
+        return step(self, ids)
 
-    monkeypatch.setattr(latency, "Decoding", Forgetful)
+    monkeypatch.setattr(Stepping, "step", forgetful)
     assert "one by one and at once differ" in fails("bench", "latency", bundle, "--rounds", 1)
 
 

@@ -188,7 +188,7 @@ def test_pipes_and_devices_where_files_are_expected(
     """In every folder that is read, every file in turn. Nothing waits for a writer that never comes."""
     for source, code in (
         (module_folders[0], READ_MODULE),
-        (bundle, "edge_lorahub.load(path, threads=1, lora='none')"),
+        (bundle, "edge_lorahub.load(path, threads=1)"),
         (checkpoint, "from edge_lorahub.export import export; export(path, path.parent / 'out')"),
     ):
         for file in sorted(path.name for path in source.iterdir()):

@@ -254,7 +254,7 @@ def test_damaged_bundles(fails: Fails, bundle: Path, tmp_path: Path) -> None:
         ("older", "manifest.json", json.dumps(manifest | {"format_version": 1}).encode(), "export the bundle again"),
         ("no-slots", "manifest.json", json.dumps({**manifest, "slots": 3}).encode(), "missing or wrong"),
         ("text", "manifest.json", json.dumps(manifest | {"model": model | {"heads": "3"}}).encode(), "heads is '3'"),
-        ("layers", "manifest.json", json.dumps(manifest | {"model": model | {"decoder_layers": 3}}).encode(),
+        ("layers", "manifest.json", json.dumps(manifest | {"model": model | {"layers": 3}}).encode(),
          "its graphs and its manifest differ"),
         ("encoder", "encoder.plain.onnx", (bundle / "encoder.plain.onnx").read_bytes()[:-900],
          "encoder.plain.onnx: not what the manifest says"),
@@ -401,7 +401,7 @@ def test_a_signal_that_a_library_makes_an_error_of_is_no_defect(
     handler = start.interrupt if number == signal.SIGINT else start.terminate
     monkeypatch.setattr(start, "ended_by", ended_by := [])
     monkeypatch.setattr(main, "ended_by", ended_by)
-    monkeypatch.setattr("edge_lorahub.runtime.session.load", interrupted)
+    monkeypatch.setattr("edge_lorahub.runtime.session.Model", interrupted)
     result = run("generate", bundle, "w3")
     assert result.exit_code == code
     assert "defect" not in result.stderr

@@ -19,7 +19,7 @@ from decoders import (
 )
 from safetensors.numpy import load_file, save_file
 
-from edge_lorahub.bundle.manifest import lora_a_name, lora_b_name, lora_scale_name
+from edge_lorahub.bundle.graphs import lora_a_name, lora_b_name, lora_scale_name
 from edge_lorahub.runtime.decoder_only.packing import Text
 from edge_lorahub.runtime.decoder_only.text_decoding import greedy
 from edge_lorahub.tensors.quantization import quantise_rows

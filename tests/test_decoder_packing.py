@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_lorahub.bundle.decoder_only import PLACES, POSITIONS, ROWS, SCORED, SCORED_PLACES, SCORED_ROWS
-from edge_lorahub.bundle.manifest import INPUT_IDS
+from edge_lorahub.bundle.encoder_decoder import INPUT_IDS
 from edge_lorahub.errors import SettingsError
 from edge_lorahub.runtime.decoder_only.packed_scoring import packed_batches
 from edge_lorahub.runtime.decoder_only.packing import Packed, Text, pack

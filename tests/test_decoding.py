@@ -9,16 +9,21 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from scores import forced
 
 from edge_lorahub import generate, load
 from edge_lorahub.bench.latency import RandomLora
-from edge_lorahub.bundle.manifest import GRAPHS, ModelConfig
+from edge_lorahub.bundle.graphs import Variant
+from edge_lorahub.bundle.manifest import ModelConfig
 from edge_lorahub.composition.exact import ExactStack
 from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.export import export
-from edge_lorahub.runtime import generation
-from edge_lorahub.runtime.binding import Encoded, LoraValues, Runner, Scoring
-from edge_lorahub.runtime.decoding import Cache, Decoding
+from edge_lorahub.runtime import encoder_decoder
+from edge_lorahub.runtime.binding import LoraValues, Runner
+from edge_lorahub.runtime.encoder_decoder.batches import Batch
+from edge_lorahub.runtime.encoder_decoder.encoded_source import Source
+from edge_lorahub.runtime.encoder_decoder.stepping import Cache, Stepping
+from edge_lorahub.runtime.encoder_decoder.teacher_forcing import TeacherForcing
 
 # beyond the room that a cache has at first, and beyond what it then grows to
 TOKENS = 150
@@ -39,30 +44,31 @@ def texts(batch: int, length: int) -> tuple[np.ndarray, np.ndarray]:
     return ids, mask
 
 
-def runner_of(bundle: Path, form: str) -> Runner:
-    model = load(bundle, threads=1, lora=form)
-    return Runner(model, plain_inputs(model.manifest.slots, form))
+def runner_of(bundle: Path, lora_type: str) -> Runner:
+    model = load(bundle, threads=1)
+    return Runner(model, "generate", plain_inputs(model.manifest.slots, lora_type))
+
+
+def stepping(runner: Runner, ids: np.ndarray, mask: np.ndarray, cache: Cache | None = None) -> Stepping:
+    return Stepping(runner, Source(runner, ids, mask), cache or Cache(runner.model.manifest.model))
 
 
 def decoded(runner: Runner, ids: np.ndarray, mask: np.ndarray, new: np.ndarray, cache: Cache | None) -> np.ndarray:
     """The logits (B, S, V) that follow the start and each of the tokens new (B, S) but the last."""
-    encoded = Encoded(runner, ids, mask)
-    encoded.run()
-    decoding = Decoding(runner, encoded, cache)
-    steps = np.pad(new[:, :-1], ((0, 0), (1, 0)))  # the start token is 0
-    return np.stack([decoding.step(step[:, None]).copy() for step in steps.T], axis=1)
+    decoding = stepping(runner, ids, mask, cache)
+    first = decoding.start().copy()
+    return np.stack([first, *(decoding.step(step).copy() for step in new[:, :-1].T)], axis=1)
 
 
-@pytest.mark.parametrize("form", ["none", "float32"])
+@pytest.mark.parametrize("lora_type", ["none", "float32"])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_one_by_one_is_at_once(bundle: Path, form: str, batch: int) -> None:
-    runner = runner_of(bundle, form)
+def test_one_by_one_is_at_once(bundle: Path, lora_type: str, batch: int) -> None:
+    runner = runner_of(bundle, lora_type)
     ids, mask = texts(batch, 40)
     new = np.random.default_rng(1).integers(3, 120, (batch, TOKENS))
-    scoring = Scoring(runner, ids, mask, new)
-    scoring.run()
+    at_once = forced(Runner(runner.model, "score", runner.lora.inputs), ids, mask, new)
     found = decoded(runner, ids, mask, new, None)
-    np.testing.assert_allclose(found, scoring.logits, atol=1e-5 * np.abs(found).max())
+    np.testing.assert_allclose(found, at_once, atol=1e-5 * np.abs(found).max())
 
 
 def test_a_cache_serves_batches_of_all_sizes(bundle_of: Path) -> None:
@@ -79,14 +85,15 @@ def test_a_cache_serves_batches_of_all_sizes(bundle_of: Path) -> None:
 def test_joined_layers_are_those_layers(bundle_of: Path) -> None:
     """Without LoRA an int8 decoder has q, k and v in one product; with it they are apart."""
     runner = runner_of(bundle_of, "none")
-    graph = onnx.load(bundle_of / GRAPHS["none"][1], load_external_data=False).graph
+    decoder = runner.model.manifest.graph("generate", Variant("none")).files[1]
+    graph = onnx.load(bundle_of / decoder, load_external_data=False).graph
     joined = [node.input[0] for node in graph.node if node.op_type == "Concat"]
     int8 = runner.model.manifest.precision == "int8"
     for layer in ("0.layer.0.SelfAttention.q", "1.layer.2.DenseReluDense.wi_0"):
         assert (f"decoder.block.{layer}.weight" in joined) == int8
     ids, mask = texts(3, 12)
     new = np.random.default_rng(2).integers(3, 120, (3, 9))
-    plain, apart = (decoded(runner_of(bundle_of, form), ids, mask, new, None) for form in ("none", "float32"))
+    plain, apart = (decoded(runner_of(bundle_of, lora), ids, mask, new, None) for lora in ("none", "float32"))
     np.testing.assert_allclose(plain, apart, atol=1e-6 * np.abs(apart).max())
 
 
@@ -110,7 +117,7 @@ def test_generation_has_one_cache(bundle: Path, monkeypatch: pytest.MonkeyPatch)
             given.append((self, batch))
             return super().arrays(batch, room)
 
-    monkeypatch.setattr(generation, "Cache", Watched)
+    monkeypatch.setattr(encoder_decoder, "Cache", Watched)
     generate(load(bundle, threads=1), ["w3 w4", "w5", "w6 w7 w8"], max_new_tokens=2, batch_size=2)
     assert len(made) == 1
     assert {cache for cache, _ in given} == set(made)
@@ -124,9 +131,9 @@ def test_an_interrupt_while_lora_is_bound_is_made_good(bundle: Path) -> None:
     rng = np.random.default_rng(0)
     stack = ExactStack.of([RandomLora(slots, seed, 2) for seed in range(3)], slots)
     first, second = (LoraValues(stack.inputs(rng.normal(size=stack.width).astype(np.float32))) for _ in range(2))
-    runner = Runner(model, first.inputs)
+    runner = Runner(model, "score", first.inputs)
     ids, mask = texts(2, 9)
-    scoring = Scoring(runner, ids, mask, ids[:, :4])
+    scoring = TeacherForcing(runner, Batch([0, 1], ids, mask, list(ids[:, :4])))
     runner.lora = first
     scoring.run()
     expected = scoring.logits.copy()
@@ -136,12 +143,13 @@ def test_an_interrupt_while_lora_is_bound_is_made_good(bundle: Path) -> None:
             yield from self[:2]
             raise KeyboardInterrupt
 
-    names = runner.wanted[model.encoder]
-    runner.wanted[model.encoder] = Interrupted(names)
+    encoder = runner.sessions[0]
+    names = runner.wanted[encoder]
+    runner.wanted[encoder] = Interrupted(names)
     runner.lora = second
     with pytest.raises(KeyboardInterrupt):
         scoring.run()
-    runner.wanted[model.encoder] = names
+    runner.wanted[encoder] = names
     runner.lora = first
     scoring.run()
     np.testing.assert_array_equal(scoring.logits, expected)
@@ -149,12 +157,11 @@ def test_an_interrupt_while_lora_is_bound_is_made_good(bundle: Path) -> None:
 
 def test_a_cache_that_grows_lets_the_old_one_go(bundle: Path) -> None:
     ids, mask = texts(1, 9)
-    encoded = Encoded(runner := runner_of(bundle, "none"), ids, mask)
-    encoded.run()
+    runner = runner_of(bundle, "none")
     cache = Cache(runner.model.manifest.model)
-    decoding = Decoding(runner, encoded, cache)
-    decoding.step(ids[:, :1])
+    decoding = stepping(runner, ids, mask, cache)
+    decoding.start()
     first = [weakref.ref(memory) for memory in cache._memory]
     for _ in range(64):
-        decoding.step(ids[:, :1])
+        decoding.step(ids[:, 0])
     assert all(memory() is None for memory in first)

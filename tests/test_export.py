@@ -14,36 +14,34 @@ import numpy as np
 import onnx
 import pytest
 from safetensors.numpy import load_file, save_file
+from scores import forced
 from tokenizers import Tokenizer
 
 from edge_lorahub import load
-from edge_lorahub.bundle.manifest import ABSORBED_GRAPHS, GRAPHS, MANIFEST, TOKENIZER, WEIGHTS, read_manifest
+from edge_lorahub.bundle.encoder_decoder import graphs
+from edge_lorahub.bundle.manifest import MANIFEST, TOKENIZER, WEIGHTS, read_manifest
 from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning
 from edge_lorahub.export import export
 from edge_lorahub.files.outputs import sha256
-from edge_lorahub.runtime.binding import Runner, Scoring
+from edge_lorahub.runtime.binding import Runner
 from edge_lorahub.testing import random_models
 
 
 def logits(bundle: Path) -> np.ndarray:
     model = load(bundle, threads=1)
-    scoring = Scoring(
-        Runner(model, plain_inputs(model.manifest.slots)),
-        np.array([[5, 6, 7, 1]]),
-        np.ones((1, 4), np.int64),
-        np.array([[8, 9, 1]]),
-    )
-    scoring.run()
-    return scoring.logits
+    runner = Runner(model, "score", plain_inputs(model.manifest.slots))
+    return forced(runner, np.array([[5, 6, 7, 1]]), np.ones((1, 4), np.int64), np.array([[8, 9, 1]]))
 
 
 def test_a_bundle_is_what_its_manifest_says(bundle: Path) -> None:
     manifest = read_manifest(bundle)
-    files = {*GRAPHS["float32"], *GRAPHS["none"], *ABSORBED_GRAPHS["float32"], WEIGHTS, TOKENIZER}
+    assert manifest.graphs == graphs("fp32")
+    marks = ("", ".plain", ".absorbed")
+    files = {*(f"{part}{mark}.onnx" for part in ("encoder", "decoder") for mark in marks), WEIGHTS, TOKENIZER}
     assert {p.name for p in bundle.iterdir()} == {*files, MANIFEST}
     assert manifest.sha256 == {name: sha256(bundle / name) for name in files}
-    assert manifest.slot_kinds() == ["q", "v"]
+    assert manifest.kinds() == ["q", "v"]
     assert len(manifest.slots) == 2 * 2 + 2 * 4  # q and v of 2 encoder layers, and of 2 decoder layers twice
 
 

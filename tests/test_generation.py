@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scores import score
+from scores import forced, score
 
 from edge_lorahub import Example, Model, evaluate, generate, load_adapter
 from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.errors import ExamplesError, SettingsError
 from edge_lorahub.evaluation.matches import compare, normalize
 from edge_lorahub.label_logits import scored
-from edge_lorahub.runtime.binding import Runner, Scoring
+from edge_lorahub.runtime.binding import Runner
+from edge_lorahub.runtime.generation import greedy
 from edge_lorahub.runtime.tokens import buckets
 
 TEXTS = [" ".join(f"w{(7 * i + j) % 120 + 3}" for j in range(1 + 9 * i % 31)) for i in range(12)]
@@ -58,19 +59,18 @@ def test_an_empty_text_is_answered(model: Model) -> None:
 
 def test_step_by_step_equals_teacher_forcing(model: Model, module_folders: list) -> None:
     """What greedy decoding chooses has, under teacher forcing, the largest logit at every position."""
-    runner = Runner(model, load_adapter(module_folders[0], model.manifest).inputs(model.manifest))
-    ids, mask = model.tokens.pad(model.tokens.encode(TEXTS[:4], 99))
-    from edge_lorahub.runtime.generation import greedy
-
-    for row, answer in enumerate(greedy(runner, ids, mask, 15)):
+    inputs = load_adapter(module_folders[0], model.manifest).inputs(model.manifest)
+    rows = model.tokens.encode(TEXTS[:4], 99)
+    ids, mask = model.tokens.pad(rows)
+    runner = Runner(model, "score", inputs)
+    for row, answer in enumerate(greedy(Runner(model, "generate", inputs), rows, 15)):
         labels = np.append(answer, 1)[None]
-        scoring = Scoring(runner, ids[row : row + 1], mask[row : row + 1], labels)
-        scoring.run()
-        assert scoring.logits[0].argmax(axis=1)[: len(answer)].tolist() == answer.tolist()
+        logits = forced(runner, ids[row : row + 1], mask[row : row + 1], labels)
+        assert logits[0].argmax(axis=1)[: len(answer)].tolist() == answer.tolist()
 
 
 def test_losses_do_not_depend_on_the_bucket(model: Model, examples: list[Example]) -> None:
-    runner = Runner(model, plain_inputs(model.manifest.slots))
+    runner = Runner(model, "score", plain_inputs(model.manifest.slots))
     together = score(runner, examples, 2048, 256)
     for index, example in enumerate(examples):
         alone = score(runner, [example], 2048, 256)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scores import forced
 
-from edge_lorahub import load, load_adapter
+from edge_lorahub import Model, load, load_adapter
+from edge_lorahub.composition.inputs import LoraInputs
 from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.export import export
 from edge_lorahub.label_logits import scored
-from edge_lorahub.runtime.binding import Runner, Scoring
+from edge_lorahub.runtime.binding import Runner
 from edge_lorahub.runtime.generation import greedy
 from edge_lorahub.testing.random_models import write_checkpoint, write_module
 
@@ -21,7 +23,9 @@ GOLDEN = np.load(Path(__file__).parent / "golden" / "golden.npz")
 
 
 @pytest.fixture(scope="module", params=["tiny", "tiny-t5", "tiny-mt5"])
-def runners(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Runner]:
+def cases(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[Model, LoraInputs]]:
     """The plain model and the model with a module, of one family."""
     folder = tmp_path_factory.mktemp(request.param)
     checkpoint = write_checkpoint(folder / request.param, request.param)
@@ -29,8 +33,8 @@ def runners(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     manifest = export(checkpoint, folder / "bundle", slots=KINDS)
     model = load(folder / "bundle", threads=1)
     return {
-        f"{request.param}.plain": Runner(model, plain_inputs(manifest.slots)),
-        f"{request.param}.module": Runner(model, load_adapter(module, manifest).inputs(manifest)),
+        f"{request.param}.plain": (model, plain_inputs(manifest.slots)),
+        f"{request.param}.module": (model, load_adapter(module, manifest).inputs(manifest)),
     }
 
 
@@ -41,26 +45,26 @@ def batch() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return ids * mask, mask, rng.randint(3, 128, (len(LENGTHS), 6))
 
 
-def test_logits_and_loss(runners: dict[str, Runner]) -> None:
+def test_logits_and_loss(cases: dict[str, tuple[Model, LoraInputs]]) -> None:
     ids, mask, labels = batch()
-    for name, runner in runners.items():
-        scoring = Scoring(runner, ids, mask, labels)
-        scoring.run()
+    for name, (model, inputs) in cases.items():
+        logits = forced(Runner(model, "score", inputs), ids, mask, labels)
         expected = GOLDEN[f"{name}.logits"]
-        assert np.abs(scoring.logits - expected).max() <= 1e-5 * np.abs(expected).max()
-        loss = sum(scored(*pair)[0] for pair in zip(scoring.logits, labels, strict=True)) / labels.size
+        assert np.abs(logits - expected).max() <= 1e-5 * np.abs(expected).max()
+        loss = sum(scored(*pair)[0] for pair in zip(logits, labels, strict=True)) / labels.size
         assert loss == pytest.approx(float(GOLDEN[f"{name}.loss"]), abs=1e-5)
 
 
-def test_a_module_changes_the_logits(runners: dict[str, Runner]) -> None:
-    plain, module = (GOLDEN[f"{name}.logits"] for name in runners)
+def test_a_module_changes_the_logits(cases: dict[str, tuple[Model, LoraInputs]]) -> None:
+    plain, module = (GOLDEN[f"{name}.logits"] for name in cases)
     assert np.abs(plain - module).max() > 0.05 * np.abs(plain).max()
 
 
-def test_greedy_tokens(runners: dict[str, Runner]) -> None:
-    ids, mask, _ = batch()
-    for name, runner in runners.items():
+def test_greedy_tokens(cases: dict[str, tuple[Model, LoraInputs]]) -> None:
+    ids, _, _ = batch()
+    rows = [row[:length] for row, length in zip(ids, LENGTHS, strict=True)]
+    for name, (model, inputs) in cases.items():
         expected = GOLDEN[f"{name}.greedy"][:, 1:]  # transformers repeats the decoder's start token
-        for found, row in zip(greedy(runner, ids, mask, 12), expected, strict=True):
+        for found, row in zip(greedy(Runner(model, "generate", inputs), rows, 12), expected, strict=True):
             ends = np.flatnonzero(row == 1)
             assert found.tolist() == (row[: ends[0]] if len(ends) else row).tolist()

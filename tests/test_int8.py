@@ -18,10 +18,12 @@ from scipy.stats import spearmanr
 from scores import score
 
 from edge_lorahub import Example, Model, Modules, Settings, adapt, evaluate, generate, load, load_adapter
-from edge_lorahub.bundle.manifest import DECODER, ENCODER, GRAPHS, MANIFEST, WEIGHTS, read_manifest
-from edge_lorahub.composition.stack import make_stack, plain_inputs
+from edge_lorahub.bundle.graphs import Variant
+from edge_lorahub.bundle.manifest import MANIFEST, WEIGHTS, Manifest, read_manifest
+from edge_lorahub.composition.stack import lora_type_for, make_stack, plain_inputs
 from edge_lorahub.errors import BundleError, SettingsError
 from edge_lorahub.export import export
+from edge_lorahub.export.checks import agreement as agreement_module
 from edge_lorahub.export.checks.agreement import Agreement, candidates_for, compare
 from edge_lorahub.runtime.binding import Runner
 from edge_lorahub.tensors.quantization import quantise_rows
@@ -38,8 +40,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
     folder = tmp_path_factory.mktemp("int8")
     for precision in ("fp32", "int8"):
         export(BASE, folder / precision, precision=precision)
-    models = {precision: load(folder / precision, threads=1) for precision in ("fp32", "int8")}
-    return models | {"int8 LoRA": load(folder / "int8", threads=1, lora="int8")}
+    return {precision: load(folder / precision, threads=1) for precision in ("fp32", "int8")}
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +69,10 @@ def test_a_quantised_row_is_within_half_a_step(rows: int) -> None:
 def test_another_reader_finds_the_checkpoints_matrices(size: str, tmp_path: Path) -> None:
     """onnx's own reader, each product's weight times its scale, against the checkpoint."""
     checkpoint = random_models.write_checkpoint(tmp_path / size, size)
-    export(checkpoint, tmp_path / "out", precision="int8")
+    manifest = export(checkpoint, tmp_path / "out", precision="int8")
     tensors = load_file(checkpoint / "model.safetensors")
     found = set()
-    for name in (ENCODER, DECODER):
+    for name in manifest.graph("score", Variant()).files:
         graph = onnx.load(str(tmp_path / "out" / name)).graph
         held = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
         products = [node for node in graph.node if node.op_type == "MatMulIntegerToFloat"]
@@ -102,12 +103,20 @@ def test_it_is_about_a_quarter_of_the_size(hub: dict[str, Model]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["clean", "entangled"])
-@pytest.mark.parametrize("form", ["int8", "int8 LoRA"])
-def test_the_order_of_candidates_is_kept(hub: dict[str, Model], kind: str, form: str) -> None:
+@pytest.mark.parametrize("lora_type", ["float32", "int8"])
+def test_the_order_of_candidates_is_kept(
+    hub: dict[str, Model], kind: str, lora_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With LoRA in int8, as `adapt` has it, and in float32, as the graphs that generate do."""
+
+    def chosen(manifest: Manifest, composition: str) -> str:
+        return lora_type if manifest.precision == "int8" else lora_type_for(manifest, composition)
+
+    monkeypatch.setattr(agreement_module, "lora_type_for", chosen)
     modules = list(Modules.load(hub_modules(kind)))
     for unseen in DEV_TASKS[:3]:
         shots = [Example(*pair) for pair in draw(unseen.task, 5, 1)]
-        agreement = compare(hub["fp32"], hub[form], modules, shots)
+        agreement = compare(hub["fp32"], hub["int8"], modules, shots)
         assert agreement.losses.shape == (2, 1 + 3 * len(modules))
         assert agreement.rank_correlation > 0.99
         assert agreement.rank_correlation == pytest.approx(spearmanr(*agreement.losses).statistic)
@@ -124,12 +133,12 @@ def test_a_module_does_its_own_task(hub: dict[str, Model], name: str) -> None:
 def test_one_hot_is_that_module(int8_bundle: Path, module_folders: list[Path], examples: list[Example]) -> None:
     model = load(int8_bundle, threads=1)
     alone = load_adapter(module_folders[1]).inputs(model.manifest)
-    expected = score(Runner(model, alone), examples, 99, 99).sums
+    expected = score(Runner(model, "score", alone), examples, 99, 99).sums
     # a last bit can move a quantised value by a step; in paper composition the modules are in int8 too
     for composition, tolerance in (("exact", 2e-3), ("paper", 1e-2)):
         inputs = make_stack(list(Modules.load(module_folders)), model.manifest, composition).inputs()
         inputs.compose(np.array([0.0, 1.0, 0.0, 0.0]))
-        found = score(Runner(model, inputs), examples, 99, 99).sums
+        found = score(Runner(model, "score", inputs), examples, 99, 99).sums
         assert found == pytest.approx(expected, rel=tolerance)
 
 
@@ -139,33 +148,39 @@ def test_lora_in_int8(
     modules = Modules.load(module_folders)
     results = []
     for workers in (1, 2):
-        model = load(int8_bundle, threads=workers, workers=workers, lora="int8")
-        results.append(adapt(model, modules, examples, Settings(budget=20)))
-    assert results[0].adapter.record["lora"] == "int8"
+        model = load(int8_bundle, threads=workers)
+        results.append(adapt(model, modules, examples, Settings(budget=20), workers=workers))
+    assert results[0].adapter.record["lora_type"] == "int8"
     assert [c.loss for c in results[0].trace] == [c.loss for c in results[1].trace]
     # the adapter is of the modules' own numbers, and does in float32 what the search saw
     plain = load(int8_bundle, threads=1)
     for adapter, loss in ((None, results[0].loss_before), (results[0].adapter, results[0].loss_after)):
         inputs = adapter.inputs(plain.manifest) if adapter else plain_inputs(plain.manifest.slots)
-        assert score(Runner(plain, inputs), examples, 2048, 256).means().mean() == pytest.approx(loss, rel=1e-2)
-    with pytest.raises(SettingsError, match="paper composition is in float32; load the model without"):
-        adapt(model, modules, examples, Settings(composition="paper"))
-    with pytest.raises(SettingsError, match="loaded for LoRA in int8, which is for adapting; load it without lora="):
-        generate(model, ["w1 w2"])
-    with pytest.raises(SettingsError, match="lora must be 'float32' or 'none' for this bundle, got 'int8'"):
-        load(bundle, lora="int8")
-    with pytest.raises(SettingsError, match="lora must be 'float32' or 'none' or 'int8' for this bundle, got 'int4'"):
-        load(int8_bundle, lora="int4")
+        assert score(Runner(plain, "score", inputs), examples, 2048, 256).means().mean() == pytest.approx(
+            loss, rel=1e-2
+        )
+    # the same model serves what needs other graphs
+    assert adapt(model, modules, examples, budget=20, composition="paper").record["lora_type"] == "float32"
+    assert generate(model, ["w1 w2"]) == generate(plain, ["w1 w2"])
+    in_int8 = plain_inputs(plain.manifest.slots, "int8")
+    with pytest.raises(SettingsError, match="a bundle in int8 has no graphs to generate with LoRA in int8, but with"):
+        Runner(model, "generate", in_int8)
+    with pytest.raises(SettingsError, match="a bundle in fp32 has no graphs to score with LoRA in int8, but with LoRA"):
+        Runner(load(bundle, threads=1), "score", in_int8)
+    with pytest.raises(SettingsError, match="a bundle in int8 has no graphs to score with LoRA in int4, but with LoRA"):
+        plain.manifest.graph("score", Variant("int4"))
 
 
 def test_graphs_of_the_wrong_form(int8_bundle: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(int8_bundle, copy)
-    for plain, quantised in zip(GRAPHS["float32"], GRAPHS["int8"], strict=True):
+    manifest = read_manifest(copy)
+    graphs = (manifest.graph("score", Variant(lora_type)).files for lora_type in ("float32", "int8"))
+    for plain, quantised in zip(*graphs, strict=True):
         shutil.copyfile(copy / plain, copy / quantised)
     sign(copy)
     with pytest.raises(BundleError, match="its graphs do not take LoRA in int8; export the bundle again"):
-        load(copy, lora="int8")
+        Runner(load(copy, threads=1), "score", plain_inputs(manifest.slots, "int8"))
 
 
 def test_lora_in_int8_in_every_kind_of_slot(tmp_path: Path) -> None:
@@ -175,12 +190,12 @@ def test_lora_in_int8_in_every_kind_of_slot(tmp_path: Path) -> None:
     module = random_models.write_module(tmp_path / "m", "tiny", seed=3, rank=4, kinds=kinds, std=0.2)
     task = [Example("w1 w2 w3 w4", "w5 w6")]
     losses = []
-    for form in ("float32", "int8"):
-        model = load(tmp_path / "b", threads=1, lora=form)
-        inputs = make_stack(list(Modules.load([module])), model.manifest, "exact", form).inputs()
+    model = load(tmp_path / "b", threads=1)
+    for lora_type in ("float32", "int8"):
+        inputs = make_stack(list(Modules.load([module])), model.manifest, "exact", lora_type).inputs()
         for weight in (0.0, 1.0):
             inputs.compose(np.array([weight]))
-            losses.append(score(Runner(model, inputs), task, 99, 99).sums[0])
+            losses.append(score(Runner(model, "score", inputs), task, 99, 99).sums[0])
     # the rows' scales are multiplied in another order, and a last bit can move a quantised value by a step
     assert losses[2] == pytest.approx(losses[0], rel=1e-3), "w = 0 is the plain model"
     assert abs(losses[1] - losses[0]) > 0.5, "the module does something"
@@ -199,10 +214,10 @@ def test_the_whole_chain(
     modules = [part for folder in module_folders for part in ("--module", folder)]
     result = run("adapt", bundle, examples_file, *modules, "--budget", 9, "--out", adapter, "--json")
     record = json.loads(result.stdout)
-    assert record["precision"] == record["lora"] == "int8"
+    assert record["precision"] == record["lora_type"] == "int8"
     result = run("adapt", bundle, examples_file, *modules, "--budget", 9, "--out", tmp_path / "p", "--json",
                  "--composition", "paper")  # fmt: skip
-    assert json.loads(result.stdout)["lora"] == "float32"
+    assert json.loads(result.stdout)["lora_type"] == "float32"
     assert len(run("generate", bundle, "--adapter", adapter, "w10 w11", "--max-new-tokens", 4).stdout.splitlines()) == 1
     line = fails("bake", bundle, adapter, tmp_path / "baked")
     assert "int8 weights, into which no adapter can be merged; bake into a bundle exported with --precision" in line
@@ -228,11 +243,9 @@ def test_the_check_with_ones_own_modules_and_examples(
 def test_an_order_that_is_not_kept_is_a_warning(
     run: Callable[..., Result], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edge_lorahub.export.checks import agreement
-
     swapped = Agreement(np.array([[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 4.0, 3.0]]))
     assert swapped.rank_correlation == pytest.approx(0.8)
-    monkeypatch.setattr(agreement, "check_export", lambda *_, **__: swapped)
+    monkeypatch.setattr(agreement_module, "check_export", lambda *_, **__: swapped)
     result = run("export", checkpoint, tmp_path / "b", "--precision", "int8")
     assert result.exit_code == 0
     assert "int8 does not keep the order of candidates (rank correlation 0.800, expected 0.95 or more)" in result.stderr

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 from safetensors.numpy import load_file, save_file
+from scores import forced
 
-from edge_lorahub import Example, Model, Modules, Settings, adapt, generate, load, load_adapter
+from edge_lorahub import Example, Modules, Settings, adapt, generate, load, load_adapter
 from edge_lorahub.composition.stack import make_stack, plain_inputs
 from edge_lorahub.export import export
 from edge_lorahub.export.blocks.onnx_graph import Graph
 from edge_lorahub.export.blocks.row_quantization import ZERO, RowQuantizer
 from edge_lorahub.machine.onnx_runtime import ort
-from edge_lorahub.runtime.binding import Runner, Scoring
-from edge_lorahub.runtime.decoding import Decoding
+from edge_lorahub.runtime.binding import Runner
+from edge_lorahub.runtime.encoder_decoder.stepping import Stepping
 from edge_lorahub.runtime.generation import greedy, runner_for
 from edge_lorahub.testing import random_models
 
@@ -64,13 +65,15 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def runner_of(model: Model, folder: Path) -> Runner:
-    if model.lora == "none":
-        return Runner(model, plain_inputs(model.manifest.slots, "none"))
-    modules = list(Modules.load(sorted(folder.glob("module-*"))))
-    inputs = make_stack(modules, model.manifest, "exact", model.lora).inputs()
+def runner_of(bundle: Path, lora_type: str, role: str = "score", *, short: bool = False, threads: int = 1) -> Runner:
+    """Of a bundle of `wide`: the plain model, or with its modules composed."""
+    model = load(bundle, threads=threads)
+    if lora_type == "none":
+        return Runner(model, role, plain_inputs(model.manifest.slots, "none"), short=short)
+    modules = list(Modules.load(sorted(bundle.parent.glob("module-*"))))
+    inputs = make_stack(modules, model.manifest, "exact", lora_type).inputs()
     inputs.compose(np.array([0.7, -0.4, 1.1]))
-    return Runner(model, inputs)
+    return Runner(model, role, inputs, short=short)
 
 
 def label_logits(runner: Runner, texts: list[str], answers: list[str]) -> list[np.ndarray]:
@@ -78,9 +81,8 @@ def label_logits(runner: Runner, texts: list[str], answers: list[str]) -> list[n
     tokens = runner.model.tokens
     ids, mask = tokens.pad(tokens.encode(texts, 999))
     labels = tokens.encode(answers, 99)
-    scoring = Scoring(runner, ids, mask, tokens.pad(labels)[0])
-    scoring.run()
-    return [logits[: len(row)].copy() for logits, row in zip(scoring.logits, labels, strict=True)]
+    found = forced(runner, ids, mask, tokens.pad(labels)[0])
+    return [logits[: len(row)].copy() for logits, row in zip(found, labels, strict=True)]
 
 
 def in_batches(runner: Runner, size: int) -> list[np.ndarray]:
@@ -129,13 +131,13 @@ def test_what_is_not_finite_stays_so(bad: float, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("absorbed", [False, True], ids=["", "absorbed"])
-@pytest.mark.parametrize("lora", ["none", "float32", "int8"])
-def test_logits_are_the_same_alone_and_in_a_batch(wide: Path, lora: str, absorbed: bool, threads: int) -> None:
+@pytest.mark.parametrize("short", [False, True], ids=["", "short"])
+@pytest.mark.parametrize("lora_type", ["none", "float32", "int8"])
+def test_logits_are_the_same_alone_and_in_a_batch(wide: Path, lora_type: str, short: bool, threads: int) -> None:
     """Bit for bit, and so are the losses: beside longer texts and shorter ones, and beside an outlier."""
-    if absorbed and lora == "none":
+    if short and lora_type == "none":
         pytest.skip("there are no such graphs")
-    runner = runner_of(load(wide / "int8", threads=threads, lora=lora, absorbed=absorbed), wide)
+    runner = runner_of(wide / "int8", lora_type, short=short, threads=threads)
     alone = in_batches(runner, 1)
     assert all(np.isfinite(x).all() for x in alone)
     for size in (2, 3, 4, 5, 6, 7, 8, len(TEXTS)):
@@ -145,9 +147,9 @@ def test_logits_are_the_same_alone_and_in_a_batch(wide: Path, lora: str, absorbe
     assert all((expected == found).all() for expected, found in zip(alone, backwards, strict=True))
 
 
-@pytest.mark.parametrize("absorbed", [False, True], ids=["", "absorbed"])
-def test_answers_of_the_end_token_alone(wide: Path, absorbed: bool) -> None:
-    runner = runner_of(load(wide / "int8", threads=1, lora="int8", absorbed=absorbed), wide)
+@pytest.mark.parametrize("short", [False, True], ids=["", "short"])
+def test_answers_of_the_end_token_alone(wide: Path, short: bool) -> None:
+    runner = runner_of(wide / "int8", "int8", short=short)
     answers = ["" if i % 2 else answer for i, answer in enumerate(ANSWERS)]
     together = label_logits(runner, TEXTS, answers)
     for text, answer, expected in zip(TEXTS, answers, together, strict=True):
@@ -156,18 +158,17 @@ def test_answers_of_the_end_token_alone(wide: Path, absorbed: bool) -> None:
 
 def test_rows_of_zeros_and_outliers_are_as_in_float(wide: Path) -> None:
     exact, found = (
-        np.concatenate(in_batches(runner_of(load(wide / precision, threads=1, lora="none"), wide), 4))
-        for precision in ("fp32", "int8")
+        np.concatenate(in_batches(runner_of(wide / precision, "none"), 4)) for precision in ("fp32", "int8")
     )
     assert np.abs(found - exact).max() < 0.1 * np.abs(exact).max()
 
 
 def test_a_search_does_not_depend_on_the_batches(wide: Path) -> None:
-    model = load(wide / "int8", threads=2, workers=2, lora="int8")
+    model = load(wide / "int8", threads=2)
     modules = Modules.load(sorted(wide.glob("module-*")))
     examples = [Example(text, answer) for text, answer in zip(TEXTS, ANSWERS, strict=True) if text][:5]
     traces = [
-        [(c.loss, c.weights.tolist()) for c in adapt(model, modules, examples, settings).trace]
+        [(c.loss, c.weights.tolist()) for c in adapt(model, modules, examples, settings, workers=2).trace]
         for settings in (Settings(budget=14, racing=False, batch_tokens=n) for n in (32, 4096))
     ]
     assert traces[0] == traces[1]
@@ -178,21 +179,20 @@ def test_the_logits_of_every_new_token_are_the_same_alone_and_in_a_batch(
     wide: Path, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the cache, and so are the answers."""
-    model = load(wide / "int8", threads=threads, lora="none")
-    runner = runner_of(model, wide)
+    runner = runner_of(wide / "int8", "none", "generate", threads=threads)
     seen: list[np.ndarray] = []
-    step = Decoding.step
+    step = Stepping.step
 
-    def watched(self: Decoding, ids: np.ndarray) -> np.ndarray:
+    def watched(self: Stepping, ids: np.ndarray) -> np.ndarray:
         seen.append(step(self, ids).copy())
         return seen[-1]
 
-    monkeypatch.setattr(Decoding, "step", watched)
-    rows = model.tokens.encode(TEXTS, 999)
+    monkeypatch.setattr(Stepping, "step", watched)
+    rows = runner.model.tokens.encode(TEXTS, 999)
 
     def answers(rows: list[np.ndarray]) -> tuple[np.ndarray, list[list[int]]]:
         seen.clear()
-        found = greedy(runner, *model.tokens.pad(rows), 12)
+        found = greedy(runner, rows, 12)
         return np.stack(seen, axis=1), [ids.tolist() for ids in found]
 
     alone = [answers([row]) for row in rows]

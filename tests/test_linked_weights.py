@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_lorahub import generate, load
+from edge_lorahub.bundle.graphs import Variant
 from edge_lorahub.bundle.manifest import WEIGHTS
 from edge_lorahub.errors import BundleError
 
@@ -38,13 +39,16 @@ def whole(bundle: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("lora", ["none", "float32"])
+@pytest.mark.parametrize("lora_type", ["none", "float32"])
 @pytest.mark.parametrize("layout", [cache, elsewhere, whole])
 def test_answers_are_those_of_the_bundle(
-    layout: Callable[[Path, Path], Path], lora: str, bundle: Path, tmp_path: Path
+    layout: Callable[[Path, Path], Path], lora_type: str, bundle: Path, tmp_path: Path
 ) -> None:
     expected = generate(load(bundle, threads=1), TEXTS)
-    assert generate(load(layout(bundle, tmp_path / "linked"), threads=1, lora=lora), TEXTS) == expected
+    linked = load(layout(bundle, tmp_path / "linked"), threads=1)
+    # a text is answered with the graphs that are there
+    linked.sessions(linked.manifest.graph("generate", Variant(lora_type)))
+    assert generate(linked, TEXTS) == expected
 
 
 def test_a_link_to_nothing(bundle: Path, tmp_path: Path) -> None:

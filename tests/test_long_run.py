@@ -37,8 +37,7 @@ for turn in range(count):
     pairs = [el.Example(*pair) for pair in examples(task, 5, 1 + turn)]
     settings = el.Settings(budget=12 + turn % 5, seed=turn, surrogate=None if turn % 3 else False)
     modules = el.Modules.load(module_folders("clean" if turn % 2 else "entangled")[turn % 3 :: 3])
-    model = el.load_to_adapt(bundle, pairs, settings, threads=1)
-    result = el.adapt(model, modules, pairs, settings)
+    result = el.adapt(bundle, modules, pairs, settings, threads=1)
     if turn % 5 == 0:
         result.adapter.save(out, force=True)
         el.generate(el.load(bundle, threads=1), [pairs[0].input], adapter=el.load_adapter(out))

@@ -16,6 +16,7 @@ from edge_lorahub.cli.options import MemorySize
 from edge_lorahub.errors import SettingsError
 from edge_lorahub.export import export
 from edge_lorahub.learning.memory import Plan, plan
+from edge_lorahub.runtime.opened import OpenBundle
 from edge_lorahub.testing.random_models import write_checkpoint, write_module
 
 # by which an estimate is above what is counted
@@ -36,7 +37,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
 
 def planned(small: tuple[Path, list[Path]], limit: int, composition: str = "exact") -> Plan:
     settings = Settings(composition=composition, budget=8)
-    return plan(small[0], list(Modules.load(small[1])), LONG, settings, 2, limit)
+    return plan(OpenBundle(small[0]), list(Modules.load(small[1])), LONG, settings, 2, limit)
 
 
 def test_a_lower_limit_takes_less_and_more_time(small: tuple[Path, list[Path]]) -> None:
@@ -60,7 +61,8 @@ def test_a_lower_limit_takes_less_and_more_time(small: tuple[Path, list[Path]]) 
 
 def test_more_modules_take_more(small: tuple[Path, list[Path]]) -> None:
     paper = planned(small, 10**12, "paper").bytes
-    fewer = plan(small[0], list(Modules.load(small[1][:2])), LONG, Settings(composition="paper", budget=8), 2, 10**12)
+    settings = Settings(composition="paper", budget=8)
+    fewer = plan(OpenBundle(small[0]), list(Modules.load(small[1][:2])), LONG, settings, 2, 10**12)
     # six modules of 48 slots' A (8, d_in) and B (d_out, 8) in int8 less; width: 512 and 384
     assert paper - fewer.bytes == pytest.approx(6 * 48 * 8 * (512 + 384) * MARGIN, rel=0.01)
 
@@ -71,7 +73,7 @@ def test_nevergrad_counts_where_the_adapter_is_largest(small: tuple[Path, list[P
     modules = list(Modules.load(wide))
     joined = 4 * 48 * 400 * (512 + 384) * 4
     cma, other = (
-        plan(small[0], modules, LONG[:1], Settings(optimizer=optimizer), 1, 10**12).bytes
+        plan(OpenBundle(small[0]), modules, LONG[:1], Settings(optimizer=optimizer), 1, 10**12).bytes
         for optimizer in ("cma", "nevergrad:DE")
     )
     assert cma == pytest.approx(MARGIN * (110e6 + joined), rel=0.01)

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scores import forced
 
 from edge_lorahub import Model, Modules, load, load_adapter
 from edge_lorahub.composition.inputs import LoraInputs
 from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.export import export
-from edge_lorahub.runtime.binding import Runner, Scoring
+from edge_lorahub.runtime.binding import Runner
 
 NAMES = (
     "adapter-configs/plain", "adapter-configs/target-null", "adapter-prefixes/ddp", "adapter-prefixes/torch-compile",
@@ -38,9 +39,8 @@ def test_the_logits_are_those_of_peft(cases: Path, ours: Model) -> None:
     ids, mask, labels = (truth[name].astype(np.int64) for name in ("ids", "mask", "labels"))
 
     def difference(inputs: LoraInputs) -> float:
-        scoring = Scoring(Runner(ours, inputs), ids, mask, np.maximum(labels, 0))
-        scoring.run()
-        return float(np.abs(scoring.logits - truth["logits"]).max() / np.abs(truth["logits"]).max())
+        logits = forced(Runner(ours, "score", inputs), ids, mask, np.maximum(labels, 0))
+        return float(np.abs(logits - truth["logits"]).max() / np.abs(truth["logits"]).max())
 
     for name in NAMES:
         assert difference(load_adapter(cases / name, ours.manifest).inputs(ours.manifest)) < 1e-5, name

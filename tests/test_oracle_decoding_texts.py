@@ -28,7 +28,7 @@ SETTINGS = "tokenizer_config.json"
 
 def ours(folder: Path, out: Path, vocabulary: int) -> Tokens:
     write_tokenizer(folder, out, vocabulary, [1])
-    return Tokens(out, ModelConfig("t5", "x", vocabulary, 1, 1, 1, 0, 1, 0))
+    return Tokens(out, ModelConfig("t5", "x", vocabulary, 1, 1, 1, 1, 0, 1, 0, (1,)))
 
 
 @pytest.fixture

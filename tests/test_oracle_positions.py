@@ -13,6 +13,7 @@ pytest.importorskip("transformers")
 
 import torch
 from safetensors.numpy import load_file, save_file
+from scores import forced
 from transformers import T5ForConditionalGeneration
 from transformers.models.mt5.modeling_mt5 import MT5Attention
 from transformers.models.t5.modeling_t5 import T5Attention
@@ -22,7 +23,7 @@ from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.errors import SettingsError
 from edge_lorahub.export import export
 from edge_lorahub.export.blocks.relative_positions import reach, relative_buckets
-from edge_lorahub.runtime.binding import Runner, Scoring
+from edge_lorahub.runtime.binding import Runner
 from edge_lorahub.testing.random_models import write_checkpoint
 
 pytestmark = pytest.mark.oracle
@@ -92,9 +93,8 @@ def test_logits_of_small_distances(buckets: int, farthest: int, tmp_path: Path) 
                 truth = oracle(input_ids=torch.tensor(ids), labels=torch.tensor(labels)).logits.numpy()
         except IndexError:
             with pytest.raises(SettingsError, match="the model's relative positions end at"):
-                Scoring(Runner(model, plain_inputs(manifest.slots)), ids, np.ones_like(ids), labels)
+                forced(Runner(model, "score", plain_inputs(manifest.slots)), ids, np.ones_like(ids), labels)
             assert more == 1
             continue
-        scoring = Scoring(Runner(model, plain_inputs(manifest.slots)), ids, np.ones_like(ids), labels)
-        scoring.run()
-        assert np.abs(scoring.logits - truth).max() <= 1e-5 * np.abs(truth).max()
+        logits = forced(Runner(model, "score", plain_inputs(manifest.slots)), ids, np.ones_like(ids), labels)
+        assert np.abs(logits - truth).max() <= 1e-5 * np.abs(truth).max()

@@ -19,13 +19,14 @@ import torch
 import transformers
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from scores import forced
 from tokenizers import Tokenizer
 
 from edge_lorahub import load
 from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.export import export
 from edge_lorahub.export.source.tokenizer_conversion import TEXTS, convert
-from edge_lorahub.runtime.binding import Runner, Scoring
+from edge_lorahub.runtime.binding import Runner
 from edge_lorahub.testing.random_models import SIZES, config, write_checkpoint
 
 pytestmark = pytest.mark.oracle
@@ -58,9 +59,8 @@ def difference(checkpoint: Path, bundle: Path, truth: np.ndarray) -> float:
     """Exports, and gives the largest difference of the logits relative to the largest logit."""
     export(checkpoint, bundle)
     model = load(bundle, threads=1)
-    scoring = Scoring(Runner(model, plain_inputs(model.manifest.slots)), IDS, MASK, LABELS)
-    scoring.run()
-    found = float(np.abs(scoring.logits - truth).max() / np.abs(truth).max())
+    logits = forced(Runner(model, "score", plain_inputs(model.manifest.slots)), IDS, MASK, LABELS)
+    found = float(np.abs(logits - truth).max() / np.abs(truth).max())
     print(f"[measured] logits {found:.1e}")
     return found
 

@@ -14,13 +14,14 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 import torch
+from scores import forced
 from transformers import T5ForConditionalGeneration
 
 from edge_lorahub import generate, load
 from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.export import export
 from edge_lorahub.export.blocks.activations import ACTIVATIONS
-from edge_lorahub.runtime.binding import Runner, Scoring
+from edge_lorahub.runtime.binding import Runner
 from edge_lorahub.testing.random_models import config, write_checkpoint
 
 pytestmark = pytest.mark.oracle
@@ -46,9 +47,8 @@ def test_dense_act_fn_goes_before_feed_forward_proj(name: str, size: str, tmp_pa
         truth = oracle(input_ids=torch.tensor(ids), labels=torch.tensor(labels)).logits.numpy()
     export(checkpoint, tmp_path / "bundle")
     model = load(tmp_path / "bundle", threads=1)
-    scoring = Scoring(Runner(model, plain_inputs(model.manifest.slots)), ids, np.ones_like(ids), labels)
-    scoring.run()
-    assert np.abs(scoring.logits - truth).max() <= 1e-5 * np.abs(truth).max()
+    logits = forced(Runner(model, "score", plain_inputs(model.manifest.slots)), ids, np.ones_like(ids), labels)
+    assert np.abs(logits - truth).max() <= 1e-5 * np.abs(truth).max()
 
 
 @pytest.mark.parametrize("kind", ["relu", "gelu", "silu", "gated-gelu", "gated-relu", "gated-silu", "gated-gelu_new"])

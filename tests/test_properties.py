@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from edge_lorahub.bench.cells import Cells
-from edge_lorahub.bundle.manifest import Slot, lora_a_name, lora_b_name, lora_scale_name
+from edge_lorahub.bundle.graphs import lora_a_name, lora_b_name, lora_scale_name
+from edge_lorahub.bundle.manifest import Slot
 from edge_lorahub.composition.stack import make_stack
 from edge_lorahub.errors import JournalError, ModuleFileError
 from edge_lorahub.label_logits import LabelLogits
@@ -29,7 +30,7 @@ from edge_lorahub.tensors.safetensors_file import open_tensors
 
 Float32 = NDArray[np.float32]
 quick = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
-SLOTS = [Slot("a.q", 5, 3, 0), Slot("b.v", 4, 6, 4096)]
+SLOTS = [Slot("a.q", "q", 5, 3, 0), Slot("b.v", "v", 4, 6, 4096)]
 numbers = st.floats(-4, 4, width=32, allow_subnormal=False)
 weights_of_a_module = st.floats(-1.5, 1.5, width=32, allow_subnormal=False)
 

@@ -28,7 +28,7 @@ from edge_lorahub import (
 from edge_lorahub.errors import EdgeLorahubWarning
 from edge_lorahub.export import export
 from edge_lorahub.learning.reuse import Collected
-from edge_lorahub.runtime.binding import Scoring
+from edge_lorahub.runtime.encoder_decoder.teacher_forcing import TeacherForcing
 from edge_lorahub.search.evaluations import EVALUATIONS, LARGEST
 from edge_lorahub.testing.random_models import write_module
 
@@ -40,22 +40,23 @@ MORE = [Example(" ".join(f"w{7 * i + j}" for j in range(3 + 6 * i)), f"w{50 + i}
 def texts_run(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """How many texts every run of the graphs for the loss scored."""
     seen: list[int] = []
-    run = Scoring.run
+    run = TeacherForcing.run
 
-    def counted(self: Scoring) -> None:
+    def counted(self: TeacherForcing) -> list[np.ndarray]:
         seen.append(len(self.logits))
-        run(self)
+        return run(self)
 
-    monkeypatch.setattr(Scoring, "run", counted)
+    monkeypatch.setattr(TeacherForcing, "run", counted)
     return seen
 
 
 def search(
-    model: Model, modules: Modules, examples: Sequence[Example], earlier: Adaptation, *, reuse: bool = True
-) -> Adaptation:
+    model: Model, modules: Modules, examples: Sequence[Example], earlier: Adaptation, *, reuse: bool = True,
+    workers: int | None = None,
+) -> Adaptation:  # fmt: skip
     """A warm start, with the earlier evaluations or without."""
     return adapt(model, modules, examples, SETTINGS, start=earlier.weights,
-                 evaluations=earlier.evaluations if reuse else None)  # fmt: skip
+                 evaluations=earlier.evaluations if reuse else None, workers=workers)  # fmt: skip
 
 
 def trace(result: Adaptation) -> list[tuple[bytes, float]]:
@@ -162,10 +163,9 @@ def test_a_third_search_uses_the_seconds(
 def test_the_number_of_workers_changes_nothing(
     bundle: Path, modules: Modules, examples: list[Example], earlier: Adaptation, workers: int
 ) -> None:
-    model = load(bundle, threads=workers, workers=workers)
     both = [*examples, *MORE]
-    assert trace(search(model, modules, both, earlier)) == trace(
-        search(load(bundle, threads=2), modules, both, earlier)
+    assert trace(search(load(bundle, threads=workers), modules, both, earlier, workers=workers)) == trace(
+        search(load(bundle, threads=2), modules, both, earlier, workers=1)
     )
 
 
@@ -211,8 +211,9 @@ def test_evaluations_of_something_else_are_not_used_and_a_line_says_why(
     refused(model, Modules.load(module_folders[:3]), examples, earlier, "other modules")
     paper = replace(SETTINGS, composition="paper")
     refused(model, modules, examples, earlier, "of exact composition, and this is paper", paper)
-    absorbed = load(bundle, threads=1, absorbed=True)
-    refused(absorbed, modules, examples, earlier, "other graphs (LoRA in float32, not absorbed; here")
+    short = [replace(example, output="w20") for example in examples]
+    words = "other graphs (LoRA in float32; here LoRA in float32, for short outputs)"
+    refused(model, modules, short, earlier, words)
     export(checkpoint, tmp_path / "slots", slots=["q", "v", "k"])
     refused(load(tmp_path / "slots", threads=1), modules, examples, earlier, "of another bundle")
 
@@ -258,7 +259,7 @@ def test_in_int8_a_batch_counts_only_as_it_was(
 ) -> None:
     """One scale for all texts of a batch: bit for bit with examples added, and anew for a batch that lost one."""
     export(checkpoint, tmp_path / "int8", precision="int8")
-    model = load(tmp_path / "int8", threads=1, lora="int8")
+    model = load(tmp_path / "int8", threads=1)
     earlier = adapt(model, modules, examples, SETTINGS)
     known = earlier.evaluations
     assert known is not None

@@ -161,7 +161,7 @@ def test_an_interrupt_within_a_command(
     def interrupted(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("edge_lorahub.runtime.session.load", interrupted)
+    monkeypatch.setattr("edge_lorahub.runtime.session.Model", interrupted)
     result = run("generate", bundle, "w3")
     assert (result.exit_code, result.output) == (130, "")
 

@@ -13,24 +13,16 @@ from safetensors.numpy import load_file
 from scores import score
 from threadpoolctl import threadpool_limits
 
-from edge_lorahub import (
-    EdgeLorahubError,
-    EdgeLorahubWarning,
-    Example,
-    Model,
-    Modules,
-    Settings,
-    load_adapter,
-    load_to_adapt,
-)
+from edge_lorahub import EdgeLorahubError, EdgeLorahubWarning, Example, Model, Modules, load, load_adapter
 from edge_lorahub.bench.latency import RandomLora
-from edge_lorahub.bundle.manifest import Slot, lora_a_name, lora_b_name, lora_scale_name
+from edge_lorahub.bundle.graphs import lora_a_name, lora_b_name, lora_scale_name
+from edge_lorahub.bundle.manifest import Slot
 from edge_lorahub.composition.adapter import Adapter
 from edge_lorahub.composition.exact import ExactStack
 from edge_lorahub.composition.inputs import LoraInputs
 from edge_lorahub.composition.pairs import compose_pairs
 from edge_lorahub.composition.paper import Int8PaperStack, PaperStack
-from edge_lorahub.composition.stack import COMPOSITIONS, make_stack, plain_inputs
+from edge_lorahub.composition.stack import COMPOSITIONS, lora_type_for, make_stack, plain_inputs
 from edge_lorahub.errors import SettingsError
 from edge_lorahub.export import export
 from edge_lorahub.learning.objective import Evaluator
@@ -98,7 +90,7 @@ def test_two_inputs_of_a_stack_are_independent(model: Model, modules: Modules, c
 
 
 def losses(model: Model, inputs: LoraInputs, examples: list[Example]) -> np.ndarray:
-    return score(Runner(model, inputs), examples, 2048, 256).means()
+    return score(Runner(model, "score", inputs), examples, 2048, 256).means()
 
 
 @pytest.mark.parametrize("composition", COMPOSITIONS)
@@ -119,9 +111,9 @@ def test_one_hot_is_that_module_and_zero_the_plain_model(
 
 def test_int8_matrices_are_those_of_float32_to_a_percent(model: Model, modules: Modules) -> None:
     slots = model.manifest.slots
-    stacks = [make_stack(list(modules), model.manifest, "exact", form) for form in ("float32", "int8")]
+    stacks = [make_stack(list(modules), model.manifest, "exact", lora_type) for lora_type in ("float32", "int8")]
     exact, close = (stack.inputs() for stack in stacks)
-    assert [exact.form, close.form] == ["float32", "int8"]
+    assert [exact.lora_type, close.lora_type] == ["float32", "int8"]
     for weights in (WEIGHTS, np.eye(4)[2], np.zeros(4)):
         exact.compose(weights)
         close.compose(weights)
@@ -139,7 +131,7 @@ def test_paper_composition_in_int8_is_that_of_float32_to_a_percent(model: Model,
     assert [type(stack) for stack in stacks] == [PaperStack, Int8PaperStack]
     assert stacks[0].width == stacks[1].width
     exact, close = (stack.inputs() for stack in stacks)
-    assert exact.form == close.form == "float32"
+    assert exact.lora_type == close.lora_type == "float32"
     for weights in (WEIGHTS, np.eye(4)[2], np.zeros(4)):
         exact.compose(weights)
         close.compose(weights)
@@ -177,7 +169,7 @@ def test_what_is_composed_does_not_depend_on_the_cuts(held: str, rank: int, cand
     On one BLAS thread, as the evaluator composes: BLAS makes cuts of its own for several.
     """
     rng = np.random.default_rng(rank)
-    slots = [Slot(f"s{i}", d_in, d_out, 0) for i, (d_in, d_out) in enumerate([(37, 140001), (700, 13)])]
+    slots = [Slot(f"s{i}", "q", d_in, d_out, 0) for i, (d_in, d_out) in enumerate([(37, 140001), (700, 13)])]
     sources = [RandomLora(slots, seed, rank) for seed in range(30)]
     stack = (PaperStack if held == "float32" else Int8PaperStack)(sources, slots)
     population = rng.normal(size=(candidates, 30))
@@ -208,7 +200,7 @@ def test_a_slot_of_no_module_has_a_rank_of_zeros_in_int8(model: Model, tmp_path:
 
 
 def test_paper_composition_is_in_float32(model: Model, modules: Modules) -> None:
-    with pytest.raises(SettingsError, match="paper composition is in float32; load the model without lora='int8'"):
+    with pytest.raises(SettingsError, match="paper composition gives LoRA in float32, not in int8"):
         make_stack(list(modules), model.manifest, "paper", "int8")
 
 
@@ -269,13 +261,13 @@ def test_copies_are_named(module_folders: list[Path], tmp_path: Path) -> None:
         Modules.load([module_folders[0], module_folders[1], tmp_path / "twin"])
 
 
-@pytest.mark.parametrize("form", ["float32", "int8"])
+@pytest.mark.parametrize("lora_type", ["float32", "int8"])
 @pytest.mark.parametrize("members", [[0], [2], [1, 2], [0, 3], [0, 1, 2, 3]])
 def test_the_stack_of_some_modules_is_the_stack_without_the_others(
-    model: Model, modules: Modules, form: str, members: list[int]
+    model: Model, modules: Modules, lora_type: str, members: list[int]
 ) -> None:
     """What a candidate with zeros stands for is the same without the modules that have them, to the last bit."""
-    stack = ExactStack.of(list(modules), model.manifest.slots, form)
+    stack = ExactStack.of(list(modules), model.manifest.slots, lora_type)
     some = stack.of_modules(np.array(members))
     weights = np.zeros(4)
     weights[members] = WEIGHTS[members]
@@ -287,14 +279,14 @@ def test_the_stack_of_some_modules_is_the_stack_without_the_others(
         np.testing.assert_array_equal(delta(part, slot), delta(whole, slot))
         for name in (lora_a_name, lora_b_name):
             assert part.arrays[name(slot.name)].flags.c_contiguous
-            assert part.arrays[name(slot.name)].dtype == form
+            assert part.arrays[name(slot.name)].dtype == lora_type
 
 
 def test_some_modules_that_lack_a_slot(model: Model, modules: Modules, tmp_path: Path) -> None:
     only_q = Modules.load([write_module(tmp_path / "q", "tiny", seed=9, rank=2, kinds=("q",))])
     both = [*modules, *only_q]
-    for form, rank in (("float32", 0), ("int8", 1)):
-        some = ExactStack.of(both, model.manifest.slots, form).of_modules(np.array([4]))
+    for lora_type, rank in (("float32", 0), ("int8", 1)):
+        some = ExactStack.of(both, model.manifest.slots, lora_type).of_modules(np.array([4]))
         inputs = some.inputs()
         inputs.compose(np.ones(1))
         for slot in model.manifest.slots:
@@ -310,12 +302,11 @@ def test_candidates_with_zeros_have_the_losses_of_whole_ones(
     if precision == "int8":
         bundle = tmp_path / "int8"
         export(checkpoint, bundle, precision="int8")
-    settings = Settings()
-    model = load_to_adapt(bundle, examples, settings, threads=2)
-    stack = make_stack(list(modules), model.manifest, "exact", model.lora)
+    model = load(bundle, threads=2)
+    stack = make_stack(list(modules), model.manifest, "exact", lora_type_for(model.manifest, "exact"))
     limits = {"max_input_tokens": 64, "max_output_tokens": 64}
     evaluate = Evaluator(
-        model, stack, examples, strength=0.2, reduce=lambda losses: float(losses.means().mean()), **limits
+        model, stack, examples, strength=0.2, reduce=lambda losses: float(losses.means().mean()), workers=2, **limits
     )
     population = np.diag(WEIGHTS)
     sparse = evaluate.losses(population)

@@ -17,7 +17,7 @@ from edge_lorahub.examples.example import Example, read_examples
 from edge_lorahub.runtime.tokens import Tokens
 from edge_lorahub.runtime.unwritable import warn_of_unwritable
 
-CONFIG = ModelConfig("t5", "x", 32128, 1, 1, 1, 0, 1, 0)
+CONFIG = ModelConfig("t5", "x", 32128, 1, 1, 1, 1, 0, 1, 0, (1,))
 
 
 @pytest.fixture(scope="module")

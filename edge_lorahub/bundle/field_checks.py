@@ -9,11 +9,16 @@ from typing import Any
 # No file has more bytes, and nothing in one is more often.
 _LARGEST = 1 << 48
 
+# No text is longer.
+_LONGEST = 1 << 16
+
 _CHECKS: dict[str, Callable[[Any], bool]] = {
-    "str": lambda value: isinstance(value, str),
+    "str": lambda value: isinstance(value, str) and len(value) <= _LONGEST,
+    "bool": lambda value: isinstance(value, bool),
     "int": lambda value: type(value) is int and 0 <= value <= _LARGEST,
     "int | None": lambda value: value is None or _CHECKS["int"](value),
     "tuple[int, ...]": lambda value: isinstance(value, tuple) and all(map(_CHECKS["int"], value)),
+    "tuple[str, ...]": lambda value: isinstance(value, tuple) and all(map(_CHECKS["str"], value)),
 }
 
 

@@ -119,15 +119,14 @@ def command(
     EXAMPLES is JSONL with "input" and "output" (or "context" and "completion"), or BIG-Bench Hard's JSON.
     The adapter is a PEFT folder that generate, evaluate and peft read.
     """
-    from ..bundle.manifest import read_manifest
     from ..composition.adapter import ADAPTER_FILES
     from ..examples.example import read_examples
     from ..files.outputs import check_output_folder
-    from ..learning.adaptation import load_to_adapt
     from ..learning.memory import plan
     from ..learning.settings import Settings
     from ..lora.modules import Modules
-    from ..runtime.session import default_threads
+    from ..runtime.opened import OpenBundle
+    from ..runtime.session import Model, default_threads
     from ..search.choose import at_once, prepare
     from .journal import JournalKeeper
 
@@ -142,19 +141,19 @@ def command(
     check_output_folder(out, force=force, names=ADAPTER_FILES)
     keeper = JournalKeeper(out, resume=resume, keep_best=keep_best, force=force)
     task, held_out = split(read_examples(examples, shuffle_seed=shuffle_seed), holdout, limit, examples)
-    manifest = read_manifest(bundle)
+    opened = OpenBundle(bundle)
     modules = Modules.load([*sources, *(folder for parent in parents for folder in _modules_in(parent))])
-    start = None if warm_start is None else _weights_of(warm_start, settings, manifest, modules)
+    start = None if warm_start is None else _weights_of(warm_start, settings, opened.manifest, modules)
     known = _seen_by(reuse, warm_start, settings)
     prepare(settings)
     workers: int | None = None
     if memory_limit is not None:
         at_most = min(at_once(settings), threads or default_threads())
-        planned = plan(bundle, list(modules), task, settings, at_most, memory_limit)
+        planned = plan(opened, list(modules), task, settings, at_most, memory_limit)
         settings, workers = replace(settings, batch_tokens=planned.batch_tokens), planned.workers
-    model = load_to_adapt(bundle, task, settings, threads=threads, workers=workers)
+    model = Model(opened, threads=threads)
     with keeper:
-        result = learn_with_progress(model, modules, task, settings, start, known, keeper)
+        result = learn_with_progress(model, modules, task, settings, start, known, keeper, workers)
     del model  # the adapter of many modules takes memory of its own
     with keeper.until_saved(result):
         adapter, error = result.compose(modules), None
@@ -250,6 +249,7 @@ def _seen_by(reuse: str | None, warm_start: str | None, settings: Settings) -> E
 def learn_with_progress(
     model: Model, modules: Modules, examples: list[Example], settings: Settings,
     start: dict[str, float] | None = None, evaluations: Evaluations | None = None, keeper: JournalKeeper | None = None,
+    workers: int | None = None,
 ) -> Learned:  # fmt: skip
     """The search, with what it shows of itself on standard error."""
     from ..learning.adaptation import learn
@@ -257,7 +257,7 @@ def learn_with_progress(
 
     with SearchView(modules.names) as view:
         return learn(
-            model, modules, examples, settings, start=start, evaluations=evaluations,
+            model, modules, examples, settings, start=start, evaluations=evaluations, workers=workers,
             on_candidate=view.candidate, on_budget=view.budget,
             open_journal=None if keeper is None else keeper.open, known_only=keeper is not None and keeper.keep_best,
         )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..bundle.manifest import PRECISIONS
+from ..bundle.architectures import PRECISIONS
 from . import options
 from .bench_tinyhub import tinyhub
 from .cells import keeping, resumable

@@ -73,7 +73,7 @@ def _demonstrate(
     from ..composition.adapter import Adapter, load_adapter
     from ..evaluation.matches import evaluate
     from ..examples.example import Example
-    from ..learning.adaptation import adapt, load_to_adapt
+    from ..learning.adaptation import adapt
     from ..lora.modules import Modules
     from ..runtime.generation import generate
     from ..runtime.session import load
@@ -96,13 +96,11 @@ def _demonstrate(
         answers = generate(model, [e.input for e in shots], max_new_tokens=MOST_NEW_TOKENS)
         rows = [(e.input, e.output, answer) for e, answer in zip(shots, answers, strict=True)]
         options.print_table(["input", "output", "the plain model answers"], rows, numbers=False)
-    # as adapt loads it, which rounds in other places than what generates: the same weights come out
-    searched = load_to_adapt(bundle, shots, settings, threads=threads)
-    result = learn_with_progress(searched, modules, shots, settings)
+    result = learn_with_progress(model, modules, shots, settings)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", EdgeLorahubWarning)  # what was said of the search itself holds here as well
         noise = random_modules(modules, Path(folder), settings.seed)
-        of_noise = adapt(searched, noise, shots, settings).adapter
+        of_noise = adapt(model, noise, shots, settings).adapter
     single = modules[int(best_single(model, modules, shots).argmax())]
     adapter = result.compose(modules)
     adapters: dict[str, Adapter | None] = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..bundle.manifest import PRECISIONS
+from ..bundle.architectures import PRECISIONS
 from . import options
 from .main import COMMANDS
 from .printable import say
@@ -98,7 +98,7 @@ def command(
     size = sum(file.stat().st_size for file in out.iterdir())
     say(
         f"{out}: {manifest.model.base_model} ({manifest.model.family}), {manifest.precision}, "
-        f"{len(manifest.slots)} slots ({','.join(manifest.slot_kinds())}), {size / 1e6:.0f} MB, "
+        f"{len(manifest.slots)} slots ({','.join(manifest.kinds())}), {size / 1e6:.0f} MB, "
         f"{time.perf_counter() - start:.1f} s"
     )
     if check:

@@ -46,15 +46,16 @@ def use(
     from ..composition.adapter import load_adapter
     from ..evaluation.matches import evaluate
     from ..runtime.generation import generate
-    from ..runtime.session import load
+    from ..runtime.session import Model
     from .learned import print_answers
 
-    model = load(bundle, threads=threads)
+    model = Model(bundle, threads=threads)
     found: dict[str, Any] = {}
     if task:
         texts = [example.input for example in task]
-        before, after = (
-            generate(model, texts, adapter=one, max_input_tokens=max_input_tokens) for one in (None, adapter)
+        # the graphs that take an adapter first: they do for the plain model too
+        after, before = (
+            generate(model, texts, adapter=one, max_input_tokens=max_input_tokens) for one in (adapter, None)
         )
         found["answers"] = [
             {"input": e.input, "output": e.output, "plain": plain, "adapted": adapted}

@@ -147,15 +147,13 @@ def decoding(function: F) -> F:
 
 def load_model(bundle: Path, adapter: str | None, threads: int | None) -> tuple[Model, Adapter | None]:
     """The bundle and the adapter, checked against each other before the slow part."""
-    from ..bundle.manifest import read_manifest
     from ..composition.adapter import load_adapter
-    from ..runtime.session import load
+    from ..runtime.opened import OpenBundle
+    from ..runtime.session import Model
 
-    manifest = read_manifest(bundle)
-    if adapter is None:
-        return load(bundle, threads=threads, lora="none"), None
-    loaded = load_adapter(adapter, manifest)
-    return load(bundle, threads=threads), loaded
+    opened = OpenBundle(bundle)
+    loaded = None if adapter is None else load_adapter(adapter, opened.manifest)
+    return Model(opened, threads=threads), loaded
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = True) -> None:

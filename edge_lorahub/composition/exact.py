@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle.manifest import Slot, lora_a_name, lora_b_name, lora_scale_name
+from ..bundle.graphs import lora_a_name, lora_b_name, lora_scale_name
+from ..bundle.manifest import Slot
 from ..tensors.quantization import quantise_rows
 from .inputs import Float32, Float64, LoraInputs, LoraSource, checked, rank_of
 from .kernels import compose_exact
@@ -26,7 +27,7 @@ class ExactStack:
     def __init__(
         self,
         slots: Sequence[Slot],
-        form: str,
+        lora_type: str,
         owners: Sequence[Indices],
         a: Sequence[NDArray[Any]],
         b: Sequence[NDArray[Any]],
@@ -34,7 +35,7 @@ class ExactStack:
     ) -> None:
         """By slot: the module of each column (R,), A (d_in, R) and B (R, d_out). factors: of all columns; None: 1."""
         self.slots = tuple(slots)
-        self.form = form
+        self.lora_type = lora_type
         self._by_slot = list(owners)
         self._a, self._b = list(a), list(b)
         self._starts = np.concatenate([[0], np.cumsum([len(o) for o in owners])]).astype(int)
@@ -42,14 +43,14 @@ class ExactStack:
         self._factors: Float32 = np.ones(len(self._owners), np.float32) if factors is None else factors
 
     @classmethod
-    def of(cls, sources: Sequence[LoraSource], slots: Sequence[Slot], form: str = "float32") -> ExactStack:
+    def of(cls, sources: Sequence[LoraSource], slots: Sequence[Slot], lora_type: str = "float32") -> ExactStack:
         owners: list[Indices] = []
         for slot in slots:
             ranks = [rank_of(source, slot) for source in sources]
-            owners.append(_with_idle(np.repeat(np.arange(len(sources)), ranks), form))
-        a = [np.zeros((s.d_in, len(o)), form) for s, o in zip(slots, owners, strict=True)]
-        b = [np.zeros((len(o), s.d_out), form) for s, o in zip(slots, owners, strict=True)]
-        stack = cls(slots, form, owners, a, b)
+            owners.append(_with_idle(np.repeat(np.arange(len(sources)), ranks), lora_type))
+        a = [np.zeros((s.d_in, len(o)), lora_type) for s, o in zip(slots, owners, strict=True)]
+        b = [np.zeros((len(o), s.d_out), lora_type) for s, o in zip(slots, owners, strict=True)]
+        stack = cls(slots, lora_type, owners, a, b)
         where = {slot.name: index for index, slot in enumerate(slots)}
         filled = [0] * len(slots)
         for source in sources:
@@ -62,7 +63,7 @@ class ExactStack:
 
     def _put(self, index: int, columns: slice, a: Float32, b: Float32) -> None:
         """a (r, d_in) and b (r, d_out) of one module."""
-        if self.form == "float32":
+        if self.lora_type == "float32":
             self._a[index][:, columns], self._b[index][columns] = a.T, b
             return
         (a_values, a_scales), (b_values, b_scales) = quantise_rows(a), quantise_rows(b)
@@ -95,10 +96,10 @@ class ExactStack:
         for index, of_slot in enumerate(self._by_slot):
             columns = np.flatnonzero(np.isin(of_slot, members))
             mine = np.searchsorted(members, of_slot[columns])
-            if not len(columns) and self.form == "int8":
-                mine, columns = _with_idle(mine, self.form), np.zeros(1, np.intp)
-                a.append(np.zeros((self.slots[index].d_in, 1), self.form))
-                b.append(np.zeros((1, self.slots[index].d_out), self.form))
+            if not len(columns) and self.lora_type == "int8":
+                mine, columns = _with_idle(mine, self.lora_type), np.zeros(1, np.intp)
+                a.append(np.zeros((self.slots[index].d_in, 1), self.lora_type))
+                b.append(np.zeros((1, self.slots[index].d_out), self.lora_type))
             elif len(columns) and columns[-1] - columns[0] + 1 == len(columns):
                 run = slice(columns[0], columns[-1] + 1)
                 a.append(np.ascontiguousarray(self._a[index][:, run]))
@@ -108,7 +109,7 @@ class ExactStack:
                 b.append(np.take(self._b[index], columns, axis=0))
             owners.append(mine)
             factors.append(self._factors[self._starts[index] + columns])
-        return ExactStack(self.slots, self.form, owners, a, b, np.concatenate([np.empty(0, np.float32), *factors]))
+        return ExactStack(self.slots, self.lora_type, owners, a, b, np.concatenate([np.empty(0, np.float32), *factors]))
 
     def _grain(self, index: int) -> int:
         """A number of columns that divides the rank of every module in a slot."""
@@ -122,7 +123,7 @@ class ExactStack:
         for index, slot in enumerate(self.slots):
             arrays[lora_a_name(slot.name)], arrays[lora_b_name(slot.name)] = self._a[index], self._b[index]
             arrays[lora_scale_name(slot.name)] = row[self._starts[index] : self._starts[index + 1]]
-        return LoraInputs(self, arrays, row, self.form)
+        return LoraInputs(self, arrays, row, self.lora_type)
 
 
 def _columns(matrix: NDArray[Any], columns: Indices, grain: int) -> NDArray[Any]:
@@ -141,6 +142,6 @@ def _columns(matrix: NDArray[Any], columns: Indices, grain: int) -> NDArray[Any]
 _WIDE = ("complex128", "uint64", "uint32", "uint16", "uint8")
 
 
-def _with_idle(owners: Indices, form: str) -> Indices:
+def _with_idle(owners: Indices, lora_type: str) -> Indices:
     """ONNX Runtime quantizes no empty tensor: in int8 a slot that no module has gets a column of zeros."""
-    return np.zeros(1, np.intp) if form == "int8" and not len(owners) else owners
+    return np.zeros(1, np.intp) if lora_type == "int8" and not len(owners) else owners

@@ -40,14 +40,14 @@ class Composer(Protocol):
 class LoraInputs:
     """The graphs' LoRA inputs for one candidate: arrays by name, of which some are views of the candidate's row (Q,).
 
-    form is one of `bundle.manifest.GRAPHS`. What is written to the row, the next run reads.
+    lora_type is that of the A and B, one of `bundle.graphs.LORA_TYPES`. What is written to the row, the next run reads.
     """
 
     def __init__(
-        self, stack: Composer, arrays: Mapping[str, NDArray[Any]], row: Float32, form: str = "float32"
+        self, stack: Composer, arrays: Mapping[str, NDArray[Any]], row: Float32, lora_type: str = "float32"
     ) -> None:
         self.arrays = arrays
-        self.form = form
+        self.lora_type = lora_type
         self._stack = stack
         self._row = row
 

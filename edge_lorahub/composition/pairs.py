@@ -15,7 +15,7 @@ Float64 = NDArray[np.float64]
 
 
 def compose_pairs(sources: Sequence[LoraSource], weights: Float64, composition: str) -> dict[str, Lora]:
-    """One LoRA pair for each slot that a module with a weight has, in float32, whatever form they were stacked in.
+    """One LoRA pair for each slot that a module with a weight has, in float32, whatever they were stacked as.
 
     weights (N,). exact: the A's side by side and the weighted B's, (R, d_in) and (d_out, R); paper: their weighted
     sums, in which a smaller rank counts as padded with zeros. Holds the result and one module's matrices at a time.

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle.manifest import Slot, lora_a_name, lora_b_name, lora_scale_name
+from ..bundle.graphs import lora_a_name, lora_b_name, lora_scale_name
+from ..bundle.manifest import Slot
 from ..tensors.quantization import quantise
 from .inputs import Float32, Float64, LoraInputs, LoraSource, checked, rank_of
 from .kernels import compose_paper
@@ -31,9 +32,9 @@ _GROUP = 32
 
 
 class _PaperStack(ABC):
-    """What both forms of holding the modules have in common: where a row has what, and the graphs' inputs."""
+    """What both ways of holding the modules have in common: where a row has what, and the graphs' inputs."""
 
-    form = "float32"
+    lora_type = "float32"
 
     def __init__(self, sources: Sequence[LoraSource], slots: Sequence[Slot]) -> None:
         self.slots = tuple(slots)

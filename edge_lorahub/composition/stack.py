@@ -30,8 +30,8 @@ class Stack(Protocol):
     def slots(self) -> tuple[Slot, ...]: ...
 
     @property
-    def form(self) -> str:
-        """That of the graphs' inputs, of `bundle.manifest.GRAPHS`."""
+    def lora_type(self) -> str:
+        """That of the graphs' inputs, of `bundle.graphs.LORA_TYPES`."""
         ...
 
     @property
@@ -55,29 +55,34 @@ class Stack(Protocol):
         ...
 
 
-def make_stack(sources: Sequence[LoraSource], manifest: Manifest, composition: str, form: str = "float32") -> Stack:
-    """A stack for a bundle, a composition of COMPOSITIONS and the form of the loaded graphs (`bundle.manifest.GRAPHS`).
+def lora_type_for(manifest: Manifest, composition: str, *, generates: bool = False) -> str:
+    """The type of the LoRA inputs that candidates are evaluated with, one of `bundle.graphs.LORA_TYPES`.
 
-    Raises SettingsError for the form "none", and for paper composition in int8: its matrices are sums that change
-    with every candidate.
+    In exact composition int8 was faster at any rank, where the base is in int8. In paper composition the inputs are
+    sums that change with every candidate, and graphs that generate take float32 alone.
     """
-    if form == "none":
-        raise SettingsError("the model was loaded without LoRA; load it without lora='none' to compose modules")
+    return "int8" if manifest.precision == "int8" and composition == "exact" and not generates else "float32"
+
+
+def make_stack(
+    sources: Sequence[LoraSource], manifest: Manifest, composition: str, lora_type: str = "float32"
+) -> Stack:
+    """A stack for a bundle, a composition of COMPOSITIONS and the type of the graphs' LoRA inputs (`lora_type_for`).
+
+    Raises SettingsError for paper composition in int8.
+    """
     if composition == "exact":
-        return ExactStack.of(sources, manifest.slots, form)
-    if form != "float32":
-        raise SettingsError(
-            f"{composition} composition is in float32; load the model without lora={form!r} (load_to_adapt: with the "
-            "settings that it adapts with)"
-        )
-    held_in_int8 = _held(manifest, composition, form) == "int8"
-    return (Int8PaperStack if held_in_int8 else PaperStack)(sources, manifest.slots)
+        return ExactStack.of(sources, manifest.slots, lora_type)
+    if lora_type != "float32":
+        raise SettingsError(f"{composition} composition gives LoRA in float32, not in {lora_type}")
+    in_int8 = _held_type(manifest, composition, lora_type) == "int8"
+    return (Int8PaperStack if in_int8 else PaperStack)(sources, manifest.slots)
 
 
-def stack_sizes(sources: Sequence[LoraSource], manifest: Manifest, composition: str, form: str) -> tuple[int, int]:
+def stack_sizes(sources: Sequence[LoraSource], manifest: Manifest, composition: str, lora_type: str) -> tuple[int, int]:
     """The bytes of a stack before it is made, and its width: how many numbers a candidate changes."""
     ranks = [[rank_of(source, slot) for source in sources] for slot in manifest.slots]
-    size = np.dtype(_held(manifest, composition, form)).itemsize
+    size = np.dtype(_held_type(manifest, composition, lora_type)).itemsize
     sides = [slot.d_in + slot.d_out for slot in manifest.slots]
     if composition == "exact":
         return sum(sum(r) * d for r, d in zip(ranks, sides, strict=True)) * size, sum(map(sum, ranks))
@@ -85,11 +90,11 @@ def stack_sizes(sources: Sequence[LoraSource], manifest: Manifest, composition: 
     return len(sources) * width * size, width
 
 
-def _held(manifest: Manifest, composition: str, form: str) -> str:
+def _held_type(manifest: Manifest, composition: str, lora_type: str) -> str:
     """The type in which a stack holds the modules."""
-    return "int8" if composition == "paper" and manifest.precision == "int8" else form
+    return "int8" if composition == "paper" and manifest.precision == "int8" else lora_type
 
 
-def plain_inputs(slots: Sequence[Slot], form: str = "float32") -> LoraInputs:
-    """The inputs of the plain model: in float32 every rank is 0, and in the form "none" there are none."""
-    return ExactStack.of([], () if form == "none" else slots, form).inputs()
+def plain_inputs(slots: Sequence[Slot], lora_type: str = "float32") -> LoraInputs:
+    """The inputs of the plain model: in float32 every rank is 0, and for "none" there are none."""
+    return ExactStack.of([], () if lora_type == "none" else slots, lora_type).inputs()

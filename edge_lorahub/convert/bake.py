@@ -11,19 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ..bundle.graph_check import check_graph_files
-from ..bundle.manifest import (
-    BUNDLE_FILES,
-    GRAPHS,
-    MANIFEST,
-    WEIGHTS,
-    Baked,
-    Manifest,
-    Slot,
-    lora_a_name,
-    lora_b_name,
-    lora_scale_name,
-    read_manifest,
-)
+from ..bundle.graphs import lora_a_name, lora_b_name, lora_scale_name
+from ..bundle.manifest import BUNDLE_FILES, MANIFEST, WEIGHTS, Baked, Manifest, Slot, read_manifest
 from ..bundle.weights_sample import sample_digest
 from ..composition.adapter import Adapter
 from ..composition.inputs import Float32
@@ -52,7 +41,7 @@ def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool =
     # a map of a file that is too short would make it longer, and bake into nothing
     check_digests(source, manifest.sha256)
     # before anything is written where the manifest says that a slot's weight is
-    check_graph_files(source, manifest, GRAPHS["float32"])
+    check_graph_files(source, manifest, manifest.graph_files)
     inputs = adapter.inputs(manifest)
     with output_folder(Path(out), force=force, names=BUNDLE_FILES) as work:
         for name in manifest.files:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
-from ..bundle.manifest import TOKENIZER, read_manifest
-from ..errors import EdgeLorahubWarning
+from ..errors import SettingsError
 from ..examples.example import Example
 from ..lora.modules import Modules
-from ..runtime.scoring import Batches, absorbing_is_faster
 from ..runtime.session import Model
-from ..runtime.tokens import Tokens
 from ..search.budget import Budget
 from ..search.choose import at_once
 from ..search.evaluations import Evaluations
@@ -20,48 +18,13 @@ from ..search.journal import Journal
 from ..search.strategy import Candidate
 from .learned import Adaptation, Learned
 from .objective import LossObjective, TextObjective
-from .run import Learning, check_examples
+from .run import Learning
 from .settings import Settings
 
 
-def load_to_adapt(
-    bundle: str | Path,
-    examples: Sequence[Example],
-    settings: Settings | None = None,
-    *,
-    threads: int | None = None,
-    workers: int | None = None,
-) -> Model:
-    """The bundle, loaded for `adapt` on these examples with these settings, as the command line loads it.
-
-    Chooses what `load` leaves to its caller: LoRA in int8 where the bundle is in int8 and composition exact,
-    absorbed graphs where the outputs are short, and as many workers as the optimizer has use for (or so many). Not
-    for `generate`, nor for a text_objective, which generates: they take a model of `load`. Raises MissingPathError,
-    BundleError, ExamplesError or SettingsError.
-    """
-    folder = Path(bundle)
-    settings = settings or Settings()
-    check_examples(examples)
-    manifest = read_manifest(folder)
-    tokens = Tokens(folder / TOKENIZER, manifest.model)
-    limits = settings.max_input_tokens, settings.max_output_tokens, settings.batch_tokens
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", EdgeLorahubWarning)  # of texts that are cut; they come again
-        sizes = [batch.size for batch in Batches(tokens, examples, *limits).batches]
-    form = manifest.adapting_form(settings.chosen_composition)
-    return Model(
-        folder,
-        threads=threads,
-        workers=at_once(settings) if workers is None else workers,
-        lora=form,
-        absorbed=absorbing_is_faster(manifest, sizes),
-        tokens=tokens,
-    )
-
-
 def adapt(
-    model: Model,
-    modules: Modules,
+    bundle: str | Path | Model,
+    modules: Modules | Sequence[str | Path],
     examples: Sequence[Example],
     settings: Settings | None = None,
     *,
@@ -69,35 +32,57 @@ def adapt(
     text_objective: TextObjective | None = None,
     start: Mapping[str, float] | None = None,
     evaluations: Evaluations | None = None,
+    threads: int | None = None,
+    workers: int | None = None,
     on_candidate: Callable[[Candidate], None] = lambda candidate: None,
     on_budget: Callable[[Budget], None] = lambda budget: None,
+    **changes: Any,
 ) -> Adaptation:
     """Finds the weights with which the composed modules do best on the examples.
 
-    objective replaces the loss: it is called with the mean token cross-entropy by example, float64 (E,), and the
-    examples. text_objective gets the predicted texts instead, each of at most as many tokens as the longest output, and
-    the examples. start has weights by module, as an earlier adaptation found them: they are tried first, and the
-    regularization is of how far the weights go from them (optimizer cma). evaluations are those of an earlier
-    adaptation, or of `load_evaluations`: where bundle and modules are the same, the surrogate takes what they know of
-    these examples as it is, and only the new examples are evaluated; where they cannot be used, a warning says why.
-    on_candidate is called with each candidate, whose loss is inf if it was stopped; on_budget with the budget, before
-    the search and again when the time of a candidate is known. The model is best loaded with `load_to_adapt`, with the
-    same examples and settings. Warns (EdgeLorahubWarning) before a search that the budget is too small for. Raises
-    ModuleMismatchError, ExamplesError, SettingsError, or ObjectiveError where no loss is a finite number.
+    bundle is a folder, or a model of `load` to use it again; modules are `Modules`, or PEFT folders and Hub ids.
+    changes are single settings by name, as budget=40. objective replaces the loss: it is called with the mean token
+    cross-entropy by example, float64 (E,), and the examples. text_objective gets the predicted texts instead, each
+    of at most as many tokens as the longest output, and the examples. start has weights by module, as an earlier
+    adaptation found them: they are tried first, and the regularization is of how far the weights go from them
+    (optimizer cma). evaluations are those of an earlier adaptation, or of `load_evaluations`: where bundle and
+    modules are the same, the surrogate takes what they know of these examples as it is, and only the new examples
+    are evaluated; where they cannot be used, a warning says why. threads: as for `load`, where bundle is a folder.
+    workers: how many candidates are evaluated at once, None: as many as the optimizer has use for; the result does
+    not depend on it. on_candidate is called with each candidate, whose loss is inf if it was stopped; on_budget
+    with the budget, before the search and again when the time of a candidate is known. Warns (EdgeLorahubWarning)
+    before a search that the budget is too small for. Raises ModuleMismatchError, ExamplesError, SettingsError, or
+    ObjectiveError where no loss is a finite number, and what `load` and `Modules.load` raise.
+
+        found = adapt("flan-t5-base.bundle", ["module-a", "module-b"], read_examples("task.jsonl"), budget=40)
+        found.adapter.save("my-task")
     """
+    if isinstance(bundle, Model) and threads is not None:
+        raise SettingsError("threads are the loaded model's; give them to load")
+    model = bundle if isinstance(bundle, Model) else Model(bundle, threads=threads)
+    if not isinstance(modules, Modules):
+        modules = Modules.load(modules)
     found = learn(
         model,
         modules,
         examples,
-        settings or Settings(),
+        _changed(settings or Settings(), changes),
         objective=objective,
         text_objective=text_objective,
         start=start,
         evaluations=evaluations,
+        workers=workers,
         on_candidate=on_candidate,
         on_budget=on_budget,
     )
-    return Adaptation(**vars(found), adapter=found.compose(modules))
+    return Adaptation(**vars(found), modules=modules)
+
+
+def _changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    known = [field.name for field in fields(Settings)]
+    if strange := sorted(changes.keys() - set(known)):
+        raise SettingsError(f"no setting is called {strange[0]!r}; there are {', '.join(known)}")
+    return replace(settings, **changes)
 
 
 def learn(
@@ -110,6 +95,7 @@ def learn(
     text_objective: TextObjective | None = None,
     start: Mapping[str, float] | None = None,
     evaluations: Evaluations | None = None,
+    workers: int | None = None,
     on_candidate: Callable[[Candidate], None] = lambda candidate: None,
     on_budget: Callable[[Budget], None] = lambda budget: None,
     open_journal: Callable[[str], Journal] | None = None,
@@ -120,6 +106,9 @@ def learn(
     open_journal gets a digest of all that the search depends on, and gives its journal: what that knows is not
     evaluated again, and what it does not know is written to it. known_only: takes the best of what the journal knows.
     """
-    learning = Learning(model, modules, examples, settings, objective, text_objective, start, evaluations)
+    workers = min(at_once(settings) if workers is None else workers, model.threads)
+    if workers < 1:
+        raise SettingsError(f"workers must be at least 1, got {workers}")
+    learning = Learning(model, modules, examples, settings, objective, text_objective, start, evaluations, workers)
     journal = None if open_journal is None else open_journal(learning.digest)
     return learning.run(journal, known_only, on_candidate, on_budget)

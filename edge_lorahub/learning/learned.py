@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._version import __version__
+from ..bundle.graphs import Variant
 from ..bundle.manifest import MANIFEST, WEIGHTS, Manifest
 from ..composition.adapter import Adapter, from_pairs
 from ..composition.pairs import compose_pairs
@@ -77,12 +79,19 @@ class Learned:
 
 @dataclass(frozen=True)
 class Adaptation(Learned):
-    """What `adapt` found, with the adapter made of it."""
+    """What `adapt` found, and the modules that it is of."""
 
-    adapter: Adapter = field(repr=False)
+    modules: Modules = field(repr=False)
+
+    @cached_property
+    def adapter(self) -> Adapter:
+        """The composition of the modules at the weights found, made when it is first asked for."""
+        return self.compose(self.modules)
 
 
-def inputs_record(model: Model, modules: Modules, examples: Sequence[Example], settings: Settings) -> dict[str, Any]:
+def inputs_record(
+    model: Model, modules: Modules, examples: Sequence[Example], settings: Settings, variant: Variant
+) -> dict[str, Any]:
     """The sidecar's part that is known before the search: what went in."""
     return {
         "made_by": f"edge-lorahub {__version__}",
@@ -91,8 +100,8 @@ def inputs_record(model: Model, modules: Modules, examples: Sequence[Example], s
         "weights_sha256": model.manifest.sha256[WEIGHTS],
         "bundle": bundle_record(model.manifest),
         "precision": model.manifest.precision,
-        "lora": model.lora,
-        "absorbed": model.absorbed,
+        "lora_type": variant.lora_type,
+        "short": variant.short,
         "threads": model.threads,
         "settings": asdict(settings)
         | {

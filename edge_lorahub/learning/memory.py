@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 
-from ..bundle.manifest import PARTS, TOKENIZER, WEIGHTS, Manifest, ModelConfig, Slot, read_manifest
+from ..bundle.manifest import WEIGHTS
 from ..composition.inputs import LoraSource
-from ..composition.stack import stack_sizes
-from ..errors import EdgeLorahubWarning, SettingsError
+from ..composition.stack import lora_type_for, stack_sizes
+from ..errors import SettingsError
 from ..examples.example import Example
 from ..label_logits import KEPT_TOKENS
-from ..runtime.scoring import absorbing_is_faster
-from ..runtime.tokens import Tokens, buckets
+from ..runtime.architecture import Lengths
+from ..runtime.opened import OpenBundle
+from ..runtime.tokens import buckets
 from ..search.budget import budget_for
 from ..search.choose import at_once
 from ..search.compaction import TOKENS
@@ -27,9 +26,6 @@ _FLOAT = 4
 # Python, NumPy, ONNX Runtime, the tokenizer and the graphs, before anything is loaded.
 _PROCESS = 110_000_000
 _NEVERGRAD = 150_000_000
-# What ONNX Runtime holds of a token while it runs, in numbers of the model's width: the residual, its norm, the
-# queries, keys and values twice, and three of the feed-forward's layers, each at most 4 wide.
-_ACTIVATIONS = 20
 # What a candidate's inputs of a slot are to Python and ONNX Runtime, beside their numbers.
 _SLOT = 2000
 # What is kept of an evaluation's logits at one label position.
@@ -52,7 +48,7 @@ class Plan:
 
 
 def plan(
-    bundle: Path,
+    bundle: OpenBundle,
     modules: Sequence[LoraSource],
     examples: Sequence[Example],
     settings: Settings,
@@ -63,25 +59,20 @@ def plan(
 
     An estimate, meant to be above what is taken. Raises SettingsError if nothing fits.
     """
-    manifest = read_manifest(bundle)
-    tokens = Tokens(bundle / TOKENIZER, manifest.model)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", EdgeLorahubWarning)  # of texts that are cut; they come again
-        sources = tokens.encode([e.input for e in examples], settings.max_input_tokens)
-        labels = tokens.encode([e.output for e in examples], settings.max_output_tokens)
-    pairs = [(len(source), len(label)) for source, label in zip(sources, labels, strict=True)]
-    longest, whole = max(map(sum, pairs)), sum(map(sum, pairs))
+    manifest = bundle.manifest
+    lengths = bundle.encode(examples, settings.max_input_tokens, settings.max_output_tokens).lengths
+    longest, whole = max(map(sum, lengths)), sum(map(sum, lengths))
     caps = [settings.batch_tokens]
     while caps[-1] > longest:
         caps.append(max(longest, min(caps[-1], whole) * 2 // 3))
     process = _PROCESS + (0 if settings.optimizer == CMA else _NEVERGRAD)
-    weights = (bundle / WEIGHTS).stat().st_size
+    weights = (bundle.folder / WEIGHTS).stat().st_size
     # the modules' own matrices are joined when the model is gone
     adapter = stack_sizes(modules, manifest, "exact", "float32")[0] if settings.chosen_composition == "exact" else 0
     plans = []
     for count, cap in product(range(workers, 0, -1), caps):
-        groups = [[pairs[i] for i in group] for group in buckets(list(map(sum, pairs)), batch_tokens=cap)]
-        searching = weights + _changing(manifest, modules, settings, groups, count)
+        groups = [[lengths[i] for i in group] for group in buckets(list(map(sum, lengths)), batch_tokens=cap)]
+        searching = weights + _changing(bundle, modules, settings, groups, count)
         size = int(_MARGIN * (process + max(searching, adapter)))
         plans.append(Plan(count, cap, len(groups), size))
     fewest = min(found.batches for found in plans)
@@ -101,44 +92,27 @@ def plan(
 
 
 def _changing(
-    manifest: Manifest,
+    bundle: OpenBundle,
     modules: Sequence[LoraSource],
     settings: Settings,
-    groups: Sequence[Sequence[tuple[int, int]]],
+    batches: Sequence[Lengths],
     workers: int,
 ) -> int:
-    """The bytes that come after loading. groups: for each batch the (input, output) tokens of its examples."""
-    model, slots = manifest.model, manifest.slots
-    form = manifest.adapting_form(settings.chosen_composition)
-    stack, row = stack_sizes(modules, manifest, settings.chosen_composition, form)
-    width = max(map(_model_width, slots))
-    shapes = [(len(group), *map(max, zip(*group, strict=True))) for group in groups]
-    absorbed = absorbing_is_faster(manifest, [(count * source, label) for count, source, label in shapes])
-    kept = arena = 0
-    for count, longest, label in shapes:
-        source, labels = count * longest, count * label
-        encoded = source * width if absorbed else _keys_and_values(model, source)
-        scores = 2 * model.heads * (source + labels) * (longest + label)
-        kept = max(kept, encoded + labels * model.vocab_size)
-        arena = max(arena, _keys_and_values(model, labels) + scores + _ACTIVATIONS * width * max(source, labels))
-    candidate = _FLOAT * row + _SLOT * len(slots)
+    """The bytes that come after loading."""
+    manifest, architecture = bundle.manifest, bundle.architecture
+    lora_type = lora_type_for(manifest, settings.chosen_composition)
+    stack, row = stack_sizes(modules, manifest, settings.chosen_composition, lora_type)
+    short = architecture.short_is_faster(manifest, batches)
+    scoring = workers * architecture.footprint(manifest, batches, short=short)
+    candidate = _FLOAT * row + _SLOT * len(manifest.slots)
     if settings.assisted:
-        positions = sum(count * label for count, _, label in shapes)
+        positions = sum(label for batch in batches for _, label in batch)
         budget = budget_for(settings, len(modules)).candidates
         # a candidate of few modules has a copy of theirs, and what was seen of every candidate's logits is kept
         # and the surrogate's derivatives by each module, with what they are made of
-        seen = int(positions) * (budget * _POSITION + 24 * (TOKENS + 1) * len(modules))
-        return stack + int(SPARSE * stack) + seen + _FLOAT * workers * (kept + arena)
-    return stack + at_once(settings) * candidate + _FLOAT * workers * (kept + arena)
-
-
-def _keys_and_values(model: ModelConfig, tokens: int) -> int:
-    """How many numbers the keys and values of so many tokens are, in all layers of the decoder."""
-    return len(PARTS) * model.decoder_layers * tokens * model.heads * model.head_size
-
-
-def _model_width(slot: Slot) -> int:
-    return slot.d_out if slot.kind in ("o", "wo") else slot.d_in
+        seen = positions * (budget * _POSITION + 24 * (TOKENS + 1) * len(modules))
+        return stack + int(SPARSE * stack) + seen + scoring
+    return stack + at_once(settings) * candidate + scoring
 
 
 def _megabytes(size: int) -> str:

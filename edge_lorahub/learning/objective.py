@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -57,23 +58,38 @@ def regularization(population: Float64, strength: float, center: Float64 | None 
 class _Worker:
     """What one thread runs, with the LoRA of one candidate at a time."""
 
-    def __init__(self, model: Model, inputs: LoraInputs, batches: Batches) -> None:
-        self.runner = Runner(model, inputs)
-        self._scorer: Scorer | None = None
+    def __init__(
+        self, model: Model, inputs: LoraInputs, batches: Batches, *, short: bool, generates: bool, at_once: int
+    ) -> None:
+        """short: scores with the graphs for short outputs.
+
+        generates: answers the examples, and scores them only where it is asked to.
+        """
+        self._make = partial(Runner, model, inputs=inputs, at_once=at_once)
         self._batches = batches
+        self._generating = self._make("generate") if generates else None
+        self._scoring = None if generates else self._make("score", short=short)
+        self._scorer: Scorer | None = None
 
     def score(self, candidate: LoraValues, batch: int, keep: int) -> list[_Scored]:
-        if self._scorer is None:  # a text objective may have no use for it
-            self._scorer = Scorer(self.runner, self._batches)
-        self.runner.lora = candidate
+        if self._scoring is None:
+            self._scoring = self._make("score")
+        if self._scorer is None:
+            self._scorer = Scorer(self._scoring, self._batches)
+        self._scoring.lora = candidate
         return self._scorer.batch(batch, keep)
+
+    def generate(self, candidate: LoraValues, texts: Sequence[str], most_tokens: int, input_tokens: int) -> list[str]:
+        assert self._generating is not None
+        self._generating.lora = candidate
+        return generate_with(self._generating, texts, max_new_tokens=most_tokens, max_input_tokens=input_tokens)
 
 
 class Evaluator:
     """Evaluates a proposal's candidates: observations in their order, each as soon as it and those before are known.
 
-    The examples are encoded, bucketed and bound once. As many candidates run at once as the model has workers;
-    the losses do not depend on how many that is. reduce and on_texts are called on the thread that asks, in the
+    The examples are encoded, bucketed and bound once. As many candidates run at once as there are workers; the
+    losses do not depend on how many that is. reduce and on_texts are called on the thread that asks, in the
     candidates' order.
     """
 
@@ -88,17 +104,20 @@ class Evaluator:
         max_output_tokens: int,
         center: Float64 | None = None,
         batch_tokens: int = BATCH_TOKENS,
+        short: bool = False,
         earlier: Evaluations | None = None,
         reduce: Callable[[Losses], float] | None = None,
         on_texts: TextObjective | None = None,
         racing: bool = False,
+        workers: int = 1,
     ) -> None:
         """reduce makes a candidate's loss of the losses by example, on_texts of the predicted texts.
 
-        strength and center: of `regularization`. earlier: evaluations of the same model and modules; what they know is
-        not evaluated again, but for the plain model and the center, which show whether it is right. racing: a proposal
-        that needs only its least losses is raced, which is for a reduce that never falls when the loss of an example
-        rises.
+        strength and center: of `regularization`. short: score with the graphs for short outputs. earlier: evaluations
+        of the same model and modules; what they know is not evaluated again, but for the plain model and the center,
+        which show whether it is right. racing: a proposal that needs only its least losses is raced, which is for a
+        reduce that never falls when the loss of an example rises. workers: how many candidates run at once, each on
+        its share of the model's threads.
         """
         if (reduce is None) == (on_texts is None):
             raise SettingsError("an objective is on the losses or on the predicted texts, one of them")
@@ -110,11 +129,17 @@ class Evaluator:
         self._max_input_tokens = max_input_tokens
         self._racing = racing and reduce is not None
         arrange = None if earlier is None else earlier.parts
-        self.batches = Batches(model.tokens, examples, max_input_tokens, max_output_tokens, batch_tokens, arrange)
+        task = model.bundle.encode(examples, max_input_tokens, max_output_tokens)
+        self.batches = Batches(model.bundle, task, batch_tokens, arrange)
         self.known = None if earlier is None else Known(earlier, self.batches, model.manifest.precision, center)
         self._make_rows(1)
-        inputs = self._candidates[0].inputs
-        self._workers = Workers([_Worker(model, inputs, self.batches) for _ in range(model.workers)])
+        inputs, generates = self._candidates[0].inputs, on_texts is not None
+        self._workers = Workers(
+            [
+                _Worker(model, inputs, self.batches, short=short, generates=generates, at_once=workers)
+                for _ in range(workers)
+            ]
+        )
         # examples scored, and those that racing left out
         self._scored = self._spared = 0
 
@@ -149,8 +174,7 @@ class Evaluator:
         candidates = self._prepare(proposal.weights)
 
         def predict(worker: _Worker, candidate: Prepared) -> list[str]:
-            worker.runner.lora = candidate()
-            return generate_with(worker.runner, texts, max_new_tokens=longest, max_input_tokens=self._max_input_tokens)
+            return worker.generate(candidate(), texts, longest, self._max_input_tokens)
 
         predictions = list(self._workers.each(predict, candidates))
         penalties = regularization(proposal.weights, self._strength, self._center)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bundle.graphs import Variant
 from ..bundle.manifest import Manifest
 from ..errors import EdgeLorahubWarning
 from ..label_logits import KEPT_TOKENS, LabelLogits
@@ -25,8 +26,8 @@ _DIFFERENCES = {
     "bundle": "they are of another bundle",
     "composition": "they are of {there} composition, and this is {here}",
     "modules": "they are of other modules, or of these in another order",
-    "graphs": "they were computed with other graphs ({there}; here {here}), which the loading and the outputs' lengths "
-    "decide",
+    "graphs": "they were computed with other graphs ({there}; here {here}), which the objective "
+    "and the outputs' lengths decide",
     "tokens": "they keep {there} tokens a position, and this program {here}",
 }
 # How far the loss of an example may be from what it was, in parts of it or of 1: other threads, processors or batches
@@ -42,7 +43,7 @@ def origin_of(record: Mapping[str, Any], manifest: Manifest) -> dict[str, str]:
         "bundle": record["bundle_sha256"],
         "composition": record["settings"]["composition"],
         "modules": hashlib.sha256(modules.encode()).hexdigest(),
-        "graphs": f"LoRA in {record['lora']}, {'absorbed' if record['absorbed'] else 'not absorbed'}",
+        "graphs": str(Variant(record["lora_type"], record["short"])),
         "tokens": str(min(KEPT_TOKENS, manifest.model.vocab_size)),
     }
 

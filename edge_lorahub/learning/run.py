@@ -36,6 +36,7 @@ from .objective import WORST_LOSS, Evaluator, LossObjective, TextObjective, mean
 from .promise import change_of, promising
 from .reuse import Collected, origin_of, usable
 from .settings import Settings
+from .variant import scoring_variant
 
 Float64 = NDArray[np.float64]
 
@@ -46,20 +47,22 @@ class Learning:
     def __init__(
         self, model: Model, modules: Modules, examples: Sequence[Example], settings: Settings,
         objective: LossObjective | None, text_objective: TextObjective | None, start: Mapping[str, float] | None,
-        evaluations: Evaluations | None = None,
+        evaluations: Evaluations | None, workers: int,
     ) -> None:  # fmt: skip
         check_examples(examples)
         if objective is not None and text_objective is not None:
             raise SettingsError("an objective and a text_objective; give one of them")
-        if text_objective is not None and model.absorbed:
-            raise SettingsError("a text_objective generates; load the model with load, not with load_to_adapt")
         modules.check(model.manifest)
         warn_of_unwritable(model.tokens, examples)
         self._began = time.perf_counter()
         self._model, self._modules, self._settings = model, modules, settings
         self._own = objective is not None or text_objective is not None
         self._center = None if start is None else _start(start, modules, settings)
-        self._record = inputs_record(model, modules, examples, settings)
+        composition = settings.chosen_composition
+        task = model.bundle.encode(examples, settings.max_input_tokens, settings.max_output_tokens)
+        generates = text_objective is not None
+        variant = scoring_variant(model.bundle, composition, task, settings.batch_tokens, generates=generates)
+        self._record = inputs_record(model, modules, examples, settings, variant)
         if start is not None:
             self._record["start"] = dict(start)
         self._origin = origin_of(self._record, model.manifest)
@@ -73,18 +76,20 @@ class Learning:
         self._advise(stacklevel=6)
         self._evaluator = Evaluator(
             model,
-            make_stack(list(modules), model.manifest, settings.chosen_composition, model.lora),
+            make_stack(list(modules), model.manifest, composition, variant.lora_type),
             examples,
             strength=settings.strength,
             center=self._center,
             max_input_tokens=settings.max_input_tokens,
             max_output_tokens=settings.max_output_tokens,
             batch_tokens=settings.batch_tokens,
+            short=variant.short,
             earlier=earlier,
             reduce=None if text_objective else _reduce(objective, examples, settings),
             on_texts=_numeric(text_objective),
             # a user's own objective may fall when an example's loss rises
             racing=settings.racing and not self._own,
+            workers=workers,
         )
         self._strategy = make_strategy(
             settings,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ..bundle.manifest import SLOT_KINDS, Manifest
+from ..bundle.manifest import Manifest
 from ..errors import EdgeLorahubWarning, ModuleMismatchError, SettingsError
 from ..hub.resolve import module_folder
 from .base_names import may_be_same
@@ -102,14 +102,14 @@ class Modules(Sequence[Module]):
 def check_fit(shapes: Mapping[str, tuple[int, int, int]], where: str, manifest: Manifest) -> None:
     """Checks that layers (name -> (r, d_in, d_out)) are slots of the bundle, and of the same shapes."""
     slots = {slot.name: slot for slot in manifest.slots}
-    kinds = manifest.slot_kinds()
+    kinds = manifest.kinds()
     base = manifest.model.base_model
     for layer, (rank, d_in, d_out) in shapes.items():
         slot = slots.get(layer)
         if slot is None:
             raise ModuleMismatchError(
                 f"{where}: {layer} is not a slot of the bundle, which has {','.join(kinds)} of {base!r}; "
-                + _why_no_slot(layer, slots, kinds)
+                + _why_no_slot(layer, manifest)
             )
         for side, found, wanted in (
             ("A", (rank, d_in), (rank, slot.d_in)),
@@ -122,11 +122,11 @@ def check_fit(shapes: Mapping[str, tuple[int, int, int]], where: str, manifest: 
                 )
 
 
-def _why_no_slot(layer: str, slots: Iterable[str], kinds: Sequence[str]) -> str:
-    kind = layer.rpartition(".")[2]
-    if kind in SLOT_KINDS and kind not in kinds:
+def _why_no_slot(layer: str, manifest: Manifest) -> str:
+    kind, kinds = layer.rpartition(".")[2], manifest.kinds()
+    if kind in manifest.slot_kinds and kind not in kinds:
         return f"export it again with --slots {','.join([*kinds, kind])}"
-    inner = next((slot for slot in slots if layer.endswith(f".{slot}")), None)
+    inner = next((slot.name for slot in manifest.slots if layer.endswith(f".{slot.name}")), None)
     if inner is not None:
         wrapper = layer.removesuffix(f".{inner}")
         return f"{wrapper!r} is of a model around the one that was trained; save the inner model's adapter"

@@ -12,18 +12,23 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 
-__all__ = ["int8_is_wrong", "ort"]
+__all__ = ["int8_is_wrong", "ort", "version_of"]
 
 # The first version whose products of whole numbers were right on processors with AMX, by our tests; 1.23.2 and 1.24.1
 # gave other numbers at every run.
 _RIGHT_WITH_AMX = (1, 25)
 
 
+def version_of(text: str) -> tuple[int, int]:
+    """The first two numbers of a version, which two versions are compared by."""
+    major, minor, *_ = (*(int(part) for part in text.split(".")[:2] if part.isdigit()), 0, 0)
+    return major, minor
+
+
 @cache
 def int8_is_wrong() -> bool:
     """Whether this onnxruntime computes int8 wrongly on this processor, as far as is known."""
-    version = tuple(int(part) for part in ort.__version__.split(".")[:2] if part.isdigit())
-    if version >= _RIGHT_WITH_AMX:
+    if version_of(ort.__version__) >= _RIGHT_WITH_AMX:
         return False
     try:
         return "amx_int8" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")

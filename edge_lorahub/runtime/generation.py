@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from ..bundle.manifest import ModelConfig
+from ..bundle.graphs import Variant
 from ..composition.adapter import Adapter
 from ..composition.stack import plain_inputs
 from ..errors import SettingsError
-from .binding import Encoded, Runner
-from .decoding import Cache, Decoding
+from .binding import Runner
 from .session import Model
 from .tokens import Ids, buckets
 
 MAX_NEW_TOKENS = 64
 MAX_INPUT_TOKENS = 2048
 BATCH_SIZE = 16
-# onnxruntime's product of one row, as a single query attends, sums four numbers at a time and what is left in another
-# order. With whole fours a text's logits are the same to the last bit beside longer texts, whose padding adds zeros.
-_MULTIPLE = 4
 
 
 def generate(
@@ -51,8 +48,10 @@ def generate(
 def runner_for(model: Model, adapter: Adapter | None) -> Runner:
     """The model with the adapter, or without LoRA, for any number of calls of what follows; for one thread."""
     if adapter is None:
-        return Runner(model, plain_inputs(model.manifest.slots, "none" if model.lora == "none" else "float32"))
-    return Runner(model, adapter.inputs(model.manifest))
+        # a little faster without LoRA, but not worth a second copy of the weights
+        with_lora = model.has_loaded(model.manifest.graph("generate", Variant()))
+        return Runner(model, "generate", plain_inputs(model.manifest.slots, "float32" if with_lora else "none"))
+    return Runner(model, "generate", adapter.inputs(model.manifest))
 
 
 def generate_with(
@@ -72,9 +71,9 @@ def generate_with(
     tokens = runner.model.tokens
     rows = tokens.encode(_checked(texts), max_input_tokens, first)
     answers: list[Ids] = [np.empty(0, np.int64)] * len(rows)
-    cache = Cache(runner.model.manifest.model)
+    cache = runner.model.architecture.cache(runner.model.manifest)
     for members in buckets([len(row) for row in rows], largest=batch_size):
-        batch = greedy(runner, *tokens.pad([rows[i] for i in members]), max_new_tokens, cache)
+        batch = greedy(runner, [rows[i] for i in members], max_new_tokens, cache)
         for index, answer in zip(members, batch, strict=True):
             answers[index] = answer
         on_answers(len(members))
@@ -92,12 +91,12 @@ def stream_with(
     """The answer to one text in pieces, as its words come; together they are what `generate_with` gives for it."""
     _check_settings(max_new_tokens=(max_new_tokens, 1), max_input_tokens=(max_input_tokens, 2))
     model = runner.model
-    ids, mask = model.tokens.pad(model.tokens.encode([text], max_input_tokens, first))
+    rows = model.tokens.encode([text], max_input_tokens, first)
     row: list[int] = []
 
     def answers() -> Iterator[str]:
-        for chosen in _steps(runner, ids, mask, max_new_tokens):
-            if chosen[0] not in model.manifest.model.ends:
+        for chosen in _steps(runner, rows, max_new_tokens):
+            if chosen[0] not in model.manifest.model.end_token_ids:
                 row.append(int(chosen[0]))
             yield model.tokens.decode([np.array(row, np.int64)])[0]
 
@@ -119,46 +118,41 @@ def pieces(answers: Iterable[str]) -> Iterator[str]:
     yield answer[len(shown) :] if answer.startswith(shown) else f"\n{answer}"
 
 
-def greedy(runner: Runner, ids: Ids, mask: Ids, max_new_tokens: int, cache: Cache | None = None) -> list[Ids]:
-    """The new token ids of each sequence of a batch, up to and without the first end token."""
-    ends = runner.model.manifest.model.ends
+def greedy(runner: Runner, rows: Sequence[Ids], max_new_tokens: int, cache: Any = None) -> list[Ids]:
+    """The new token ids of each source of a batch, up to and without the first end token.
+
+    cache: of the architecture's, which serves several batches; None: one of its own.
+    """
+    ends = runner.model.manifest.model.end_token_ids
     answers = []
-    for row in np.stack(list(_steps(runner, ids, mask, max_new_tokens, cache)), axis=1):
+    for row in np.stack(list(_steps(runner, rows, max_new_tokens, cache)), axis=1):
         stops = np.flatnonzero(np.isin(row, ends))
         answers.append(row[: stops[0]] if len(stops) else row)
     return answers
 
 
-def _steps(runner: Runner, ids: Ids, mask: Ids, max_new_tokens: int, cache: Cache | None = None) -> Iterator[Ids]:
+def _steps(runner: Runner, rows: Sequence[Ids], max_new_tokens: int, cache: Any = None) -> Iterator[Ids]:
     """The most probable next token of each sequence, (B,), until all have ended."""
-    config = runner.model.manifest.model
-    encoded = Encoded(runner, *_in_fours(ids, mask, config))
-    encoded.run()
-    decoding = Decoding(runner, encoded, cache)
-    step = np.full((len(ids), 1), config.decoder_start_token_id, np.int64)
-    running = np.ones(len(ids), bool)
+    model = runner.model
+    config = model.manifest.model
+    if cache is None:
+        cache = model.architecture.cache(model.manifest)
+    decoding = model.architecture.decoding(runner, rows, cache)
+    running = np.ones(len(rows), bool)
+    best: Ids = np.empty(0, np.int64)
     for position in range(max_new_tokens):
-        best = decoding.step(step).argmax(axis=1)
+        logits = decoding.step(best) if position else decoding.start()
+        best = logits.argmax(axis=1)
         if position == 0 and config.forced_bos_token_id is not None:
             best[:] = config.forced_bos_token_id
         if position == max_new_tokens - 1 and config.forced_eos_token_id is not None:
             best[:] = config.forced_eos_token_id
         # a finished sequence goes on with padding until the whole batch is done
         best[~running] = config.pad_token_id
-        running &= ~np.isin(best, config.ends)
+        running &= ~np.isin(best, config.end_token_ids)
         yield best
         if not running.any():
             break
-        step = best[:, None].astype(np.int64)
-
-
-def _in_fours(ids: Ids, mask: Ids, config: ModelConfig) -> tuple[Ids, Ids]:
-    """Ids and mask (B, T) with T a multiple of four, where the model's relative positions reach so far."""
-    length = ids.shape[1] + -ids.shape[1] % _MULTIPLE
-    if config.longest_input is not None and length > config.longest_input:
-        return ids, mask
-    more = ((0, 0), (0, length - ids.shape[1]))
-    return np.pad(ids, more, constant_values=config.pad_token_id), np.pad(mask, more)
 
 
 def _check_settings(**settings: tuple[int, int]) -> None:

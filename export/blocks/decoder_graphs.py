@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from edge_lorahub.bundle.manifest import LOGITS, Slot
+from edge_lorahub.bundle.encoder_decoder import LOGITS
+from edge_lorahub.bundle.manifest import Slot
 
 from .decoder_config import DecoderConfig
 from .decoder_tensors import DecoderTensors

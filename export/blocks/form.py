@@ -19,8 +19,8 @@ class LayerSlot:
 class Form:
     """In which form graphs are written.
 
-    precision is one of `bundle.manifest.PRECISIONS`; lora the type of a slot's A and B, "float32" or "int8", or "none";
-    kinds the kinds of slots that have LoRA inputs.
+    precision is one of `bundle.architectures.PRECISIONS`; lora the type of a slot's A and B, "float32" or "int8", or
+    "none"; kinds the kinds of slots that have LoRA inputs.
     """
 
     precision: str

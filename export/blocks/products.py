@@ -207,7 +207,7 @@ class Int8Products:
 
 
 def make_products(precision: str, read: Read, weights: WeightFile, *, int8_lora: bool) -> Products:
-    """By the names of `bundle.manifest.PRECISIONS`."""
+    """By the names of `bundle.architectures.PRECISIONS`."""
     if precision == "int8":
         return Int8Products(read, weights, int8_lora=int8_lora)
     return FloatProducts(read, weights)

@@ -112,7 +112,7 @@ class RowProducts:
 
 
 def token_products(precision: str, read: Read, weights: WeightFile, *, int8_lora: bool) -> TokenProducts:
-    """By the names of `bundle.manifest.PRECISIONS`."""
+    """By the names of `bundle.architectures.PRECISIONS`."""
     if precision == "int8":
         return RowProducts(read, weights, int8_lora=int8_lora)
     return FloatProducts(read, weights)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto
 
-from edge_lorahub.bundle.manifest import EMBEDDING, Slot, lora_a_name, lora_b_name, lora_scale_name
+from edge_lorahub.bundle.graphs import lora_a_name, lora_b_name, lora_scale_name
+from edge_lorahub.bundle.manifest import EMBEDDING, Slot
 
 from .activations import ACTIVATIONS
 from .decoder_config import DecoderConfig
@@ -44,7 +45,7 @@ class TokenLayers:
         lora = self._lora(g, slot) if slot.kind in self._kinds else None
         y = self._products.linear(g, x, weight, slot.d_in, slot.d_out, lora=lora)
         if lora is not None:
-            self.slots[slot.name] = Slot(slot.name, slot.d_in, slot.d_out, self._weights.offset(weight))
+            self.slots[slot.name] = Slot(slot.name, slot.kind, slot.d_in, slot.d_out, self._weights.offset(weight))
         if part in self._config.biases:
             y = g.op("Add", [y, self._vector(g, f"{slot.name}.bias", slot.d_out)])
         return y

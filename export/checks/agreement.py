@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lorahub.bundle.manifest import TOKENIZER, WEIGHTS, Slot, read_manifest
+from edge_lorahub.bundle.manifest import WEIGHTS, Slot
 from edge_lorahub.composition.inputs import LoraSource
-from edge_lorahub.composition.stack import make_stack
+from edge_lorahub.composition.stack import lora_type_for, make_stack
 from edge_lorahub.errors import EdgeLorahubWarning, OutputFailedError
 from edge_lorahub.examples.example import Example
 from edge_lorahub.files.outputs import scratch_folder
-from edge_lorahub.learning.adaptation import load_to_adapt
 from edge_lorahub.lora.modules import Modules
 from edge_lorahub.lora.pair import Lora
 from edge_lorahub.runtime.binding import Runner
@@ -95,10 +94,8 @@ def check_export(
     Raises what `export` raises, and ModuleMismatchError if a module does not fit. OutputFailedError: there is no room
     for the fp32 bundle, and the other one is complete.
     """
-    model = read_manifest(bundle).model
-    examples = examples or _random_examples(Tokens(bundle / TOKENIZER, model), model.vocab_size)
-    # the graphs that `adapt` uses; candidates come one after the other here, each on all threads
-    quantised = load_to_adapt(bundle, examples, workers=1)
+    quantised = load(bundle)
+    examples = examples or _random_examples(quantised.tokens, quantised.manifest.model.vocab_size)
     if modules is not None:
         modules.check(quantised.manifest)
     try:
@@ -106,7 +103,7 @@ def check_export(
             float32 = folder / "bundle"
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", EdgeLorahubWarning)  # the first export gave them
-                export(source, float32, slots=quantised.manifest.slot_kinds(), revision=revision)
+                export(source, float32, slots=quantised.manifest.kinds(), revision=revision)
             return compare(load(float32), quantised, modules or (), examples)
     except OutputFailedError as error:
         raise OutputFailedError(
@@ -124,8 +121,11 @@ def candidates_for(count: int) -> Float64:
 def _losses(
     model: Model, sources: Sequence[LoraSource], examples: Sequence[Example], candidates: Float64
 ) -> list[float]:
-    inputs = make_stack(sources, model.manifest, "exact", model.lora).inputs()
-    scorer = Scorer(Runner(model, inputs), Batches(model.tokens, examples, _MOST_TOKENS, _MOST_TOKENS))
+    # the graphs that `adapt` uses; candidates come one after the other here, each on all threads
+    inputs = make_stack(sources, model.manifest, "exact", lora_type_for(model.manifest, "exact")).inputs()
+    task = model.bundle.encode(examples, _MOST_TOKENS, _MOST_TOKENS)
+    batches = Batches(model.bundle, task)
+    scorer = Scorer(Runner(model, "score", inputs, short=batches.short), batches)
     losses = []
     for weights in candidates:
         inputs.compose(weights)

@@ -64,7 +64,7 @@ def _read_journal(folder: Path) -> None:
 
 def _read_bundle(folder: Path) -> None:
     inspect(folder)
-    model = el.load(folder, threads=1, lora="none")
+    model = el.load(folder, threads=1)
     el.generate(model, ["w3 w4"], max_new_tokens=2)
 
 
@@ -144,7 +144,7 @@ def write_corpus(folder: Path) -> None:
     journals = folder / "journals"
     journals.mkdir()
     result = learn(
-        el.load_to_adapt(folder / "bundle", _PAIRS, settings), el.Modules.load(module), _PAIRS, settings,
+        el.load(folder / "bundle"), el.Modules.load(module), _PAIRS, settings,
         open_journal=lambda _: Journal(journals / "out.journal.jsonl", "digest", resume=False),
     )  # fmt: skip
     result.compose(el.Modules.load(module)).save(folder / "adapter")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...bundle.decoder_only import DecoderDimensions
-from ...bundle.manifest import LOGITS
+from ...bundle.encoder_decoder import LOGITS
 from ...label_logits import LabelLogits, scored
 from ...machine.onnx_runtime import ort
 from ..scoring import Losses

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...bundle.decoder_only import PLACES, POSITIONS, ROWS, SCORED, SCORED_PLACES, SCORED_ROWS
-from ...bundle.manifest import INPUT_IDS
+from ...bundle.encoder_decoder import INPUT_IDS
 from ...errors import SettingsError
 
 Ids = NDArray[np.int64]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from ...bundle.decoder_only import ENDS, LAST, TOTAL, DecoderDimensions
-from ...bundle.manifest import INPUT_IDS, LOGITS, PARTS, past_name, present_name
+from ...bundle.encoder_decoder import INPUT_IDS, LOGITS, PARTS, past_name, present_name
 from ...errors import SettingsError
 from ...machine.onnx_runtime import ort
 from .packing import Ids, check_length

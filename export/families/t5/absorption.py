@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from onnx import TensorProto
 
-from edge_lorahub.bundle.manifest import ATTENTION_MASK, ENCODER_STATES
+from edge_lorahub.bundle.encoder_decoder import ATTENTION_MASK, ENCODER_STATES
 
 from ...blocks.onnx_graph import MICROSOFT, Graph
 from .config import T5Config

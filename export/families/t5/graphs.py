@@ -14,22 +14,19 @@ from functools import partial
 import numpy as np
 from onnx import TensorProto
 
-from edge_lorahub.bundle.manifest import (
+from edge_lorahub.bundle.encoder_decoder import (
     ATTENTION_MASK,
-    EMBEDDING,
     ENCODER_STATES,
     INPUT_IDS,
     LOGITS,
     PARTS,
     PAST_TOKENS,
-    Slot,
     cross_name,
-    lora_a_name,
-    lora_b_name,
-    lora_scale_name,
     past_name,
     present_name,
 )
+from edge_lorahub.bundle.graphs import Variant, lora_a_name, lora_b_name, lora_scale_name
+from edge_lorahub.bundle.manifest import EMBEDDING, Slot
 from edge_lorahub.tensors.safetensors_file import Float32
 
 from ...blocks.activations import ACTIVATIONS
@@ -47,7 +44,7 @@ MASKED = float(np.finfo(np.float32).min)
 
 
 class T5Graphs:
-    """Writes the two graphs of one checkpoint, in one form of LoRA, absorbed or not.
+    """Writes the two graphs of one checkpoint, in one variant.
 
     `slots` lists the slots met so far.
     """
@@ -60,18 +57,17 @@ class T5Graphs:
         weights: WeightFile,
         kinds: Iterable[str],
         precision: str,
-        lora: str,
-        *,
-        absorbed: bool = False,
+        variant: Variant,
     ) -> None:
         self.slots: list[Slot] = []
         self._config = config
         self._checkpoint = checkpoint
         self._embeddings = embeddings
         self._weights = weights
-        self._kinds = frozenset(() if lora == "none" else kinds)
-        self._int8_lora = lora == "int8"
-        self._absorbed = absorbed
+        self._kinds = frozenset(() if variant.lora_type == "none" else kinds)
+        self._int8_lora = variant.lora_type == "int8"
+        # the technique of the graphs for short outputs
+        self._absorbed = variant.short
         self._products = make_products(precision, self._read, weights, int8_lora=self._int8_lora)
 
     def _read(self, name: str, shape: tuple[int, ...]) -> Float32:
@@ -271,7 +267,8 @@ class T5Graphs:
 
     def _note_slot(self, name: str) -> None:
         if name.rpartition(".")[2] in self._kinds:
-            self.slots.append(Slot(name, *self._dimensions(name), self._weights.offset(f"{name}.weight")))
+            offset = self._weights.offset(f"{name}.weight")
+            self.slots.append(Slot(name, name.rpartition(".")[2], *self._dimensions(name), offset))
 
     def _dimensions(self, name: str) -> tuple[int, int]:
         config = self._config

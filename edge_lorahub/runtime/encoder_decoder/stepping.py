@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..bundle.manifest import (
+from ...bundle.encoder_decoder import (
     ATTENTION_MASK,
     INPUT_IDS,
     LOGITS,
     PARTS,
     PAST_TOKENS,
-    ModelConfig,
     past_name,
     present_name,
 )
-from ..errors import SettingsError
-from .binding import Encoded, Float32, Run, Runner, check_length, value_of
-from .tokens import Ids
+from ...bundle.manifest import ModelConfig
+from ..architecture import Float32
+from ..binding import Run, Runner, check_length, value_of
+from ..tokens import Ids
+from .encoded_source import Source
 
 # Tokens that a cache has room for at first; it doubles when it is full.
 _ROOM = 64
@@ -26,7 +27,7 @@ class Cache:
     """Memory for the keys and values of all decoder layers; one serves batches that come one after the other."""
 
     def __init__(self, config: ModelConfig) -> None:
-        layers = range(config.decoder_layers)
+        layers = range(config.layers)
         self._names = [(past_name(layer, part), present_name(layer, part)) for layer in layers for part in PARTS]
         self._heads, self._size = config.heads, config.head_size
         self._memory: list[Float32] = [np.empty(0, np.float32)] * len(self._names)
@@ -40,37 +41,40 @@ class Cache:
         return {names: memory[:needed].reshape(shape) for names, memory in zip(self._names, self._memory, strict=True)}
 
 
-class Decoding:
+class Stepping:
     """One token a sequence at a time. Its cache may serve another batch when this one is done."""
 
-    def __init__(self, runner: Runner, encoded: Encoded, cache: Cache | None = None) -> None:
-        """cache: memory to use; None: its own."""
-        if runner.model.absorbed:
-            raise SettingsError(
-                "the model was loaded to adapt to short answers; load it with load, and without absorbed, to generate"
-            )
+    def __init__(self, runner: Runner, source: Source, cache: Cache) -> None:
         config = runner.model.manifest.model
+        assert config.start_token_id is not None  # looked at when the sessions were checked
+        self._start = config.start_token_id
         self._longest = config.longest_output
-        self._cache = cache or Cache(config)
-        self._batch = encoded.batch
-        self._ids: Ids = np.zeros((encoded.batch, 1), np.int64)
+        self._source = source
+        self._cache = cache
+        self._batch = source.batch
+        self._ids: Ids = np.zeros((source.batch, 1), np.int64)
         self._past = np.zeros((), np.int64)
-        self._logits: Float32 = np.empty((encoded.batch, 1, config.vocab_size), np.float32)
+        self._logits: Float32 = np.empty((source.batch, 1, config.vocab_size), np.float32)
         inputs = {
             INPUT_IDS: value_of(self._ids),
             PAST_TOKENS: value_of(self._past),
-            ATTENTION_MASK: encoded.mask,
-            **encoded.outputs,
+            ATTENTION_MASK: source.mask,
+            **source.outputs,
         }
-        self._run = Run(runner, runner.model.decoder, inputs, {LOGITS: value_of(self._logits)})
+        self._run = Run(runner, runner.sessions[1], inputs, {LOGITS: value_of(self._logits)})
         self._room = 0
 
+    def start(self) -> Float32:
+        """Encodes; the logits of the first token, float32 (B, V)."""
+        self._source.run()
+        return self.step(np.full(self._batch, self._start, np.int64))
+
     def step(self, ids: Ids) -> Float32:
-        """One token a sequence, ids (B, 1) -> logits float32 (B, V), which the next step overwrites."""
+        """One token a sequence, ids (B,) -> logits float32 (B, V), which the next step overwrites."""
         check_length(int(self._past) + 1, self._longest, "an answer", "--max-new-tokens")
         if self._past == self._room:
             self._make_room()
-        self._ids[:] = ids
+        self._ids[:, 0] = ids
         self._run()
         self._past += 1
         return self._logits[:, 0]

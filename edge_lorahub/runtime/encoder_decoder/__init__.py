@@ -1,0 +1,56 @@
+"""Encoder-decoders: T5 and its relatives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...bundle.graphs import Graph
+from ...bundle.manifest import Manifest
+from ..architecture import Architecture, Lengths, Sessions
+from ..architecture import Batch as AnyBatch
+from ..binding import Runner
+from ..opened import EncodedTask
+from ..tokens import Ids, Tokens
+from .batches import Batch, make_batches, short_is_faster
+from .encoded_source import Source, Space, in_fours
+from .footprint import footprint
+from .session_check import check_sessions
+from .stepping import Cache, Stepping
+from .teacher_forcing import TeacherForcing
+
+
+class EncoderDecoder:
+    """How encoder-decoders are run; see `architecture.Architecture`."""
+
+    def check(self, folder: Path, manifest: Manifest, graph: Graph, sessions: Sessions) -> None:
+        check_sessions(folder, manifest, graph, sessions)
+
+    def batches(self, tokens: Tokens, task: EncodedTask, places: Sequence[int], batch_tokens: int) -> list[Batch]:
+        return make_batches(tokens, task, places, batch_tokens)
+
+    def short_is_faster(self, manifest: Manifest, batches: Sequence[Lengths]) -> bool:
+        return short_is_faster(manifest, batches)
+
+    def scorings(self, runner: Runner, batches: Sequence[AnyBatch]) -> list[TeacherForcing]:
+        own = [batch for batch in batches if isinstance(batch, Batch)]
+        # a batch is done with before the next one comes: the largest one's space serves all
+        space = Space(
+            runner,
+            sources=max(batch.ids.size for batch in own),
+            labels=max(len(batch.labels) * max(map(len, batch.labels)) for batch in own),
+        )
+        return [TeacherForcing(runner, batch, space) for batch in own]
+
+    def cache(self, manifest: Manifest) -> Cache:
+        return Cache(manifest.model)
+
+    def decoding(self, runner: Runner, rows: Sequence[Ids], cache: Cache) -> Stepping:
+        padded = in_fours(*runner.model.tokens.pad(rows), runner.model.manifest.model)
+        return Stepping(runner, Source(runner, *padded), cache)
+
+    def footprint(self, manifest: Manifest, batches: Sequence[Lengths], *, short: bool) -> int:
+        return footprint(manifest, batches, short=short)
+
+
+ARCHITECTURE: Architecture = EncoderDecoder()

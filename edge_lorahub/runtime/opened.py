@@ -1,0 +1,55 @@
+"""A bundle that is open: its manifest read once, and the texts of its examples encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ..bundle.manifest import TOKENIZER, read_manifest
+from ..examples.example import Example
+from .architecture import Architecture, architecture_of
+from .tokens import Ids, Tokens
+
+
+@dataclass(frozen=True)
+class EncodedTask:
+    """Examples as token ids: what the model reads of each, and the labels that it is to answer with."""
+
+    sources: list[Ids]
+    labels: list[Ids]
+
+    @property
+    def lengths(self) -> list[tuple[int, int]]:
+        """The (source, label) tokens of each example."""
+        return [(len(source), len(label)) for source, label in zip(self.sources, self.labels, strict=True)]
+
+
+class OpenBundle:
+    """A bundle's folder, manifest and tokenizer, shared by all that use them. Runs nothing."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """Raises MissingPathError or BundleError."""
+        self.folder = Path(folder)
+        self.manifest = read_manifest(self.folder)
+        self._task: tuple[object, EncodedTask] | None = None
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        return Tokens(self.folder / TOKENIZER, self.manifest.model)
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        return architecture_of(self.manifest)
+
+    def encode(self, examples: Sequence[Example], max_input_tokens: int, max_output_tokens: int) -> EncodedTask:
+        """The examples as token ids; those of the last call are kept. Warns of texts that are cut, once."""
+        asked = tuple(examples), max_input_tokens, max_output_tokens
+        if self._task is None or self._task[0] != asked:
+            task = EncodedTask(
+                self.tokens.encode([example.input for example in examples], max_input_tokens),
+                self.tokens.encode([example.output for example in examples], max_output_tokens),
+            )
+            self._task = asked, task
+        return self._task[1]
