@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .learning.settings import Settings as Settings
     from .lora.modules import Modules as Modules
     from .runtime.generation import generate as generate
+    from .runtime.generation import stream as stream
+    from .runtime.sampling import Sampling as Sampling
     from .runtime.session import Model as Model
     from .runtime.session import load as load
     from .search.evaluations import Evaluations as Evaluations
@@ -39,6 +41,7 @@ _HOMES = {
     "Example": "examples.example",
     "Model": "runtime.session",
     "Modules": "lora.modules",
+    "Sampling": "runtime.sampling",
     "Settings": "learning.settings",
     "adapt": "learning.adaptation",
     "bake": "convert.bake",
@@ -48,6 +51,7 @@ _HOMES = {
     "load_adapter": "composition.adapter",
     "load_evaluations": "search.evaluations",
     "read_examples": "examples.example",
+    "stream": "runtime.generation",
 }
 __all__ = ["__version__", *_HOMES]
 

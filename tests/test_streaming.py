@@ -18,7 +18,8 @@ from tokenizers import Tokenizer, decoders
 from edge_lorahub import Model, generate, load_adapter
 from edge_lorahub.errors import EdgeLorahubWarning, SettingsError
 from edge_lorahub.export.source.clean_up import REPLACEMENTS
-from edge_lorahub.runtime.generation import pieces, runner_for, stream_with
+from edge_lorahub.runtime.generation import runner_for, stream_with
+from edge_lorahub.runtime.stopping import Stops, pieces
 
 TEXTS = [" ".join(f"w{(7 * i + j) % 120 + 3}" for j in range(1 + 9 * i % 31)) for i in range(8)]
 
@@ -51,7 +52,7 @@ def test_what_was_shown_stays_when_spaces_are_cleaned_up(words: list[str]) -> No
         return text
 
     states = [cleaned(count) for count in range(len(words) + 1)]
-    assert "".join(pieces(states)) == states[-1]
+    assert "".join(pieces(states, Stops())) == states[-1]
 
 
 def test_pieces_of_t5s_tokens(shared: Path) -> None:
@@ -63,15 +64,15 @@ def test_pieces_of_t5s_tokens(shared: Path) -> None:
     for _ in range(300):
         row = [int(rng.choice(awkward) if rng.random() < 0.8 else rng.integers(32100)) for _ in range(20)]
         states = [tokenizer.decode(row[:count]) for count in range(len(row) + 1)]
-        assert "".join(pieces(states)) == states[-1]
+        assert "".join(pieces(states, Stops())) == states[-1]
 
 
 def test_a_decoder_that_changes_everything_gives_the_whole_answer_anew() -> None:
-    assert list(pieces(["a b c", "x y z w"]))[-1] == "\nx y z w"
+    assert list(pieces(["a b c", "x y z w"], Stops()))[-1] == "\nx y z w"
 
 
 def test_nothing_in_nothing_out() -> None:
-    assert list(pieces([])) == [""]
+    assert list(pieces([], Stops())) == [""]
 
 
 @pytest.mark.parametrize("texts", ["w3 w4", b"w3", [3], [None], [["w3"]], ["w3", 4]])

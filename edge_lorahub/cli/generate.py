@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from click.core import ParameterSource
@@ -17,6 +18,36 @@ from . import options
 from .main import COMMANDS, CliError
 from .printable import printable, say, say_json
 from .progress import progress
+
+if TYPE_CHECKING:
+    from ..runtime.sampling import Sampling
+
+
+def _sampling(function: options.F) -> options.F:
+    """How tokens are drawn; all names are those of `Sampling`, which looks at the numbers."""
+    for option in (
+        click.option("--seed", type=int, help="Draw other tokens with another seed.  [default: 1]"),
+        click.option(
+            "--repetition-penalty", type=float,
+            help="Make tokens that a text has already less likely, by a number above 1; also without drawing.",
+        ),
+        click.option(
+            "--min-p", type=float,
+            help="Draw only tokens at least so probable as this share of the most probable one, from 0 to 1.",
+        ),
+        click.option(
+            "--top-p", type=float,
+            help="Draw only from the fewest tokens whose probabilities sum up to it, above 0 and at most 1.",
+        ),
+        click.option("--top-k", type=int, help="Draw only from so many of the most probable tokens."),
+        click.option(
+            "--temperature", type=float,
+            help="Draw tokens: below 1 likely ones more often, above 1 less. 0: always the most probable.  "
+            "[default: 1 where tokens are drawn]",
+        ),
+    ):  # fmt: skip
+        function = option(function)
+    return function
 
 
 @click.command(short_help=COMMANDS["generate"][1])
@@ -29,13 +60,23 @@ from .progress import progress
     help='Read the texts from a file of examples: "input" of every record, for example.',
 )
 @options.adapter
+@_sampling
+@click.option(
+    "--stop",
+    "stop",
+    metavar="TEXT",
+    multiple=True,
+    help=r"End an answer before this text; may be given several times. \n is a line break, \t a tab, \\ a backslash.",
+)
 @options.decoding
 @options.threads
 @options.as_json
 @click.pass_context
 def command(
     context: click.Context, bundle: Path, texts: tuple[str, ...], file: Path | None, adapter: str | None,
-    max_new_tokens: int, max_input_tokens: int, batch_size: int, threads: int | None, as_json: bool,
+    temperature: float | None, top_k: int | None, top_p: float | None, min_p: float | None,
+    repetition_penalty: float | None, seed: int | None, stop: tuple[str, ...], max_new_tokens: int,
+    max_input_tokens: int, batch_size: int, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Answer texts with a bundle, and an adapter if there is one.
 
@@ -43,16 +84,25 @@ def command(
     --json, as {"input", "output"}. Lines that come through a pipe or from a terminal are answered one by one as they
     come, or as many at once as --batch-size says, which takes less time for all. On a terminal the answer to a single
     text is shown while it is made.
+
+    Always the most probable token is taken, unless one of --temperature, --top-k, --top-p, --min-p and --seed is
+    given: then tokens are drawn.
     """
 
     from ..examples.example import read_inputs
     from ..runtime.generation import generate_with, runner_for, stream_with
+    from ..runtime.stopping import Stops
 
     if texts and file:
         raise CliError("texts as arguments and --file: give one of them")
     # what can be wrong is looked at before the slow part
+    sampling = _sampling_of(
+        temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty, seed=seed
+    )  # fmt: skip
+    stops = Stops(_unescaped(text) for text in stop)
     given = read_inputs(file) if file else list(texts)
     model, loaded = options.load_model(bundle, adapter, threads)
+    stops.warn_of_unwritable(model.tokens)
     if not given and sys.stdin is None:
         raise CliError("standard input is closed; give the texts as arguments or with --file")
     if not given and sys.stdin.isatty():
@@ -61,21 +111,43 @@ def command(
     runner = runner_for(model, loaded)
     number = 1
     for group in [given] if given else _groups(at_once):
-        limits = {"max_new_tokens": max_new_tokens, "max_input_tokens": max_input_tokens, "first": number}
-        number += len(group)
+        first, number = number, number + len(group)
         if len(group) == 1 and sys.stdout.isatty() and not as_json:
-            for piece in stream_with(runner, group[0], **limits):
+            for piece in stream_with(
+                runner, group[0], max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens, sampling=sampling,
+                stops=stops, first=first,
+            ):  # fmt: skip
                 click.echo(printable(piece, lines=True), nl=False)
             click.echo()
             continue
         with progress("texts", len(group), batch_size) as on_answers:
-            answers = generate_with(runner, group, batch_size=batch_size, on_answers=on_answers, **limits)
+            answers = generate_with(
+                runner, group, max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens, batch_size=batch_size,
+                sampling=sampling, stops=stops, first=first, on_answers=on_answers,
+            )  # fmt: skip
         for text, answer in zip(group, answers, strict=True):
             if as_json:
                 say_json({"input": text, "output": answer})
             else:
                 # a program gets the answer as it is
                 click.echo(printable(answer, lines=True) if sys.stdout.isatty() else answer)
+
+
+def _sampling_of(**numbers: Any) -> Sampling | None:
+    """How tokens are drawn by the options that were given; a repetition penalty alone does not make it sampling."""
+    from ..runtime.sampling import Sampling
+
+    given = {name: value for name, value in numbers.items() if value is not None}
+    if not given:
+        return None
+    if list(given) == ["repetition_penalty"]:
+        given["temperature"] = 0
+    return Sampling(**given)
+
+
+def _unescaped(text: str) -> str:
+    r"""The text with \n, \t and \\ as what they stand for, which few shells let one type; other backslashes stay."""
+    return re.sub(r"\\[nt\\]", lambda match: {"n": "\n", "t": "\t", "\\": "\\"}[match[0][1]], text)
 
 
 def _groups(at_once: int) -> Iterator[list[str]]:

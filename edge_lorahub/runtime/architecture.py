@@ -87,6 +87,10 @@ class Architecture(Protocol):
         """Answers to sources, as token ids."""
         ...
 
+    def before_answer(self, manifest: Manifest, rows: Sequence[Ids]) -> Sequence[Ids]:
+        """What the decoder reads before the answer to each source: a repetition penalty counts it as said."""
+        ...
+
     def footprint(self, manifest: Manifest, batches: Sequence[Lengths], *, short: bool) -> int:
         """About how many bytes one worker takes to score batches of these lengths."""
         ...

@@ -1,4 +1,4 @@
-"""Greedy decoding with a key-value cache, in batches of similar length."""
+"""Decoding with a key-value cache, in batches of similar length: greedy, or by sampling."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from ..composition.adapter import Adapter
 from ..composition.stack import plain_inputs
 from ..errors import SettingsError
 from .binding import Runner
+from .sampling import Chooser, Sampling
 from .session import Model
+from .stopping import Stops, StopWatch, pieces
 from .tokens import Ids, buckets
 
 MAX_NEW_TOKENS = 64
@@ -28,12 +30,19 @@ def generate(
     max_new_tokens: int = MAX_NEW_TOKENS,
     max_input_tokens: int = MAX_INPUT_TOKENS,
     batch_size: int = BATCH_SIZE,
+    sampling: Sampling | None = None,
+    stop: str | Iterable[str] = (),
+    first: int = 1,
     on_answers: Callable[[int], None] = lambda count: None,
 ) -> list[str]:
-    """The model's answer to each text, by greedy decoding, with the adapter if there is one.
+    """The model's answer to each text, with the adapter if there is one.
 
-    on_answers is called after every batch with the number of texts that it answered. Raises SettingsError for a
-    number out of its range, and for texts that are none, a single one among them.
+    sampling: how tokens are drawn; None: greedy decoding, always the most probable token. stop: strings before the
+    first of which an answer ends, or one such string. first: the first text's number, in warnings and for its random
+    numbers, so that the fifth of several texts gets the same answer alone with first=5. on_answers is called after
+    every batch with the number of texts that it answered. Warns (EdgeLorahubWarning) of texts that are cut, and of stop
+    strings that the tokenizer cannot write. Raises SettingsError for a number out of its range, and for texts that
+    are none, a single one among them.
     """
     return generate_with(
         runner_for(model, adapter),
@@ -41,7 +50,41 @@ def generate(
         max_new_tokens=max_new_tokens,
         max_input_tokens=max_input_tokens,
         batch_size=batch_size,
+        sampling=sampling,
+        stops=_stops(model, stop),
+        first=first,
         on_answers=on_answers,
+    )
+
+
+def stream(
+    model: Model,
+    text: str,
+    *,
+    adapter: Adapter | None = None,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    max_input_tokens: int = MAX_INPUT_TOKENS,
+    sampling: Sampling | None = None,
+    stop: str | Iterable[str] = (),
+    first: int = 1,
+) -> Iterator[str]:
+    """The answer to one text in pieces, each as soon as nothing of it can change; together what `generate` gives.
+
+    The arguments are those of `generate`, and so are the errors, which are raised before the first piece.
+
+        for piece in stream(model, "Translate to German: Good morning"):
+            print(piece, end="", flush=True)
+    """
+    if not isinstance(text, str):
+        raise SettingsError(f"text must be a text, got a {type(text).__name__}")
+    return stream_with(
+        runner_for(model, adapter),
+        text,
+        max_new_tokens=max_new_tokens,
+        max_input_tokens=max_input_tokens,
+        sampling=sampling,
+        stops=_stops(model, stop),
+        first=first,
     )
 
 
@@ -61,23 +104,32 @@ def generate_with(
     max_new_tokens: int = MAX_NEW_TOKENS,
     max_input_tokens: int = MAX_INPUT_TOKENS,
     batch_size: int = BATCH_SIZE,
-    on_answers: Callable[[int], None] = lambda count: None,
+    sampling: Sampling | None = None,
+    stops: Stops | None = None,
     first: int = 1,
+    on_answers: Callable[[int], None] = lambda count: None,
 ) -> list[str]:
-    """As `generate`, with whatever the runner's LoRA inputs hold. first: the first text's number in warnings."""
+    """As `generate`, with whatever the runner's LoRA inputs hold."""
     _check_settings(
-        max_new_tokens=(max_new_tokens, 1), batch_size=(batch_size, 1), max_input_tokens=(max_input_tokens, 2)
+        max_new_tokens=(max_new_tokens, 1),
+        batch_size=(batch_size, 1),
+        max_input_tokens=(max_input_tokens, 2),
+        first=(first, 1),
     )
-    tokens = runner.model.tokens
-    rows = tokens.encode(_checked(texts), max_input_tokens, first)
+    model = runner.model
+    rows = model.tokens.encode(_checked(texts), max_input_tokens, first)
     answers: list[Ids] = [np.empty(0, np.int64)] * len(rows)
-    cache = runner.model.architecture.cache(runner.model.manifest)
+    cache = model.architecture.cache(model.manifest)
     for members in buckets([len(row) for row in rows], largest=batch_size):
-        batch = greedy(runner, [rows[i] for i in members], max_new_tokens, cache)
-        for index, answer in zip(members, batch, strict=True):
+        batch = [rows[i] for i in members]
+        chooser = _chooser(model, batch, [first + i for i in members], sampling)
+        watch = StopWatch(stops, model.tokens, len(batch)) if stops else None
+        steps = _steps(runner, batch, max_new_tokens, cache, chooser, watch)
+        for index, answer in zip(members, _answers(steps, model.manifest.model.end_token_ids), strict=True):
             answers[index] = answer
         on_answers(len(members))
-    return tokens.decode(answers)
+    decoded = model.tokens.decode(answers)
+    return [stops.cut(text) for text in decoded] if stops else decoded
 
 
 def stream_with(
@@ -86,36 +138,24 @@ def stream_with(
     *,
     max_new_tokens: int = MAX_NEW_TOKENS,
     max_input_tokens: int = MAX_INPUT_TOKENS,
+    sampling: Sampling | None = None,
+    stops: Stops | None = None,
     first: int = 1,
 ) -> Iterator[str]:
-    """The answer to one text in pieces, as its words come; together they are what `generate_with` gives for it."""
-    _check_settings(max_new_tokens=(max_new_tokens, 1), max_input_tokens=(max_input_tokens, 2))
+    """As `stream`, with whatever the runner's LoRA inputs hold."""
+    _check_settings(max_new_tokens=(max_new_tokens, 1), max_input_tokens=(max_input_tokens, 2), first=(first, 1))
     model = runner.model
     rows = model.tokens.encode([text], max_input_tokens, first)
-    row: list[int] = []
+    chooser = _chooser(model, rows, [first], sampling)
 
     def answers() -> Iterator[str]:
-        for chosen in _steps(runner, rows, max_new_tokens):
+        row: list[int] = []
+        for chosen in _steps(runner, rows, max_new_tokens, chooser=chooser):
             if chosen[0] not in model.manifest.model.end_token_ids:
                 row.append(int(chosen[0]))
             yield model.tokens.decode([np.array(row, np.int64)])[0]
 
-    yield from pieces(answers())
-
-
-def pieces(answers: Iterable[str]) -> Iterator[str]:
-    """Of an answer that grows, in its states up to the whole one, what is added and will not change any more.
-
-    Cleaning up spaces may still take away the last space, and with `n ' t` the one before it.
-    """
-    answer = shown = ""
-    for answer in answers:
-        settled = answer.rpartition(" ")[0].rpartition(" ")[0]
-        if settled.startswith(shown):
-            yield settled[len(shown) :]
-            shown = settled
-    # a tokenizer of another kind may have changed more than that
-    yield answer[len(shown) :] if answer.startswith(shown) else f"\n{answer}"
+    return filter(None, pieces(answers(), stops or Stops()))
 
 
 def greedy(runner: Runner, rows: Sequence[Ids], max_new_tokens: int, cache: Any = None) -> list[Ids]:
@@ -123,36 +163,68 @@ def greedy(runner: Runner, rows: Sequence[Ids], max_new_tokens: int, cache: Any 
 
     cache: of the architecture's, which serves several batches; None: one of its own.
     """
-    ends = runner.model.manifest.model.end_token_ids
+    return _answers(_steps(runner, rows, max_new_tokens, cache), runner.model.manifest.model.end_token_ids)
+
+
+def _answers(steps: Iterable[Ids], ends: Sequence[int]) -> list[Ids]:
+    """Tokens by step, each (B,) -> the tokens of each answer, up to and without the first end token."""
     answers = []
-    for row in np.stack(list(_steps(runner, rows, max_new_tokens, cache)), axis=1):
-        stops = np.flatnonzero(np.isin(row, ends))
-        answers.append(row[: stops[0]] if len(stops) else row)
+    for row in np.stack(list(steps), axis=1):
+        found = np.flatnonzero(np.isin(row, ends))
+        answers.append(row[: found[0]] if len(found) else row)
     return answers
 
 
-def _steps(runner: Runner, rows: Sequence[Ids], max_new_tokens: int, cache: Any = None) -> Iterator[Ids]:
-    """The most probable next token of each sequence, (B,), until all have ended."""
+def _steps(
+    runner: Runner,
+    rows: Sequence[Ids],
+    max_new_tokens: int,
+    cache: Any = None,
+    chooser: Chooser | None = None,
+    watch: StopWatch | None = None,
+) -> Iterator[Ids]:
+    """The next token of each sequence, (B,), until all have ended; without a chooser the most probable one.
+
+    What follows a sequence's end token, or a stop string that is watched for, means nothing.
+    """
     model = runner.model
     config = model.manifest.model
     if cache is None:
         cache = model.architecture.cache(model.manifest)
     decoding = model.architecture.decoding(runner, rows, cache)
     running = np.ones(len(rows), bool)
-    best: Ids = np.empty(0, np.int64)
+    chosen: Ids = np.empty(0, np.int64)
     for position in range(max_new_tokens):
-        logits = decoding.step(best) if position else decoding.start()
-        best = logits.argmax(axis=1)
+        logits = decoding.step(chosen) if position else decoding.start()
+        chosen = logits.argmax(axis=1) if chooser is None else chooser(logits, chosen, running)
         if position == 0 and config.forced_bos_token_id is not None:
-            best[:] = config.forced_bos_token_id
+            chosen[:] = config.forced_bos_token_id
         if position == max_new_tokens - 1 and config.forced_eos_token_id is not None:
-            best[:] = config.forced_eos_token_id
+            chosen[:] = config.forced_eos_token_id
         # a finished sequence goes on with padding until the whole batch is done
-        best[~running] = config.pad_token_id
-        running &= ~np.isin(best, config.end_token_ids)
-        yield best
+        chosen[~running] = config.pad_token_id
+        running &= ~np.isin(chosen, config.end_token_ids)
+        if watch is not None:
+            running &= ~watch(chosen, running)
+        yield chosen
         if not running.any():
             break
+
+
+def _chooser(model: Model, rows: Sequence[Ids], numbers: Sequence[int], sampling: Sampling | None) -> Chooser | None:
+    """What chooses the tokens of the texts of these numbers; None: the most probable ones are taken as they are."""
+    if sampling is None:
+        return None
+    if not isinstance(sampling, Sampling):
+        raise SettingsError(f"sampling must be a Sampling or None, got {sampling!r:.60}")
+    before = model.architecture.before_answer(model.manifest, rows)
+    return Chooser(sampling, numbers, before, model.manifest.model.vocab_size)
+
+
+def _stops(model: Model, stop: str | Iterable[str]) -> Stops:
+    stops = Stops(stop)
+    stops.warn_of_unwritable(model.tokens)
+    return stops
 
 
 def _check_settings(**settings: tuple[int, int]) -> None:

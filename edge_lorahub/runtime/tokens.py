@@ -83,6 +83,13 @@ class Tokens:
         spans = zip(encoding.offsets, encoding.ids, strict=True)
         return {text[start:end] for (start, end), token in spans if token == unknown}
 
+    def characters(self) -> set[str] | None:
+        """Every character that a decoded text may have; None: any, since there are tokens for single bytes."""
+        count = min(self._size, self._tokenizer.get_vocab_size(with_added_tokens=True))
+        found = set().union(*self.decode([np.array([token]) for token in range(count)]))
+        # a token's space in front is taken away where it begins a text
+        return None if "\N{REPLACEMENT CHARACTER}" in found else found | {" "}
+
     @cached_property
     def _unknown(self) -> int | None:
         """The unknown token's id, where there is one. The library does not tell; its file does."""

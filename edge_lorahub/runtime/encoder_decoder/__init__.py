@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from ...bundle.graphs import Graph
 from ...bundle.manifest import Manifest
 from ..architecture import Architecture, Lengths, Sessions
@@ -48,6 +50,11 @@ class EncoderDecoder:
     def decoding(self, runner: Runner, rows: Sequence[Ids], cache: Cache) -> Stepping:
         padded = in_fours(*runner.model.tokens.pad(rows), runner.model.manifest.model)
         return Stepping(runner, Source(runner, *padded), cache)
+
+    def before_answer(self, manifest: Manifest, rows: Sequence[Ids]) -> list[Ids]:
+        """As transformers counts, the start token alone: the encoder reads the source."""
+        assert manifest.model.start_token_id is not None  # looked at when the sessions were checked
+        return [np.array([manifest.model.start_token_id], np.int64)] * len(rows)
 
     def footprint(self, manifest: Manifest, batches: Sequence[Lengths], *, short: bool) -> int:
         return footprint(manifest, batches, short=short)
