@@ -60,7 +60,7 @@ class Stops:
         """Warns of strings with characters that no token has, before which no answer can end."""
         if not self._strings:
             return
-        known = tokens.characters()
+        known = tokens.characters
         for string in self._strings:
             if known is not None and (unknown := sorted(set(string) - known)):
                 warnings.warn(

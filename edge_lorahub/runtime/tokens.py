@@ -83,6 +83,7 @@ class Tokens:
         spans = zip(encoding.offsets, encoding.ids, strict=True)
         return {text[start:end] for (start, end), token in spans if token == unknown}
 
+    @cached_property
     def characters(self) -> set[str] | None:
         """Every character that a decoded text may have; None: any, since there are tokens for single bytes."""
         count = min(self._size, self._tokenizer.get_vocab_size(with_added_tokens=True))
