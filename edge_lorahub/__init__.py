@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .bundle.prompt import Prompt as Prompt
     from .composition.adapter import Adapter as Adapter
     from .composition.adapter import load_adapter as load_adapter
     from .convert.bake import bake as bake
@@ -41,6 +42,7 @@ _HOMES = {
     "Example": "examples.example",
     "Model": "runtime.session",
     "Modules": "lora.modules",
+    "Prompt": "bundle.prompt",
     "Sampling": "runtime.sampling",
     "Settings": "learning.settings",
     "adapt": "learning.adaptation",

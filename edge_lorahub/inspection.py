@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .bundle.manifest import read_manifest
+from .bundle.prompt import Prompt
 from .composition.adapter import SIDECAR, read_record
 from .errors import CheckpointError, MissingPathError, ModuleFileError
 from .files.kinds import SIGNS, kind_of, modules_in
@@ -53,11 +54,16 @@ def _bundle(folder: Path, check: bool) -> dict[str, Any]:
         "heads": f"{model.heads} of {model.head_size}",
         "vocabulary": model.vocab_size,
         "slots": f"{len(manifest.slots)} ({','.join(manifest.kinds())})",
+        **({} if manifest.prompt.is_plain else {"chat template": _template(manifest.prompt)}),
         **({"baked in": ", ".join(baked.name for baked in manifest.baked)} if manifest.baked else {}),
         "size": _size(folder / name for name in manifest.files),
         "made by": f"edge-lorahub {manifest.tool_version}",
         **({"checked": "all files match their digests"} if check else {}),
     }
+
+
+def _template(prompt: Prompt) -> str:
+    return "with a place for a system text" if prompt.takes_system else "without a place for a system text"
 
 
 def _module(folder: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ _LONGEST = 1 << 16
 
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "str": lambda value: isinstance(value, str) and len(value) <= _LONGEST,
+    "str | None": lambda value: value is None or _CHECKS["str"](value),
     "bool": lambda value: isinstance(value, bool),
     "int": lambda value: type(value) is int and 0 <= value <= _LARGEST,
     "int | None": lambda value: value is None or _CHECKS["int"](value),
@@ -25,9 +26,10 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
 def check_fields(record: Any) -> None:
     """Refuses an instance of a dataclass with a field of another type, or a number below 0 or beyond 2^48.
 
-    The dataclass's module must postpone the evaluation of annotations. Raises ValueError.
+    A field that is a dataclass itself must be one of that name, and checks itself. The dataclass's module must postpone
+    the evaluation of annotations. Raises ValueError.
     """
     for field in fields(record):
-        value = getattr(record, field.name)
-        if not _CHECKS[str(field.type)](value):
+        value, kind = getattr(record, field.name), str(field.type)
+        if not (_CHECKS[kind](value) if kind in _CHECKS else type(value).__name__ == kind):
             raise ValueError(f"{field.name} is {value!r:.80}")

@@ -19,6 +19,7 @@ from ..files.outputs import read_json
 from .architectures import ARCHITECTURES, GRAPH_FILES, PRECISIONS
 from .field_checks import check_fields
 from .graphs import ROLES, Graph, Variant
+from .prompt import Prompt
 
 FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
@@ -100,22 +101,6 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """The texts around an input and its answer, as a family's template has them; all empty: the texts alone.
-
-    before and after stand around the input, lead at the front of the answer, and end behind it.
-    """
-
-    before: str = ""
-    after: str = ""
-    lead: str = ""
-    end: str = ""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-
-@dataclass(frozen=True)
 class Baked:
     """An adapter that was merged into the bundle's weights: its name, and its `lora.identity`."""
 
@@ -132,8 +117,9 @@ class Manifest:
 
     architecture is one of ARCHITECTURES: how the runtime runs the graphs. slot_kinds has every kind of linear layer
     that can be a slot in this family, whether or not it is one in this bundle. least_onnxruntime is the oldest version
-    that computes this family rightly. baked has the adapters in the weights, in the order in which they were merged.
-    weights_sample is the `weights_sample.sample_digest` of weights.bin.
+    that computes this family rightly. prompt is that of the model's chat template; a plain one: it has none. baked has
+    the adapters in the weights, in the order in which they were merged. weights_sample is the
+    `weights_sample.sample_digest` of weights.bin.
     """
 
     architecture: str
@@ -239,7 +225,7 @@ def read_manifest(folder: Path) -> Manifest:
             tool_version=str(record["tool_version"]),
             sha256=_digests(record["sha256"]),
             least_onnxruntime=str(record["least_onnxruntime"]),
-            prompt=Prompt(**record["prompt"]),
+            prompt=Prompt.of(record["prompt"]),
             baked=tuple(Baked(**baked) for baked in record.get("baked", ())),
             weights_sample=_sample(record.get("weights_sample")),
         )

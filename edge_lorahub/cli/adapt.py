@@ -18,6 +18,7 @@ from .printable import say, say_json
 
 if TYPE_CHECKING:
     from ..bundle.manifest import Manifest
+    from ..bundle.prompt import Prompt
     from ..examples.example import Example
     from ..learning.learned import Learned
     from ..learning.settings import Settings
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
 @click.option("--rank", type=click.IntRange(1), help="Truncate the adapter to this rank, by SVD.")
 @click.option("--max-input-tokens", default=2048, show_default=True, help="Longer inputs are cut, with a warning.")
 @click.option("--max-output-tokens", default=2048, show_default=True, help="Longer outputs are cut, with a warning.")
+@options.prompt
 @click.option(
     "--racing/--no-racing",
     default=True,
@@ -112,7 +114,7 @@ def command(
     regularization: float | None, holdout: int | float | None, warm_start: str | None, reuse: str | None,
     rank: int | None, max_input_tokens: int, max_output_tokens: int, racing: bool, memory_limit: int | None,
     limit: int | None, shuffle_seed: int | None, answers: bool | None, resume: bool, keep_best: bool,
-    threads: int | None, force: bool, as_json: bool,
+    threads: int | None, force: bool, as_json: bool, prompt_format: str | None, system: str | None,
 ) -> None:  # fmt: skip
     """Learn a task: find weights for LoRA modules from a few examples.
 
@@ -126,6 +128,7 @@ def command(
     from ..learning.settings import Settings
     from ..lora.modules import Modules
     from ..runtime.opened import OpenBundle
+    from ..runtime.prompt_choice import choose_prompt
     from ..runtime.session import Model, default_threads
     from ..search.choose import at_once, prepare
     from .journal import JournalKeeper
@@ -142,18 +145,19 @@ def command(
     keeper = JournalKeeper(out, resume=resume, keep_best=keep_best, force=force)
     task, held_out = split(read_examples(examples, shuffle_seed=shuffle_seed), holdout, limit, examples)
     opened = OpenBundle(bundle)
+    prompt = choose_prompt(opened, prompt_format, system)
     modules = Modules.load([*sources, *(folder for parent in parents for folder in _modules_in(parent))])
-    start = None if warm_start is None else _weights_of(warm_start, settings, opened.manifest, modules)
+    start = None if warm_start is None else _weights_of(warm_start, settings, opened.manifest, modules, prompt)
     known = _seen_by(reuse, warm_start, settings)
     prepare(settings)
     workers: int | None = None
     if memory_limit is not None:
         at_most = min(at_once(settings), threads or default_threads())
-        planned = plan(opened, list(modules), task, settings, at_most, memory_limit)
+        planned = plan(opened, list(modules), task, settings, at_most, memory_limit, prompt)
         settings, workers = replace(settings, batch_tokens=planned.batch_tokens), planned.workers
     model = Model(opened, threads=threads)
     with keeper:
-        result = learn_with_progress(model, modules, task, settings, start, known, keeper, workers)
+        result = learn_with_progress(model, modules, task, settings, start, known, keeper, workers, prompt)
     del model  # the adapter of many modules takes memory of its own
     with keeper.until_saved(result):
         adapter, error = result.compose(modules), None
@@ -179,6 +183,7 @@ def command(
             held_out,
             max_input_tokens,
             threads,
+            prompt,
             quiet=as_json,
         )
     if as_json:
@@ -200,9 +205,12 @@ def _modules_in(parent: Path) -> list[Path]:
     return folders
 
 
-def _weights_of(adapter: str, settings: Settings, manifest: Manifest, modules: Modules) -> dict[str, float]:
+def _weights_of(
+    adapter: str, settings: Settings, manifest: Manifest, modules: Modules, prompt: Prompt
+) -> dict[str, float]:
     """The weights by module in an adapter's record, which is compared with the bundle and the modules."""
     from ..composition.adapter import load_adapter
+    from ..composition.prompt_record import warn_of_other_prompt
     from ..composition.record_check import warn_of_other_bundle, warn_of_other_modules
     from ..search.settings import CMA
 
@@ -215,6 +223,7 @@ def _weights_of(adapter: str, settings: Settings, manifest: Manifest, modules: M
         raise SettingsError(f"{adapter}: no record of weights to start from; name an adapter that `adapt` has saved")
     warn_of_other_bundle(loaded.name, loaded.sha256, record, manifest)
     warn_of_other_modules(loaded.name, record, modules)
+    warn_of_other_prompt(loaded, prompt)
     learned = record.get("settings")
     composition = learned.get("composition") if isinstance(learned, dict) else None
     if composition != settings.chosen_composition:
@@ -249,7 +258,7 @@ def _seen_by(reuse: str | None, warm_start: str | None, settings: Settings) -> E
 def learn_with_progress(
     model: Model, modules: Modules, examples: list[Example], settings: Settings,
     start: dict[str, float] | None = None, evaluations: Evaluations | None = None, keeper: JournalKeeper | None = None,
-    workers: int | None = None,
+    workers: int | None = None, prompt: Prompt | None = None,
 ) -> Learned:  # fmt: skip
     """The search, with what it shows of itself on standard error."""
     from ..learning.adaptation import learn
@@ -260,6 +269,7 @@ def learn_with_progress(
             model, modules, examples, settings, start=start, evaluations=evaluations, workers=workers,
             on_candidate=view.candidate, on_budget=view.budget,
             open_journal=None if keeper is None else keeper.open, known_only=keeper is not None and keeper.keep_best,
+            prompt=prompt,
         )  # fmt: skip
 
 

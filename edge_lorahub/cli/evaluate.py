@@ -19,6 +19,7 @@ from .progress import progress
 @options.data
 @options.skip
 @options.decoding
+@options.prompt
 @click.option(
     "--predictions",
     type=click.Path(path_type=Path),
@@ -29,7 +30,7 @@ from .progress import progress
 def command(
     bundle: Path, data: Path, adapter: str | None, limit: int | None, shuffle_seed: int | None, skip: int,
     max_new_tokens: int, max_input_tokens: int, batch_size: int, predictions: Path | None,
-    threads: int | None, as_json: bool,
+    threads: int | None, as_json: bool, prompt_format: str | None, system: str | None,
 ) -> None:  # fmt: skip
     """Measure exact match on a file of examples.
 
@@ -50,13 +51,13 @@ def command(
             raise SettingsError(f"{predictions}: the examples themselves; name another file for the predictions")
         check_output_file(predictions)
     examples = read_examples(data, skip=skip, limit=limit, shuffle_seed=shuffle_seed)
-    model, loaded = options.load_model(bundle, adapter, threads)
+    model, loaded, prompt = options.load_model(bundle, adapter, threads, prompt_format, system)
     if loaded is not None:
         warn_of_learned_examples(loaded.name, loaded.record, examples)
     with progress("examples", len(examples), batch_size) as on_answers:
         result = evaluate(
             model, examples, adapter=loaded, max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens,
-            batch_size=batch_size, on_answers=on_answers,
+            batch_size=batch_size, on_answers=on_answers, prompt=prompt,
         )  # fmt: skip
     if predictions is not None:
         rows = (

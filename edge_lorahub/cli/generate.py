@@ -69,6 +69,7 @@ def _sampling(function: options.F) -> options.F:
     help=r"End an answer before this text; may be given several times. \n is a line break, \t a tab, \\ a backslash.",
 )
 @options.decoding
+@options.prompt
 @options.threads
 @options.as_json
 @click.pass_context
@@ -76,7 +77,8 @@ def command(
     context: click.Context, bundle: Path, texts: tuple[str, ...], file: Path | None, adapter: str | None,
     temperature: float | None, top_k: int | None, top_p: float | None, min_p: float | None,
     repetition_penalty: float | None, seed: int | None, stop: tuple[str, ...], max_new_tokens: int,
-    max_input_tokens: int, batch_size: int, threads: int | None, as_json: bool,
+    max_input_tokens: int, batch_size: int, prompt_format: str | None, system: str | None, threads: int | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Answer texts with a bundle, and an adapter if there is one.
 
@@ -89,6 +91,7 @@ def command(
     given: then tokens are drawn.
     """
 
+    from ..composition.prompt_record import warn_of_other_prompt
     from ..examples.example import read_inputs
     from ..runtime.generation import generate_with, runner_for, stream_with
     from ..runtime.stopping import Stops
@@ -101,7 +104,7 @@ def command(
     )  # fmt: skip
     stops = Stops(_unescaped(text) for text in stop)
     given = read_inputs(file) if file else list(texts)
-    model, loaded = options.load_model(bundle, adapter, threads)
+    model, loaded, prompt = options.load_model(bundle, adapter, threads, prompt_format, system)
     stops.warn_of_unwritable(model.tokens)
     if not given and sys.stdin is None:
         raise CliError("standard input is closed; give the texts as arguments or with --file")
@@ -109,13 +112,14 @@ def command(
         say("reading texts from the terminal, one a line; end with Ctrl-D", err=True)
     at_once = batch_size if context.get_parameter_source("batch_size") is not ParameterSource.DEFAULT else 1
     runner = runner_for(model, loaded)
+    warn_of_other_prompt(loaded, prompt)
     number = 1
     for group in [given] if given else _groups(at_once):
         first, number = number, number + len(group)
         if len(group) == 1 and sys.stdout.isatty() and not as_json:
             for piece in stream_with(
                 runner, group[0], max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens, sampling=sampling,
-                stops=stops, first=first,
+                stops=stops, first=first, prompt=prompt,
             ):  # fmt: skip
                 click.echo(printable(piece, lines=True), nl=False)
             click.echo()
@@ -123,7 +127,7 @@ def command(
         with progress("texts", len(group), batch_size) as on_answers:
             answers = generate_with(
                 runner, group, max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens, batch_size=batch_size,
-                sampling=sampling, stops=stops, first=first, on_answers=on_answers,
+                sampling=sampling, stops=stops, first=first, prompt=prompt, on_answers=on_answers,
             )  # fmt: skip
         for text, answer in zip(group, answers, strict=True):
             if as_json:

@@ -10,6 +10,7 @@ from ..errors import EdgeLorahubWarning, ExamplesError
 from . import options
 
 if TYPE_CHECKING:
+    from ..bundle.prompt import Prompt
     from ..composition.adapter import Adapter
     from ..examples.example import Example
     from ..learning.learned import Learned
@@ -40,7 +41,7 @@ def split(
 
 def use(
     bundle: Path, adapter: Adapter, result: Learned, modules: Modules, task: list[Example], held_out: list[Example],
-    max_input_tokens: int, threads: int | None, *, quiet: bool,
+    max_input_tokens: int, threads: int | None, prompt: Prompt, *, quiet: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Answers to the examples and exact match on those kept aside: of the plain model and of the adapter."""
     from ..composition.adapter import load_adapter
@@ -55,7 +56,8 @@ def use(
         texts = [example.input for example in task]
         # the graphs that take an adapter first: they do for the plain model too
         after, before = (
-            generate(model, texts, adapter=one, max_input_tokens=max_input_tokens) for one in (adapter, None)
+            generate(model, texts, adapter=one, max_input_tokens=max_input_tokens, prompt=prompt)
+            for one in (adapter, None)
         )
         found["answers"] = [
             {"input": e.input, "output": e.output, "plain": plain, "adapted": adapted}
@@ -70,7 +72,8 @@ def use(
             rows["best single module"] = load_adapter(folder)
         rows["adapted"] = adapter
         measured = {
-            who: evaluate(model, held_out, adapter=one, max_input_tokens=max_input_tokens) for who, one in rows.items()
+            who: evaluate(model, held_out, adapter=one, max_input_tokens=max_input_tokens, prompt=prompt)
+            for who, one in rows.items()
         }
         found["held_out"] = {
             "count": len(held_out),

@@ -12,6 +12,7 @@ import click
 from .printable import printable
 
 if TYPE_CHECKING:
+    from ..bundle.prompt import Prompt
     from ..composition.adapter import Adapter
     from ..runtime.session import Model
 
@@ -145,15 +146,34 @@ def decoding(function: F) -> F:
     return function
 
 
-def load_model(bundle: Path, adapter: str | None, threads: int | None) -> tuple[Model, Adapter | None]:
-    """The bundle and the adapter, checked against each other before the slow part."""
+def prompt(function: F) -> F:
+    for option in (
+        click.option(
+            "--system", metavar="TEXT", help="A system text, where the prompt has a place for one."
+        ),
+        click.option(
+            "--prompt-format", metavar="chat|plain|FILE",
+            help="The texts around an input and its answer: chat, the bundle's chat template; plain, none; or a JSON "
+            "file with before, after, lead and end.  [default: the adapter's own; chat where the bundle has it]",
+        ),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def load_model(
+    bundle: Path, adapter: str | None, threads: int | None, prompt_format: str | None, system: str | None
+) -> tuple[Model, Adapter | None, Prompt]:
+    """The bundle, the adapter and the prompt, checked against each other before the slow part."""
     from ..composition.adapter import load_adapter
     from ..runtime.opened import OpenBundle
+    from ..runtime.prompt_choice import choose_prompt
     from ..runtime.session import Model
 
     opened = OpenBundle(bundle)
     loaded = None if adapter is None else load_adapter(adapter, opened.manifest)
-    return Model(opened, threads=threads), loaded
+    prompt = choose_prompt(opened, prompt_format, system, loaded)
+    return Model(opened, threads=threads), loaded, prompt
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = True) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from ..bundle.manifest import TOKENIZER, WEIGHTS, Manifest
+from ..bundle.prompt import Prompt
 from ..errors import EdgeLorahubWarning
 from ..examples.example import Example, fingerprint
 from ..lora.modules import Modules
@@ -23,10 +25,10 @@ _DIGITS = 16
 
 
 def bundle_record(manifest: Manifest) -> dict[str, Any]:
-    """What a record says of a bundle: the digests of its files, and the settings of its model."""
+    """What a record says of a bundle: the digests of its files, the settings of its model, and its chat template."""
     model = asdict(manifest.model)
     del model["base_model"]  # a name, which depends on where the checkpoint lay
-    return {"files": dict(manifest.sha256), "model": model}
+    return {"files": dict(manifest.sha256), "model": model, "prompt": asdict(manifest.prompt)}
 
 
 def examples_record(examples: Sequence[Example]) -> dict[str, Any]:
@@ -46,7 +48,13 @@ def warn_of_other_bundle(name: str, sha256: str, record: Mapping[str, Any], mani
     weights = _other_weights(record, manifest)
     # other weights have other graphs
     graphs = None if weights else _other_graphs(files, manifest)
-    found = (weights, graphs, _other_tokenizer(files, manifest), _other_model(model, manifest))
+    found = (
+        weights,
+        graphs,
+        _other_tokenizer(files, manifest),
+        _other_model(model, manifest),
+        _other_template(learned, manifest),
+    )
     if differences := [what for what in found if what]:
         warnings.warn(f"{name}: learned with {'; and with '.join(differences)}", EdgeLorahubWarning, stacklevel=3)
 
@@ -112,6 +120,12 @@ def _other_graphs(learned: Mapping[str, Any], manifest: Manifest) -> str | None:
 def _other_tokenizer(learned: Mapping[str, Any], manifest: Manifest) -> str | None:
     same = learned.get(TOKENIZER) in (None, manifest.sha256[TOKENIZER])
     return None if same else f"another {TOKENIZER} than this bundle's"
+
+
+def _other_template(learned: Mapping[str, Any], manifest: Manifest) -> str | None:
+    with suppress(AttributeError, KeyError, TypeError, ValueError):  # of another version
+        return "another chat template than this bundle's" if Prompt.of(learned["prompt"]) != manifest.prompt else None
+    return None
 
 
 def _other_model(learned: Mapping[str, Any], manifest: Manifest) -> str | None:

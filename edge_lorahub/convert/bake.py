@@ -17,6 +17,7 @@ from ..bundle.weights_sample import sample_digest
 from ..composition.adapter import Adapter
 from ..composition.inputs import Float32
 from ..composition.kernels import merge_dense
+from ..composition.prompt_record import warn_of_other_prompt
 from ..errors import BundleError, ModuleFileError, SettingsError
 from ..files.outputs import check_digests, check_output_folder, output_folder, sha256
 
@@ -25,8 +26,9 @@ def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool =
     """Writes a bundle whose plain model is the given bundle with the adapter.
 
     The weights are copied and changed in place through a memory map, one slot at a time. The manifest says what is
-    baked in, and an adapter that is already is warned about. Raises BundleError, SettingsError, ModuleFileError,
-    ModuleMismatchError, MissingPathError or OutputExistsError.
+    baked in. Warns of an adapter that is already, and of one that was learned with another prompt than the bundle's,
+    which the copy keeps. Raises BundleError, SettingsError, ModuleFileError, ModuleMismatchError, MissingPathError or
+    OutputExistsError.
     """
     source = Path(bundle)
     manifest = read_manifest(source)
@@ -43,6 +45,7 @@ def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool =
     # before anything is written where the manifest says that a slot's weight is
     check_graph_files(source, manifest, manifest.graph_files)
     inputs = adapter.inputs(manifest)
+    warn_of_other_prompt(adapter, manifest.prompt)
     with output_folder(Path(out), force=force, names=BUNDLE_FILES) as work:
         for name in manifest.files:
             shutil.copyfile(source / name, work / name)

@@ -9,6 +9,7 @@ from ..composition.adapter import Adapter
 from ..errors import ExamplesError
 from ..examples.example import Example, check_examples
 from ..runtime.generation import BATCH_SIZE, MAX_INPUT_TOKENS, MAX_NEW_TOKENS, generate
+from ..runtime.prompt_choice import PromptFormat
 from ..runtime.session import Model
 from ..runtime.unwritable import warn_of_unwritable
 
@@ -57,11 +58,14 @@ def evaluate(
     max_input_tokens: int = MAX_INPUT_TOKENS,
     batch_size: int = BATCH_SIZE,
     on_answers: Callable[[int], None] = lambda count: None,
+    prompt: PromptFormat = None,
+    system: str | None = None,
 ) -> Evaluation:
     """Greedy predictions, compared with the outputs.
 
-    on_answers is called after every batch with the number of examples that it answered. Warns of outputs that the
-    tokenizer cannot write. Raises ExamplesError if there are no examples, SettingsError if they are none.
+    prompt and system: the texts around each input, as `generate` has them. on_answers is called after every batch
+    with the number of examples that it answered. Warns of outputs that the tokenizer cannot write. Raises ExamplesError
+    if there are no examples, SettingsError if they are none.
     """
     check_examples(examples)
     warn_of_unwritable(model.tokens, examples)
@@ -73,6 +77,8 @@ def evaluate(
         max_input_tokens=max_input_tokens,
         batch_size=batch_size,
         on_answers=on_answers,
+        prompt=prompt,
+        system=system,
     )
     return compare(predictions, examples)
 

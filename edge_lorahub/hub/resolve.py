@@ -15,6 +15,7 @@ _CHECKPOINT_FILES = (
     "config.json", "generation_config.json",
     "model.safetensors", "model.safetensors.index.json", "model-*.safetensors",
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "chat_template.jinja", "additional_chat_templates/*.jinja",
     "spiece.model", "vocab.json", "merges.txt",
 )  # fmt: skip
 _CONFIG = ("adapter_config.json",)

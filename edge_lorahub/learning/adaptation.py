@@ -7,9 +7,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from ..bundle.prompt import Prompt
 from ..errors import SettingsError
 from ..examples.example import Example
 from ..lora.modules import Modules
+from ..runtime.prompt_choice import PromptFormat, choose_prompt
 from ..runtime.session import Model
 from ..search.budget import Budget
 from ..search.choose import at_once
@@ -36,6 +38,8 @@ def adapt(
     workers: int | None = None,
     on_candidate: Callable[[Candidate], None] = lambda candidate: None,
     on_budget: Callable[[Budget], None] = lambda budget: None,
+    prompt: PromptFormat = None,
+    system: str | None = None,
     **changes: Any,
 ) -> Adaptation:
     """Finds the weights with which the composed modules do best on the examples.
@@ -50,9 +54,11 @@ def adapt(
     are evaluated; where they cannot be used, a warning says why. threads: as for `load`, where bundle is a folder.
     workers: how many candidates are evaluated at once, None: as many as the optimizer has use for; the result does
     not depend on it. on_candidate is called with each candidate, whose loss is inf if it was stopped; on_budget
-    with the budget, before the search and again when the time of a candidate is known. Warns (EdgeLorahubWarning)
-    before a search that the budget is too small for. Raises ModuleMismatchError, ExamplesError, SettingsError, or
-    ObjectiveError where no loss is a finite number, and what `load` and `Modules.load` raise.
+    with the budget, before the search and again when the time of a candidate is known. prompt has the texts around
+    each input and output: "chat" (the bundle's chat template, the default where it has one), "plain" (the texts alone),
+    or a JSON file (docs/prompts.md); system is a text for its place for one. Both are kept with the adapter. Warns
+    (EdgeLorahubWarning) before a search that the budget is too small for. Raises ModuleMismatchError, ExamplesError,
+    SettingsError, or ObjectiveError where no loss is a finite number, and what `load` and `Modules.load` raise.
 
         found = adapt("flan-t5-base.bundle", ["module-a", "module-b"], read_examples("task.jsonl"), budget=40)
         found.adapter.save("my-task")
@@ -74,6 +80,7 @@ def adapt(
         workers=workers,
         on_candidate=on_candidate,
         on_budget=on_budget,
+        prompt=choose_prompt(model.bundle, prompt, system),
     )
     return Adaptation(**vars(found), modules=modules)
 
@@ -100,15 +107,21 @@ def learn(
     on_budget: Callable[[Budget], None] = lambda budget: None,
     open_journal: Callable[[str], Journal] | None = None,
     known_only: bool = False,
+    prompt: Prompt | None = None,
 ) -> Learned:
     """As `adapt`, up to the weights.
 
     open_journal gets a digest of all that the search depends on, and gives its journal: what that knows is not
-    evaluated again, and what it does not know is written to it. known_only: takes the best of what the journal knows.
+    evaluated again, and what it does not know is written to it. known_only: takes the best of what the journal knows. A
+    prompt of None is the bundle's own.
     """
     workers = min(at_once(settings) if workers is None else workers, model.threads)
     if workers < 1:
         raise SettingsError(f"workers must be at least 1, got {workers}")
-    learning = Learning(model, modules, examples, settings, objective, text_objective, start, evaluations, workers)
+    if prompt is None:
+        prompt = choose_prompt(model.bundle)
+    learning = Learning(
+        model, modules, examples, settings, objective, text_objective, start, evaluations, workers, prompt
+    )
     journal = None if open_journal is None else open_journal(learning.digest)
     return learning.run(journal, known_only, on_candidate, on_budget)

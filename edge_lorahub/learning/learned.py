@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from .._version import __version__
 from ..bundle.graphs import Variant
 from ..bundle.manifest import MANIFEST, WEIGHTS, Manifest
+from ..bundle.prompt import Prompt
 from ..composition.adapter import Adapter, from_pairs
 from ..composition.pairs import compose_pairs
+from ..composition.prompt_record import PROMPT, prompt_record
 from ..composition.record_check import bundle_record, examples_record
 from ..examples.example import Example
 from ..files.outputs import sha256
@@ -90,7 +92,7 @@ class Adaptation(Learned):
 
 
 def inputs_record(
-    model: Model, modules: Modules, examples: Sequence[Example], settings: Settings, variant: Variant
+    model: Model, modules: Modules, examples: Sequence[Example], settings: Settings, variant: Variant, prompt: Prompt
 ) -> dict[str, Any]:
     """The sidecar's part that is known before the search: what went in."""
     return {
@@ -102,6 +104,7 @@ def inputs_record(
         "precision": model.manifest.precision,
         "lora_type": variant.lora_type,
         "short": variant.short,
+        PROMPT: prompt_record(prompt),
         "threads": model.threads,
         "settings": asdict(settings)
         | {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from ..bundle.manifest import WEIGHTS
+from ..bundle.prompt import Prompt
 from ..composition.inputs import LoraSource
 from ..composition.stack import lora_type_for, stack_sizes
 from ..errors import SettingsError
@@ -54,13 +55,14 @@ def plan(
     settings: Settings,
     workers: int,
     limit: int,
+    prompt: Prompt | None = None,
 ) -> Plan:
-    """The fastest way to adapt in at most `limit` bytes, with at most so many workers.
+    """The fastest way to adapt in at most `limit` bytes, with at most so many workers; prompt: as for the search.
 
     An estimate, meant to be above what is taken. Raises SettingsError if nothing fits.
     """
     manifest = bundle.manifest
-    lengths = bundle.encode(examples, settings.max_input_tokens, settings.max_output_tokens).lengths
+    lengths = bundle.encode(examples, settings.max_input_tokens, settings.max_output_tokens, prompt).lengths
     longest, whole = max(map(sum, lengths)), sum(map(sum, lengths))
     caps = [settings.batch_tokens]
     while caps[-1] > longest:

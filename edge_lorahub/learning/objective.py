@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bundle.prompt import Prompt
 from ..composition.exact import ExactStack
 from ..composition.inputs import LoraInputs
 from ..composition.stack import Stack
@@ -59,14 +60,15 @@ class _Worker:
     """What one thread runs, with the LoRA of one candidate at a time."""
 
     def __init__(
-        self, model: Model, inputs: LoraInputs, batches: Batches, *, short: bool, generates: bool, at_once: int
-    ) -> None:
+        self, model: Model, inputs: LoraInputs, batches: Batches, *, short: bool, generates: bool, at_once: int,
+        prompt: Prompt | None,
+    ) -> None:  # fmt: skip
         """short: scores with the graphs for short outputs.
 
         generates: answers the examples, and scores them only where it is asked to.
         """
         self._make = partial(Runner, model, inputs=inputs, at_once=at_once)
-        self._batches = batches
+        self._batches, self._prompt = batches, prompt
         self._generating = self._make("generate") if generates else None
         self._scoring = None if generates else self._make("score", short=short)
         self._scorer: Scorer | None = None
@@ -82,7 +84,9 @@ class _Worker:
     def generate(self, candidate: LoraValues, texts: Sequence[str], most_tokens: int, input_tokens: int) -> list[str]:
         assert self._generating is not None
         self._generating.lora = candidate
-        return generate_with(self._generating, texts, max_new_tokens=most_tokens, max_input_tokens=input_tokens)
+        return generate_with(
+            self._generating, texts, max_new_tokens=most_tokens, max_input_tokens=input_tokens, prompt=self._prompt
+        )
 
 
 class Evaluator:
@@ -110,6 +114,7 @@ class Evaluator:
         on_texts: TextObjective | None = None,
         racing: bool = False,
         workers: int = 1,
+        prompt: Prompt | None = None,
     ) -> None:
         """reduce makes a candidate's loss of the losses by example, on_texts of the predicted texts.
 
@@ -117,7 +122,7 @@ class Evaluator:
         of the same model and modules; what they know is not evaluated again, but for the plain model and the center,
         which show whether it is right. racing: a proposal that needs only its least losses is raced, which is for a
         reduce that never falls when the loss of an example rises. workers: how many candidates run at once, each on
-        its share of the model's threads.
+        its share of the model's threads. prompt: the texts around each example, None: the bundle's own.
         """
         if (reduce is None) == (on_texts is None):
             raise SettingsError("an objective is on the losses or on the predicted texts, one of them")
@@ -129,14 +134,14 @@ class Evaluator:
         self._max_input_tokens = max_input_tokens
         self._racing = racing and reduce is not None
         arrange = None if earlier is None else earlier.parts
-        task = model.bundle.encode(examples, max_input_tokens, max_output_tokens)
+        task = model.bundle.encode(examples, max_input_tokens, max_output_tokens, prompt)
         self.batches = Batches(model.bundle, task, batch_tokens, arrange)
         self.known = None if earlier is None else Known(earlier, self.batches, model.manifest.precision, center)
         self._make_rows(1)
         inputs, generates = self._candidates[0].inputs, on_texts is not None
         self._workers = Workers(
             [
-                _Worker(model, inputs, self.batches, short=short, generates=generates, at_once=workers)
+                _Worker(model, inputs, self.batches, short=short, generates=generates, at_once=workers, prompt=prompt)
                 for _ in range(workers)
             ]
         )

@@ -12,6 +12,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bundle.prompt import Prompt
+from ..composition.prompt_record import warn_of_modules_prompts
 from ..composition.stack import make_stack
 from ..errors import EdgeLorahubWarning, ExamplesError, ObjectiveError, SettingsError
 from ..examples.example import Example
@@ -47,22 +49,23 @@ class Learning:
     def __init__(
         self, model: Model, modules: Modules, examples: Sequence[Example], settings: Settings,
         objective: LossObjective | None, text_objective: TextObjective | None, start: Mapping[str, float] | None,
-        evaluations: Evaluations | None, workers: int,
+        evaluations: Evaluations | None, workers: int, prompt: Prompt,
     ) -> None:  # fmt: skip
         check_examples(examples)
         if objective is not None and text_objective is not None:
             raise SettingsError("an objective and a text_objective; give one of them")
         modules.check(model.manifest)
         warn_of_unwritable(model.tokens, examples)
+        warn_of_modules_prompts(modules, prompt)
         self._began = time.perf_counter()
         self._model, self._modules, self._settings = model, modules, settings
         self._own = objective is not None or text_objective is not None
         self._center = None if start is None else _start(start, modules, settings)
         composition = settings.chosen_composition
-        task = model.bundle.encode(examples, settings.max_input_tokens, settings.max_output_tokens)
+        task = model.bundle.encode(examples, settings.max_input_tokens, settings.max_output_tokens, prompt)
         generates = text_objective is not None
         variant = scoring_variant(model.bundle, composition, task, settings.batch_tokens, generates=generates)
-        self._record = inputs_record(model, modules, examples, settings, variant)
+        self._record = inputs_record(model, modules, examples, settings, variant, prompt)
         if start is not None:
             self._record["start"] = dict(start)
         self._origin = origin_of(self._record, model.manifest)
@@ -90,6 +93,7 @@ class Learning:
             # a user's own objective may fall when an example's loss rises
             racing=settings.racing and not self._own,
             workers=workers,
+            prompt=prompt,
         )
         self._strategy = make_strategy(
             settings,

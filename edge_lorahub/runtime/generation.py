@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 
 from ..bundle.graphs import Variant
+from ..bundle.prompt import Prompt
 from ..composition.adapter import Adapter
+from ..composition.prompt_record import warn_of_other_prompt
 from ..composition.stack import plain_inputs
 from ..errors import SettingsError
 from .binding import Runner
+from .prompt_choice import PromptFormat, choose_prompt
 from .sampling import Chooser, Sampling
 from .session import Model
 from .stopping import Stops, StopWatch, pieces
@@ -33,17 +36,22 @@ def generate(
     sampling: Sampling | None = None,
     stop: str | Iterable[str] = (),
     first: int = 1,
+    prompt: PromptFormat = None,
+    system: str | None = None,
     on_answers: Callable[[int], None] = lambda count: None,
 ) -> list[str]:
     """The model's answer to each text, with the adapter if there is one.
 
     sampling: how tokens are drawn; None: greedy decoding, always the most probable token. stop: strings before the
     first of which an answer ends, or one such string. first: the first text's number, in warnings and for its random
-    numbers, so that the fifth of several texts gets the same answer alone with first=5. on_answers is called after
+    numbers, so that the fifth of several texts gets the same answer alone with first=5. prompt and system: the texts
+    around each input, as `adapt` has them; None: those that the adapter was learned with. on_answers is called after
     every batch with the number of texts that it answered. Warns (EdgeLorahubWarning) of texts that are cut, and of stop
     strings that the tokenizer cannot write. Raises SettingsError for a number out of its range, and for texts that
     are none, a single one among them.
     """
+    chosen = choose_prompt(model.bundle, prompt, system, adapter)
+    warn_of_other_prompt(adapter, chosen)
     return generate_with(
         runner_for(model, adapter),
         texts,
@@ -53,6 +61,7 @@ def generate(
         sampling=sampling,
         stops=_stops(model, stop),
         first=first,
+        prompt=chosen,
         on_answers=on_answers,
     )
 
@@ -67,6 +76,8 @@ def stream(
     sampling: Sampling | None = None,
     stop: str | Iterable[str] = (),
     first: int = 1,
+    prompt: PromptFormat = None,
+    system: str | None = None,
 ) -> Iterator[str]:
     """The answer to one text in pieces, each as soon as nothing of it can change; together what `generate` gives.
 
@@ -77,6 +88,8 @@ def stream(
     """
     if not isinstance(text, str):
         raise SettingsError(f"text must be a text, got a {type(text).__name__}")
+    chosen = choose_prompt(model.bundle, prompt, system, adapter)
+    warn_of_other_prompt(adapter, chosen)
     return stream_with(
         runner_for(model, adapter),
         text,
@@ -85,6 +98,7 @@ def stream(
         sampling=sampling,
         stops=_stops(model, stop),
         first=first,
+        prompt=chosen,
     )
 
 
@@ -107,9 +121,10 @@ def generate_with(
     sampling: Sampling | None = None,
     stops: Stops | None = None,
     first: int = 1,
+    prompt: Prompt | None = None,
     on_answers: Callable[[int], None] = lambda count: None,
 ) -> list[str]:
-    """As `generate`, with whatever the runner's LoRA inputs hold."""
+    """As `generate`, with whatever the runner's LoRA inputs hold. prompt: None is the bundle's own."""
     _check_settings(
         max_new_tokens=(max_new_tokens, 1),
         batch_size=(batch_size, 1),
@@ -117,7 +132,7 @@ def generate_with(
         first=(first, 1),
     )
     model = runner.model
-    rows = model.tokens.encode(_checked(texts), max_input_tokens, first)
+    rows = model.bundle.sources(_checked(texts), max_input_tokens, prompt, first)
     answers: list[Ids] = [np.empty(0, np.int64)] * len(rows)
     cache = model.architecture.cache(model.manifest)
     for members in buckets([len(row) for row in rows], largest=batch_size):
@@ -141,11 +156,12 @@ def stream_with(
     sampling: Sampling | None = None,
     stops: Stops | None = None,
     first: int = 1,
+    prompt: Prompt | None = None,
 ) -> Iterator[str]:
     """As `stream`, with whatever the runner's LoRA inputs hold."""
     _check_settings(max_new_tokens=(max_new_tokens, 1), max_input_tokens=(max_input_tokens, 2), first=(first, 1))
     model = runner.model
-    rows = model.tokens.encode([text], max_input_tokens, first)
+    rows = model.bundle.sources([text], max_input_tokens, prompt, first)
     chooser = _chooser(model, rows, [first], sampling)
 
     def answers() -> Iterator[str]:

@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 
 from ..bundle.manifest import TOKENIZER, read_manifest
+from ..bundle.prompt import Prompt
 from ..examples.example import Example
 from .architecture import Architecture, architecture_of
+from .framing import framed_sources, warn_of_reserved
 from .tokens import Ids, Tokens
 
 
@@ -43,13 +45,32 @@ class OpenBundle:
     def architecture(self) -> Architecture:
         return architecture_of(self.manifest)
 
-    def encode(self, examples: Sequence[Example], max_input_tokens: int, max_output_tokens: int) -> EncodedTask:
-        """The examples as token ids; those of the last call are kept. Warns of texts that are cut, once."""
-        asked = tuple(examples), max_input_tokens, max_output_tokens
+    def encode(
+        self,
+        examples: Sequence[Example],
+        max_input_tokens: int,
+        max_output_tokens: int,
+        prompt: Prompt | None = None,
+    ) -> EncodedTask:
+        """The examples as token ids; those of the last call are kept. Warns of texts that are cut, once.
+
+        prompt: the texts around each, None: the bundle's own.
+        """
+        prompt = self.manifest.prompt if prompt is None else prompt
+        asked = tuple(examples), max_input_tokens, max_output_tokens, prompt
         if self._task is None or self._task[0] != asked:
+            outputs = [example.output for example in examples]
+            warn_of_reserved(outputs, prompt.output_rule, "output")
             task = EncodedTask(
-                self.tokens.encode([example.input for example in examples], max_input_tokens),
-                self.tokens.encode([example.output for example in examples], max_output_tokens),
+                self.sources([example.input for example in examples], max_input_tokens, prompt),
+                self.tokens.encode([prompt.label(output) for output in outputs], max_output_tokens),
             )
             self._task = asked, task
         return self._task[1]
+
+    def sources(
+        self, texts: Sequence[str], max_input_tokens: int, prompt: Prompt | None = None, first: int = 1
+    ) -> list[Ids]:
+        """Inputs as token ids, as the model reads them. first: the first text's number, in warnings and errors."""
+        prompt = self.manifest.prompt if prompt is None else prompt
+        return framed_sources(self.tokens, texts, prompt, max_input_tokens, first)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Encoding
 
 from ..bundle.manifest import ModelConfig
 from ..errors import BundleError, EdgeLorahubWarning, ExamplesError
@@ -44,20 +45,9 @@ class Tokens:
         As transformers does it, what is kept of a longer text is its start, and the end token. first: the first
         text's number, in warnings and errors.
         """
-        for number, text in enumerate(texts, first):
-            # JSON can spell half of a surrogate pair, which is no character
-            if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-                raise ExamplesError(f"text {number}: not valid Unicode (a lone surrogate); mend the text")
-        with _one_error(self._path):
-            encodings = self._tokenizer.encode_batch(list(texts))
         result = []
-        for number, encoding in enumerate(encodings, first):
+        for number, encoding in enumerate(self.encodings(texts, first), first):
             ids = np.array(encoding.ids, np.int64)
-            if len(ids) and ids.max() >= self._size:
-                raise BundleError(
-                    f"{self._path}: text {number} has a token of id {ids.max()}, but the model's vocabulary has "
-                    f"{self._size}; export the bundle again"
-                )
             if len(ids) > limit:
                 warnings.warn(
                     f"text {number} has {len(ids)} tokens and is cut to {limit}", EdgeLorahubWarning, stacklevel=3
@@ -65,6 +55,26 @@ class Tokens:
                 ids = np.append(ids[: limit - 1], self._eos)
             result.append(ids)
         return result
+
+    def encodings(self, texts: Sequence[str], first: int = 1, *, special: bool = True) -> list[Encoding]:
+        """What the tokenizer makes of each text, uncut; special: with the tokens that it puts around any text.
+
+        Raises ExamplesError for what is no text, and BundleError for tokens that the model does not have.
+        """
+        for number, text in enumerate(texts, first):
+            # JSON can spell half of a surrogate pair, which is no character
+            if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+                raise ExamplesError(f"text {number}: not valid Unicode (a lone surrogate); mend the text")
+        with _one_error(self._path):
+            encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=special)
+        for number, encoding in enumerate(encodings, first):
+            largest = max(encoding.ids, default=0)
+            if largest >= self._size:
+                raise BundleError(
+                    f"{self._path}: text {number} has a token of id {largest}, but the model's vocabulary has "
+                    f"{self._size}; export the bundle again"
+                )
+        return list(encodings)
 
     def decode(self, ids: Sequence[Ids]) -> list[str]:
         """Texts without special tokens."""
