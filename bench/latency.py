@@ -18,13 +18,15 @@ from edge_lorahub.bundle.manifest import MANIFEST, Slot, read_manifest
 from edge_lorahub.composition.stack import COMPOSITIONS, Stack, lora_type_for, make_stack, plain_inputs
 from edge_lorahub.errors import EdgeLorahubError, EdgeLorahubWarning
 from edge_lorahub.files.outputs import sha256
-from edge_lorahub.learning.objective import Evaluator
+from edge_lorahub.learning.loss_evaluator import LossEvaluator
+from edge_lorahub.learning.objective import mean_loss, regularization
+from edge_lorahub.learning.workbench import Workbench
 from edge_lorahub.lora.pair import Lora
 from edge_lorahub.runtime.architecture import Decoding
 from edge_lorahub.runtime.binding import Runner
 from edge_lorahub.runtime.encoder_decoder.teacher_forcing import TeacherForcing
 from edge_lorahub.runtime.opened import EncodedTask
-from edge_lorahub.runtime.scoring import Batches, Losses, Scorer
+from edge_lorahub.runtime.scoring import Batches, Scorer
 from edge_lorahub.runtime.session import default_threads
 from edge_lorahub.search.choose import make_strategy
 from edge_lorahub.search.loop import search
@@ -214,10 +216,12 @@ class _Candidates:
             warnings.simplefilter("ignore", EdgeLorahubWarning)  # that they are cut
             self._batches = Batches(model.bundle, model.bundle.encode(examples, length, _ANSWER_TOKENS))
             self._workers = min(_POPULATION, model.threads)
-            self._evaluate = Evaluator(
-                model, stack, examples, strength=0.0, reduce=_mean, short=self._batches.short, workers=self._workers,
-                max_input_tokens=length, max_output_tokens=_ANSWER_TOKENS,
+            self._workbench = Workbench(
+                model, stack, examples, max_input_tokens=length, max_output_tokens=_ANSWER_TOKENS,
+                workers=self._workers,
             )  # fmt: skip
+        penalties = partial(regularization, strength=0.0)
+        self._evaluate = LossEvaluator(self._workbench, penalties, mean_loss, short=self._batches.short)
         self._runner = Runner(model, "score", stack.inputs(), short=self._batches.short, at_once=self._workers)
         self._scorer = Scorer(self._runner, self._batches)
         self._dimension = modules
@@ -235,7 +239,7 @@ class _Candidates:
         runner = Runner(self._model, "score", inputs, short=self._batches.short, at_once=self._workers)
         plain = Scorer(runner, self._batches).losses()
         zero = self._evaluate.losses(np.zeros((1, self._dimension)))[0]
-        if not np.isclose(zero, _mean(plain), rtol=1e-5):
+        if not np.isclose(zero, mean_loss(plain), rtol=1e-5):
             raise EdgeLorahubError(f"{self._model.folder}: w = 0 is not the plain model; export the bundle again")
 
     def measure(self) -> None:
@@ -243,7 +247,7 @@ class _Candidates:
         start = time.perf_counter()
         self._evaluate.losses(self._population)
         self.whole.append((time.perf_counter() - start) / count)
-        self.compose.append(self._timed(lambda: self._evaluate.compose(self._population)) / count)
+        self.compose.append(self._timed(lambda: self._workbench.prepare.compose(self._population)) / count)
         self._runner.lora.inputs.compose(self._population[0])
         # the parts of an architecture with two graphs
         scorings = [one for one in self._scorer.scorings if isinstance(one, TeacherForcing)]
@@ -256,10 +260,6 @@ class _Candidates:
         start = time.perf_counter()
         work()
         return time.perf_counter() - start
-
-
-def _mean(losses: Losses) -> float:
-    return float(losses.means().mean())
 
 
 def _search_seconds(dimension: int) -> float:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from edge_lorahub import Modules, read_examples
 from edge_lorahub.errors import EdgeLorahubError, SettingsError
 from edge_lorahub.export.checks.agreement import Agreement
-from edge_lorahub.learning.run import reference_loss
+from edge_lorahub.learning.objective import reference_loss
 from edge_lorahub.search.settings import POPULATION
 
 from .adaptation_time import check_platform, run_measured

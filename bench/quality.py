@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 from edge_lorahub import Model, Modules, Settings
 from edge_lorahub.composition.stack import make_stack
 from edge_lorahub.examples.example import Example
-from edge_lorahub.learning.objective import Evaluator
-from edge_lorahub.learning.run import reference_loss
+from edge_lorahub.learning.loss_evaluator import LossEvaluator
+from edge_lorahub.learning.objective import reference_loss, regularization
+from edge_lorahub.learning.workbench import Workbench
 from edge_lorahub.lora.pair import Lora
 from edge_lorahub.lora.peft_files import write_peft
 from edge_lorahub.runtime.binding import Runner
@@ -70,13 +72,12 @@ def best_not_negative(model: Model, modules: Modules, shots: Sequence[Example], 
 
     Its candidates' signs are dropped, so that its start at w = 0 can move along every axis in either direction.
     """
-    evaluate = Evaluator(
+    workbench = Workbench(
         model, make_stack(list(modules), model.manifest, "exact"), shots,
-        strength=settings.strength,
         max_input_tokens=settings.max_input_tokens,
         max_output_tokens=settings.max_output_tokens,
-        reduce=reference_loss,
     )  # fmt: skip
+    evaluate = LossEvaluator(workbench, partial(regularization, strength=settings.strength), reference_loss)
 
     def without_signs(proposal: Proposal) -> list[Observation]:
         seen = evaluate(replace(proposal, weights=np.abs(proposal.weights)))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge_lorahub import Example, Modules, Settings, load
 from edge_lorahub.learning.adaptation import learn
+from edge_lorahub.learning.objective import mean_loss
 
 from .adaptation_time import run_measured
 from .evaluators import evaluator
@@ -61,7 +62,7 @@ except Enough:
 manifest = model.manifest
 del model
 best = min(seen, key=lambda candidate: candidate.loss).weights
-from_pairs(compose_pairs(list(loaded), best, "exact"), manifest, "adapted", {}).save(Path(out), force=True)
+from_pairs(compose_pairs(list(loaded), best, "exact"), manifest, "adapted").save(Path(out), force=True)
 """
 
 
@@ -121,7 +122,7 @@ def _losses(
     bundle: Path, modules: Modules, task: Sequence[Example], composition: str, threads: int
 ) -> Callable[[Float64], float]:
     """The mean loss of weights (N,) on the examples, without regularization."""
-    evaluate = evaluator(bundle, modules, task, composition, threads, lambda losses: float(losses.means().mean()))
+    evaluate = evaluator(bundle, modules, task, composition, threads, mean_loss)
     return lambda weights: float(evaluate.losses(weights[None])[0])
 
 

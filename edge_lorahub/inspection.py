@@ -8,8 +8,8 @@ from typing import Any
 
 from .bundle.manifest import read_manifest
 from .bundle.prompt import Prompt
-from .composition.adapter import SIDECAR, read_record
-from .errors import CheckpointError, MissingPathError, ModuleFileError
+from .composition.record_file import SIDECAR, OldRecordError, read_record
+from .errors import CheckpointError, MissingPathError
 from .files.kinds import SIGNS, kind_of, modules_in
 from .files.outputs import check_digests, read_json
 from .hub.resolve import module_folder
@@ -88,23 +88,22 @@ def _module(folder: Path) -> dict[str, Any]:
     }
     if idle:
         facts["note"] = "all B are zero, or multiplied by 0: it changes nothing"
-    sidecar = folder / SIDECAR
-    if sidecar.exists():
+    try:
         record = read_record(module)
-        facts["kind"] = "adapter"
-        try:
-            facts |= {
-                "made by": record["made_by"],
-                "composition": record["settings"]["composition"],
-                "optimizer": record["optimizer"],
-                "candidates": len(record["trace"]),
-                "examples": record["examples"]["count"],
-                "loss": f"{record['loss']['before']:.4f} before, {record['loss']['after']:.4f} after",
-                "weights": {str(name): float(weight) for name, weight in record["weights"].items()},
-            }
-        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-            raise ModuleFileError(f"{sidecar}: a field is missing or wrong ({error})") from error
-    return facts
+    except OldRecordError:
+        return facts | {"kind": "adapter", "record": f"{SIDECAR} has no format version, and is not read"}
+    if record is None:
+        return facts
+    return facts | {
+        "kind": "adapter",
+        "made by": record.made_by,
+        "composition": record.settings.composition,
+        "optimizer": record.optimizer,
+        "candidates": len(record.trace),
+        "examples": record.examples.count,
+        "loss": f"{record.loss.before:.4f} before, {record.loss.after:.4f} after",
+        "weights": dict(record.weights),
+    }
 
 
 def _checkpoint(folder: Path) -> dict[str, Any]:

@@ -159,13 +159,13 @@ def test_adapting_to_short_answers(
     asked.clear()
     with pytest.warns(EdgeLorahubWarning, match="none of 20 candidates"):
         texts = adapt(model, modules, short, settings, text_objective=lambda texts, _: 0.0)
-    assert texts.record["short"] is False
+    assert texts.record.short is False
     assert ("generate", "float32", False, 2) in asked
     assert not any(short for _, _, short, _ in asked)
     monkeypatch.setattr(learning_run, "scoring_variant", lambda *_, **__: Variant("float32", short=False))
     expected = adapt(load(bundle, threads=1), modules, short, settings, workers=1)
-    assert found.adapter.record["short"] is True
-    assert expected.adapter.record["short"] is False
+    assert found.adapter.record.short is True
+    assert expected.adapter.record.short is False
     assert found.weights == pytest.approx(expected.weights, abs=1e-4)
     assert found.loss_after == pytest.approx(expected.loss_after, rel=1e-5)
 
@@ -178,7 +178,7 @@ def test_the_model_can_go_before_the_adapter_is_made(bundle: Path, modules: Modu
     assert left() is None
     adapter = found.compose(modules)
     expected = adapt(load(bundle, threads=1), modules, short, Settings(budget=7)).adapter
-    assert expected.record["short"] is True
+    assert expected.record.short is True
     assert adapter.pairs.keys() == expected.pairs.keys()
     for layer, lora in adapter.pairs.items():
         np.testing.assert_array_equal(lora.b, expected.pairs[layer].b)
@@ -194,7 +194,7 @@ def test_what_else_it_depends_on(
         found = adapt(folder, modules, examples, budget=7, threads=threads, workers=workers, **changes)
         ((role, lora_type, short, at_once),) = set(asked)
         assert role == "score"
-        assert (found.record["lora_type"], found.record["short"]) == (lora_type, short)
+        assert (found.record.lora_type, found.record.short) == (lora_type, short)
         return lora_type, short, at_once
 
     assert chosen(bundle, 1) == ("float32", False, 1)

@@ -13,11 +13,10 @@ import pytest
 from scores import score
 
 from edge_lorahub import Adaptation, Example, Model, Modules, Settings, adapt, generate, load, load_adapter
-from edge_lorahub.composition.adapter import SIDECAR
+from edge_lorahub.composition.record_file import SIDECAR, record_json
 from edge_lorahub.composition.stack import COMPOSITIONS, plain_inputs
 from edge_lorahub.errors import EdgeLorahubWarning, ExamplesError, ModuleMismatchError, SettingsError
-from edge_lorahub.learning.objective import WORST_LOSS
-from edge_lorahub.learning.run import reference_loss
+from edge_lorahub.learning.objective import WORST_LOSS, reference_loss
 from edge_lorahub.runtime.binding import Runner
 from edge_lorahub.runtime.scoring import Losses
 from edge_lorahub.search.strategy import Candidate
@@ -121,16 +120,16 @@ def test_racing_finds_the_same_bit_for_bit(bundle: Path, tmp_path: Path, composi
         assert one.loss in (other.loss, np.inf)
         stopped += one.loss == np.inf
     assert stopped > 5  # otherwise nothing was shown
-    assert 0.05 < on.adapter.record["spared"] < 0.8
-    assert off.adapter.record["spared"] == 0
+    assert 0.05 < on.adapter.record.spared < 0.8
+    assert off.adapter.record.spared == 0
     assert len(told) == 120
-    assert json.loads(json.dumps(on.adapter.record, allow_nan=False))["trace"][0]["loss"] > 0
+    assert json.loads(json.dumps(record_json(on.adapter.record), allow_nan=False))["trace"][0]["loss"] > 0
 
 
 def test_an_own_objective_is_not_raced(model: Model, modules: Modules) -> None:
     settings = Settings(budget=30, surrogate=False)
     result = adapt(model, modules, SPREAD, settings, objective=lambda losses, given: -float(losses.sum()))
-    assert result.adapter.record["spared"] == 0
+    assert result.adapter.record.spared == 0
     assert all(np.isfinite(c.loss) for c in result.trace)
 
 
@@ -241,7 +240,7 @@ def test_a_loss_that_is_not_a_number_is_the_worst(model: Model, modules: Modules
         model, modules, examples, Settings(budget=5, regularization=0), objective=lambda losses, _: next(values)
     )
     assert [c.loss for c in result.trace] == [1.0, WORST_LOSS, WORST_LOSS, 0.5, 2.0]
-    json.dumps(result.adapter.record, allow_nan=False)
+    json.dumps(record_json(result.adapter.record), allow_nan=False)
 
 
 def test_one_example_and_one_module(model: Model, module_folders: list[Path], examples: list[Example]) -> None:
@@ -262,8 +261,7 @@ def test_the_sidecar_says_what_went_in(model: Model, modules: Modules, examples:
     assert len(record["trace"]) == 11
     assert record["examples"]["count"] == 5
     assert record["loss"]["after"] == result.loss_after
-    again = load_adapter(tmp_path / "out", model.manifest)
-    assert again.record == record
+    assert load_adapter(tmp_path / "out", model.manifest).record == result.record
 
 
 def test_a_long_text_is_cut_with_a_warning(model: Model, modules: Modules) -> None:

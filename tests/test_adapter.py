@@ -92,8 +92,8 @@ def test_truncated_to_a_rank(adapter: Adapter, model: Model, examples: list[Exam
     for rank in (1, 2, 4):
         small, error = adapter.truncated(rank)
         assert max(r for r, _, _ in small.shapes.values()) == rank
-        assert small.record["truncation"]["rank"] == rank
-        assert small.record["truncation"]["relative_error"] == error
+        assert small.record.truncation.rank == rank
+        assert small.record.truncation.relative_error == error
         errors.append(error)
     assert 1 > errors[0] > errors[1] > errors[2]
     with pytest.raises(SettingsError, match="rank must be at least 1"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_lorahub.composition.adapter import SIDECAR
+from edge_lorahub.composition.record_file import SIDECAR
 from edge_lorahub.errors import OutputExistsError
 from edge_lorahub.files.outputs import output_folder, write_text
 

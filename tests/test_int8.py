@@ -150,7 +150,7 @@ def test_lora_in_int8(
     for workers in (1, 2):
         model = load(int8_bundle, threads=workers)
         results.append(adapt(model, modules, examples, Settings(budget=20), workers=workers))
-    assert results[0].adapter.record["lora_type"] == "int8"
+    assert results[0].adapter.record.lora_type == "int8"
     assert [c.loss for c in results[0].trace] == [c.loss for c in results[1].trace]
     # the adapter is of the modules' own numbers, and does in float32 what the search saw
     plain = load(int8_bundle, threads=1)
@@ -160,7 +160,7 @@ def test_lora_in_int8(
             loss, rel=1e-2
         )
     # the same model serves what needs other graphs
-    assert adapt(model, modules, examples, budget=20, composition="paper").record["lora_type"] == "float32"
+    assert adapt(model, modules, examples, budget=20, composition="paper").record.lora_type == "float32"
     assert generate(model, ["w1 w2"]) == generate(plain, ["w1 w2"])
     in_int8 = plain_inputs(plain.manifest.slots, "int8")
     with pytest.raises(SettingsError, match="a bundle in int8 has no graphs to generate with LoRA in int8, but with"):

@@ -47,7 +47,7 @@ def test_layers_of_different_ranks(python: str, tmp_path: Path) -> None:
         for i, settings in enumerate(MODULES)
     ]
     pairs = compose_pairs(list(Modules.load(folders)), np.array([0.9, -1.3, 0.6]), "exact")
-    adapter = from_pairs(pairs, ours.manifest, "composed", {})
+    adapter = from_pairs(pairs, ours.manifest, "composed")
     assert len({len(lora.a) for lora in adapter.pairs.values()}) > 2
     adapter.save(tmp_path / "adapter")
     batch = random_batch(128)

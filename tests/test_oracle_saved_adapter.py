@@ -58,7 +58,7 @@ class Case:
 
     def compose(self, composition: str, weights: np.ndarray) -> Adapter:
         pairs = compose_pairs(list(Modules.load(self.folders)), weights, composition)
-        return from_pairs(pairs, self.ours.manifest, "composed", {})
+        return from_pairs(pairs, self.ours.manifest, "composed")
 
     def check(self, adapter: Adapter, out: Path, *, visible: bool = True) -> None:
         """Saves, loads with peft, and compares with our own model with that adapter."""

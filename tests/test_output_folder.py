@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge_lorahub.bundle.manifest import BUNDLE_FILES, MANIFEST, WEIGHTS
-from edge_lorahub.composition.adapter import SIDECAR
+from edge_lorahub.composition.record_file import SIDECAR
 from edge_lorahub.errors import BundleError, NotWritableError, OutputExistsError, OutputFailedError
 from edge_lorahub.files import work_folder
 from edge_lorahub.files.outputs import (

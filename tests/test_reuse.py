@@ -25,6 +25,7 @@ from edge_lorahub import (
     load_adapter,
     load_evaluations,
 )
+from edge_lorahub.composition.record import Reused
 from edge_lorahub.errors import EdgeLorahubWarning
 from edge_lorahub.export import export
 from edge_lorahub.learning.reuse import Collected
@@ -81,10 +82,9 @@ def test_where_nothing_differs_the_same_comes_out_bit_for_bit(
     # the modules alone cost nothing; the plain model and the weights found are evaluated, to compare
     assert sum(texts_run) == all_of_it - 4 * 5
     assert again.reused == 4 * 5
-    assert again.record["reused"] | {"sha256": ""} == {
-        "candidates": 4, "examples": 5, "evaluations": 20, "sha256": "",
-    }  # fmt: skip
-    assert fresh.record["reused"] == {"candidates": 0, "examples": 0, "evaluations": 0}
+    assert again.record.reused == Reused(candidates=4, examples=5, evaluations=20)
+    assert fresh.record.reused == Reused(candidates=0, examples=0, evaluations=0)
+    assert (again.record.evaluations_sha256, fresh.record.evaluations_sha256) == (earlier.evaluations.digest, None)  # type: ignore[union-attr]
 
 
 def test_with_three_examples_added_to_five_only_these_are_evaluated(
@@ -96,9 +96,7 @@ def test_with_three_examples_added_to_five_only_these_are_evaluated(
     more = search(model, modules, both, earlier)
     whole = len(more.trace) - 4
     assert sum(texts_run) == 8 * whole + 3 * 4
-    assert more.record["reused"] | {"sha256": ""} == {
-        "candidates": 4, "examples": 5, "evaluations": 20, "sha256": "",
-    }  # fmt: skip
+    assert more.record.reused == Reused(candidates=4, examples=5, evaluations=20)
     # other batches round otherwise in the last digits, and the search goes the same way
     for one, other in zip(more.trace[:6], fresh.trace[:6], strict=True):
         np.testing.assert_array_equal(one.weights, other.weights)
@@ -133,18 +131,18 @@ def test_examples_that_were_dropped_are_left_out(
 ) -> None:
     kept = [examples[3], MORE[0], examples[1]]
     fresh, less = (search(model, modules, kept, earlier, reuse=reuse) for reuse in (False, True))
-    assert less.record["reused"]["examples"] == 2
+    assert less.record.reused.examples == 2
     for one, other in zip(less.trace[:6], fresh.trace[:6], strict=True):
         assert one.loss == pytest.approx(other.loss, rel=1e-5)
     none = search(model, modules, MORE, earlier)
-    assert (none.reused, none.record["reused"]["examples"]) == (0, 0)
+    assert (none.reused, none.record.reused.examples) == (0, 0)
     assert trace(none) == trace(search(model, modules, MORE, earlier, reuse=False))
 
 
 def test_an_example_given_twice(model: Model, modules: Modules, examples: list[Example], earlier: Adaptation) -> None:
     twice = [*examples, examples[2], examples[2]]
     fresh, again = (search(model, modules, twice, earlier, reuse=reuse) for reuse in (False, True))
-    assert again.record["reused"]["examples"] == 7
+    assert again.record.reused.examples == 7
     for one, other in zip(again.trace[:6], fresh.trace[:6], strict=True):
         assert one.loss == pytest.approx(other.loss, rel=1e-5)
 
@@ -154,7 +152,7 @@ def test_a_third_search_uses_the_seconds(
 ) -> None:
     second = search(model, modules, [*examples, *MORE[:2]], earlier)
     third = search(model, modules, [*examples, *MORE], second)
-    assert third.record["reused"]["examples"] == 7
+    assert third.record.reused.examples == 7
     again = search(model, modules, [*examples, *MORE[:2]], second)
     assert trace(again) == trace(search(model, modules, [*examples, *MORE[:2]], second))
 
@@ -248,10 +246,10 @@ def test_other_tokens_are_another_example(
 ) -> None:
     """As where a text is cut elsewhere, or its output is another."""
     changed = [replace(examples[0], output="w20 w31"), examples[1], replace(examples[2], input=examples[2].input[:-1])]
-    assert search(model, modules, changed, earlier).record["reused"]["examples"] == 1
+    assert search(model, modules, changed, earlier).record.reused.examples == 1
     with pytest.warns(EdgeLorahubWarning, match="is cut to 16"):
         cut = adapt(model, modules, examples, replace(SETTINGS, max_input_tokens=16), evaluations=earlier.evaluations)
-    assert 0 < cut.record["reused"]["examples"] < 5
+    assert 0 < cut.record.reused.examples < 5
 
 
 def test_in_int8_a_batch_counts_only_as_it_was(
@@ -266,7 +264,7 @@ def test_in_int8_a_batch_counts_only_as_it_was(
     batches = {batch for batch in known.batches if len(batch) > 1}
     assert batches
     more = search(model, modules, [*examples, *MORE], earlier)
-    assert more.record["reused"]["examples"] == 5
+    assert more.record.reused.examples == 5
     # every later candidate is evaluated in the same batches as well
     assert more.evaluations is not None
     assert set(known.batches) <= set(more.evaluations.batches)
@@ -276,7 +274,7 @@ def test_in_int8_a_batch_counts_only_as_it_was(
     with warnings.catch_warnings():
         warnings.simplefilter("error", EdgeLorahubWarning)
         less = search(model, modules, rest, earlier)
-    assert less.record["reused"]["examples"] == 5 - len(max(batches, key=len))
+    assert less.record.reused.examples == 5 - len(max(batches, key=len))
 
 
 def test_what_is_kept_goes_into_the_adapters_folder_and_comes_back(earlier: Adaptation, tmp_path: Path) -> None:
@@ -322,7 +320,7 @@ def test_what_is_kept_is_bounded(
     assert len(part.weights) == 4
     # the probes that were left out are evaluated as ever
     again = search(model, modules, examples, replace(earlier, evaluations=part))
-    assert again.record["reused"]["candidates"] == 2
+    assert again.record.reused.candidates == 2
     assert again.weights == search(model, modules, examples, earlier).weights
     monkeypatch.setattr("edge_lorahub.learning.reuse.LARGEST", one)
     assert adapt(model, modules, examples, SETTINGS).evaluations is None
@@ -486,7 +484,7 @@ def test_a_search_that_reuses_is_resumed_to_the_same_weights(
                     open_journal=lambda digest: Journal(path, digest, resume=True))  # fmt: skip
     whole = search(model, modules, both, earlier)
     assert trace(resumed) == trace(whole)  # type: ignore[arg-type]
-    assert resumed.record["reused"] == whole.record["reused"]
+    assert resumed.record.reused == whole.record.reused
     assert resumed.evaluations.digest == whole.evaluations.digest  # type: ignore[union-attr]
     # without the evaluations it is another search: its batches are others
     from edge_lorahub.errors import JournalError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,7 +26,9 @@ from edge_lorahub.composition.paper import Int8PaperStack, PaperStack
 from edge_lorahub.composition.stack import COMPOSITIONS, lora_type_for, make_stack, plain_inputs
 from edge_lorahub.errors import SettingsError
 from edge_lorahub.export import export
-from edge_lorahub.learning.objective import Evaluator
+from edge_lorahub.learning.loss_evaluator import LossEvaluator
+from edge_lorahub.learning.objective import mean_loss, regularization
+from edge_lorahub.learning.workbench import Workbench
 from edge_lorahub.lora.pair import Lora
 from edge_lorahub.runtime.binding import Runner
 from edge_lorahub.testing.random_models import write_module
@@ -304,10 +307,8 @@ def test_candidates_with_zeros_have_the_losses_of_whole_ones(
         export(checkpoint, bundle, precision="int8")
     model = load(bundle, threads=2)
     stack = make_stack(list(modules), model.manifest, "exact", lora_type_for(model.manifest, "exact"))
-    limits = {"max_input_tokens": 64, "max_output_tokens": 64}
-    evaluate = Evaluator(
-        model, stack, examples, strength=0.2, reduce=lambda losses: float(losses.means().mean()), workers=2, **limits
-    )
+    workbench = Workbench(model, stack, examples, max_input_tokens=64, max_output_tokens=64, workers=2)
+    evaluate = LossEvaluator(workbench, partial(regularization, strength=0.2), mean_loss)
     population = np.diag(WEIGHTS)
     sparse = evaluate.losses(population)
     whole = evaluate.losses(np.where(population == 0, 1e-30, population))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from edge_lorahub.composition.adapter import SIDECAR
+from edge_lorahub.composition.record_file import SIDECAR
 from edge_lorahub.errors import OutputExistsError
 from edge_lorahub.files import work_folder
 from edge_lorahub.files.locks import machine

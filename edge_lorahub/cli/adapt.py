@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,6 +122,7 @@ def command(
     The adapter is a PEFT folder that generate, evaluate and peft read.
     """
     from ..composition.adapter import ADAPTER_FILES
+    from ..composition.record_file import record_json
     from ..examples.example import read_examples
     from ..files.outputs import check_output_folder
     from ..learning.memory import plan
@@ -187,7 +188,7 @@ def command(
             quiet=as_json,
         )
     if as_json:
-        say_json(dict(result.record) | found)
+        say_json(record_json(result.record) | found)
     else:
         say(f"adapter: {out}")
 
@@ -207,25 +208,27 @@ def _modules_in(parent: Path) -> list[Path]:
 
 def _weights_of(
     adapter: str, settings: Settings, manifest: Manifest, modules: Modules, prompt: Prompt
-) -> dict[str, float]:
-    """The weights by module in an adapter's record, which is compared with the bundle and the modules."""
-    from ..composition.adapter import load_adapter
-    from ..composition.prompt_record import warn_of_other_prompt
+) -> Mapping[str, float]:
+    """The weights by module in an adapter's record, which is compared with the bundle, the modules and the prompt."""
+    from ..composition.prompt_record import warn_of_prompt_other_than
     from ..composition.record_check import warn_of_other_bundle, warn_of_other_modules
+    from ..composition.record_file import OldRecordError, read_record
+    from ..lora.peft_files import load_module
     from ..search.settings import CMA
 
     if settings.optimizer != CMA:
         raise SettingsError(f"--warm-start is for --optimizer {CMA}, not {settings.optimizer}")
-    loaded = load_adapter(adapter)
-    record = loaded.record
-    weights = record.get("weights")
-    if not isinstance(weights, dict) or not all(map(_is_number, weights.values())):
+    module = load_module(adapter)
+    try:
+        record = read_record(module)
+    except OldRecordError as error:
+        raise SettingsError(f"{error}; adapt again to have weights to start from") from error
+    if record is None:
         raise SettingsError(f"{adapter}: no record of weights to start from; name an adapter that `adapt` has saved")
-    warn_of_other_bundle(loaded.name, loaded.sha256, record, manifest)
-    warn_of_other_modules(loaded.name, record, modules)
-    warn_of_other_prompt(loaded, prompt)
-    learned = record.get("settings")
-    composition = learned.get("composition") if isinstance(learned, dict) else None
+    warn_of_other_bundle(module.name, module.sha256, record, manifest)
+    warn_of_other_modules(module.name, record, modules)
+    warn_of_prompt_other_than(module.name, record, prompt)
+    composition = record.settings.composition
     if composition != settings.chosen_composition:
         warnings.warn(
             f"{adapter}: its weights were found in {composition} composition, and mean something else in "
@@ -233,12 +236,7 @@ def _weights_of(
             EdgeLorahubWarning,
             stacklevel=2,
         )
-    return weights
-
-
-def _is_number(value: object) -> bool:
-    """Whether a value of JSON is a finite number, and no integer that is too large for one."""
-    return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
+    return record.weights
 
 
 def _seen_by(reuse: str | None, warm_start: str | None, settings: Settings) -> Evaluations | None:
@@ -257,8 +255,8 @@ def _seen_by(reuse: str | None, warm_start: str | None, settings: Settings) -> E
 
 def learn_with_progress(
     model: Model, modules: Modules, examples: list[Example], settings: Settings,
-    start: dict[str, float] | None = None, evaluations: Evaluations | None = None, keeper: JournalKeeper | None = None,
-    workers: int | None = None, prompt: Prompt | None = None,
+    start: Mapping[str, float] | None = None, evaluations: Evaluations | None = None,
+    keeper: JournalKeeper | None = None, workers: int | None = None, prompt: Prompt | None = None,
 ) -> Learned:  # fmt: skip
     """The search, with what it shows of itself on standard error."""
     from ..learning.adaptation import learn
@@ -274,7 +272,6 @@ def learn_with_progress(
 
 
 def _print_report(result: Learned, settings: Settings, examples: int) -> None:
-    from ..search.settings import REFERENCE
     from .learned import count_of, print_losses, print_time, print_weights
 
     say(
@@ -282,5 +279,5 @@ def _print_report(result: Learned, settings: Settings, examples: int) -> None:
         f"{settings.chosen_composition} composition"
     )
     print_weights(result)
-    print_losses(result, "as the released code counts it" if settings.optimizer == REFERENCE else "mean")
+    print_losses(result, "as the released code counts it" if settings.preset.token_loss else "mean")
     print_time(result, racing=settings.racing)

@@ -52,7 +52,7 @@ def command(
         check_output_file(predictions)
     examples = read_examples(data, skip=skip, limit=limit, shuffle_seed=shuffle_seed)
     model, loaded, prompt = options.load_model(bundle, adapter, threads, prompt_format, system)
-    if loaded is not None:
+    if loaded is not None and loaded.record is not None:
         warn_of_learned_examples(loaded.name, loaded.record, examples)
     with progress("examples", len(examples), batch_size) as on_answers:
         result = evaluate(

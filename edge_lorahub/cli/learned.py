@@ -75,13 +75,13 @@ def print_time(result: Learned, *, racing: bool) -> None:
     ended = "" if count == result.budget else f" of at most {result.budget}"
     ended += ": the surrogate sees nothing more to gain" if result.converged else ""
     raced = racing and result.explanation is None
-    spared = f", {result.record['spared']:.0%} of the work spared by racing" if raced else ""
+    spared = f", {result.record.spared:.0%} of the work spared by racing" if raced else ""
     each = result.seconds / count
     if result.reused:
-        reused = result.record["reused"]
+        reused = result.record.reused
         say(
-            f"known from the earlier search: {count_of(reused['examples'], 'example')} with "
-            f"{count_of(reused['candidates'], 'candidate')}, {count_of(result.reused, 'evaluation')}"
+            f"known from the earlier search: {count_of(reused.examples, 'example')} with "
+            f"{count_of(reused.candidates, 'candidate')}, {count_of(result.reused, 'evaluation')}"
         )
     say(f"{count_of(count, 'candidate')}{ended}; {result.seconds:.1f} s, {each:.3f} s a candidate{spared}")
 

@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..bundle.manifest import Manifest
-from ..errors import EdgeLorahubWarning, ModuleFileError, SettingsError
-from ..files.outputs import output_folder, read_json
+from ..errors import EdgeLorahubWarning, SettingsError
+from ..files.outputs import output_folder
 from ..lora.modules import Modules, check_fit, warn_if_baked
 from ..lora.pair import Lora, identity
 from ..lora.peft_config import CONFIG
-from ..lora.peft_files import SAFETENSORS, Module, load_module, write_peft
+from ..lora.peft_files import SAFETENSORS, load_module, write_peft
 from ..search.evaluations import EVALUATIONS, Evaluations
 from .exact import ExactStack
 from .inputs import LoraInputs
 from .kernels import truncate
+from .record import Record, Truncation
 from .record_check import warn_of_other_bundle
+from .record_file import SIDECAR, OldRecordError, read_record, write_record
 
-SIDECAR = "edge_lorahub.json"
-# The sidecar's digest of the adapter's own matrices, `lora.identity`.
-MATRICES_DIGEST = "adapter_sha256"
 # what --force may overwrite: the sidecar tells an adapter of ours from somebody's module
 ADAPTER_FILES = (SIDECAR, CONFIG, SAFETENSORS, EVALUATIONS)
-# It has every candidate: the longest searches with the most modules make tens of megabytes.
-LARGEST_RECORD = 256 << 20
 # A truncation that loses more of the change than this is warned about: it may answer otherwise than was learned.
 _MUCH_LOST = 0.1
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """LoRA pairs by linear layer, and `record`, the sidecar's contents (empty for an adapter of other origin).
+    """LoRA pairs by linear layer, and how they came about: `record`, None for an adapter of other origin.
 
     evaluations: what the search for it has seen, to be saved beside it; `load_evaluations` reads them back.
     """
@@ -45,7 +40,7 @@ class Adapter:
     name: str
     base_model: str
     pairs: Mapping[str, Lora]
-    record: Mapping[str, Any] = field(default_factory=dict)
+    record: Record | None = None
     evaluations: Evaluations | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -95,9 +90,7 @@ class Adapter:
                 EdgeLorahubWarning,
                 stacklevel=2,
             )
-        record = dict(self.record)
-        if record:
-            record["truncation"] = {"rank": rank, "relative_error": error, "loss_is": "before truncation"}
+        record = None if self.record is None else replace(self.record, truncation=Truncation(rank, error))
         return Adapter(self.name, self.base_model, pairs, record, self.evaluations), error
 
     def _check(self) -> None:
@@ -114,48 +107,36 @@ class Adapter:
             write_peft(work, self.base_model, self.pairs)
             if self.evaluations is not None:
                 self.evaluations.save(work)
-            if self.record:
-                record = {**self.record, MATRICES_DIGEST: self.sha256}
-                text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-                (work / SIDECAR).write_text(text + "\n", encoding="utf-8")
+            if self.record is not None:
+                write_record(work, self.record, self.sha256)
 
 
 def load_adapter(source: str | Path, manifest: Manifest | None = None) -> Adapter:
     """Reads an adapter, or any single LoRA module, from a PEFT folder or the Hub.
 
     With a manifest, checks that it fits that bundle, and warns where the base model has another name, or where the
-    adapter was learned with another. Raises ModuleFileError, also for matrices that are not those of the sidecar,
+    adapter was learned with another. A record without a format version is left out, with a warning. Raises
+    ModuleFileError, also for a record that is damaged or newer and for matrices that are not its own,
     ModuleMismatchError, MissingPathError or HubError.
     """
     module = load_module(source)
     if manifest is not None:
         Modules([module]).check_fit(manifest)
-    record = read_record(module)
-    if manifest is not None:
+    try:
+        record = read_record(module)
+    except OldRecordError as error:
+        warnings.warn(
+            f"{error}; it is not read, and the adapter is used as any other LoRA module",
+            EdgeLorahubWarning,
+            stacklevel=2,
+        )
+        record = None
+    if manifest is not None and record is not None:
         warn_of_other_bundle(module.name, module.sha256, record, manifest)
     return Adapter(module.name, module.config.base_model, dict(module.loras()), record)
 
 
-def read_record(module: Module) -> dict[str, Any]:
-    """The sidecar beside a module's file; empty for one of other origin.
-
-    Raises ModuleFileError where the matrices are not those that the sidecar was written for.
-    """
-    sidecar = module.folder / SIDECAR
-    if not sidecar.exists():
-        return {}
-    record = read_json(sidecar, ModuleFileError, largest=LARGEST_RECORD)
-    digest = record.get(MATRICES_DIGEST)
-    if digest is not None and digest != module.sha256:
-        raise ModuleFileError(
-            f"{module.file}: not the matrices that {SIDECAR} was written for (sha256 {module.sha256[:12]}, there "
-            f"{digest!s:.12}): damaged, or changed since; copy the adapter again, or remove {SIDECAR} if the change "
-            "is meant"
-        )
-    return record
-
-
-def from_pairs(pairs: Mapping[str, Lora], manifest: Manifest, name: str, record: Mapping[str, Any]) -> Adapter:
+def from_pairs(pairs: Mapping[str, Lora], manifest: Manifest, name: str, record: Record | None = None) -> Adapter:
     """An adapter for a bundle, of composed pairs; of none where every weight is 0."""
     if not pairs:
         # peft has no adapter of rank 0, so one of zeros stands for it

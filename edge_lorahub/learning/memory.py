@@ -20,7 +20,7 @@ from ..search.budget import budget_for
 from ..search.choose import at_once
 from ..search.compaction import TOKENS
 from ..search.settings import CMA
-from .objective import SPARSE
+from .preparation import SPARSE
 from .settings import Settings
 
 _FLOAT = 4

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..bundle.graphs import Variant
 from ..bundle.manifest import Manifest
+from ..composition.record import SearchInputs
 from ..errors import EdgeLorahubWarning
 from ..label_logits import KEPT_TOKENS, LabelLogits
 from ..runtime.scoring import Batches
@@ -35,15 +36,15 @@ _DIFFERENCES = {
 _TOLERANCE = {"fp32": 1e-4, "int8": 2e-2}
 
 
-def origin_of(record: Mapping[str, Any], manifest: Manifest) -> dict[str, str]:
-    """What a search's evaluations are of, besides the examples; record: its `learned.inputs_record`."""
-    modules = " ".join(module["sha256"] for module in record["modules"])
+def origin_of(inputs: SearchInputs, manifest: Manifest) -> dict[str, str]:
+    """What a search's evaluations are of, besides the examples."""
+    modules = " ".join(module.sha256 for module in inputs.modules)
     return {
         "precision": manifest.precision,
-        "bundle": record["bundle_sha256"],
-        "composition": record["settings"]["composition"],
+        "bundle": inputs.bundle_sha256,
+        "composition": inputs.settings.composition,
         "modules": hashlib.sha256(modules.encode()).hexdigest(),
-        "graphs": str(Variant(record["lora_type"], record["short"])),
+        "graphs": str(Variant(inputs.lora_type, inputs.short)),
         "tokens": str(min(KEPT_TOKENS, manifest.model.vocab_size)),
     }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 
 from ..bundle.prompt import Prompt
 from ..composition.prompt_record import warn_of_modules_prompts
+from ..composition.record import Losses as RecordedLosses
+from ..composition.record import Record, Reused
 from ..composition.stack import make_stack
 from ..errors import EdgeLorahubWarning, ExamplesError, ObjectiveError, SettingsError
 from ..examples.example import Example
@@ -30,15 +31,19 @@ from ..search.choose import make_strategy
 from ..search.evaluations import Evaluations
 from ..search.journal import Journal, journaled
 from ..search.loop import Found, search
-from ..search.settings import CMA, REFERENCE
+from ..search.settings import CMA
 from ..search.strategy import Candidate, Observation, Proposal
 from ..search.surrogate import Labels
-from .learned import Learned, digest_of, explanation_record, inputs_record, trace_record
-from .objective import WORST_LOSS, Evaluator, LossObjective, TextObjective, mean_loss, regularization
+from .learned import Learned
+from .loss_evaluator import LossEvaluator
+from .objective import WORST_LOSS, LossObjective, TextObjective, mean_loss, number, reference_loss, regularization
 from .promise import change_of, promising
+from .recording import explained, search_inputs, tried
 from .reuse import Collected, origin_of, usable
 from .settings import Settings
+from .text_evaluator import TextEvaluator
 from .variant import scoring_variant
+from .workbench import Workbench
 
 Float64 = NDArray[np.float64]
 
@@ -65,48 +70,52 @@ class Learning:
         task = model.bundle.encode(examples, settings.max_input_tokens, settings.max_output_tokens, prompt)
         generates = text_objective is not None
         variant = scoring_variant(model.bundle, composition, task, settings.batch_tokens, generates=generates)
-        self._record = inputs_record(model, modules, examples, settings, variant, prompt)
-        if start is not None:
-            self._record["start"] = dict(start)
-        self._origin = origin_of(self._record, model.manifest)
+        inputs = search_inputs(model, modules, examples, settings, variant, prompt, self._center)
+        self._origin = origin_of(inputs, model.manifest)
         earlier = evaluations if evaluations is not None and usable(evaluations, self._origin) else None
         if not settings.assisted:
             earlier = None  # no candidate would come again
-        if earlier is not None:
-            self._record["reused"] = {"sha256": earlier.digest}
+        self._inputs = replace(inputs, evaluations_sha256=None if earlier is None else earlier.digest)
         self._budget = budget_for(settings, len(modules))
         self._advised: set[str] = set()
         self._advise(stacklevel=6)
-        self._evaluator = Evaluator(
+        self._workbench = Workbench(
             model,
             make_stack(list(modules), model.manifest, composition, variant.lora_type),
             examples,
-            strength=settings.strength,
-            center=self._center,
             max_input_tokens=settings.max_input_tokens,
             max_output_tokens=settings.max_output_tokens,
             batch_tokens=settings.batch_tokens,
-            short=variant.short,
             earlier=earlier,
-            reduce=None if text_objective else _reduce(objective, examples, settings),
-            on_texts=_numeric(text_objective),
-            # a user's own objective may fall when an example's loss rises
-            racing=settings.racing and not self._own,
+            center=self._center,
             workers=workers,
             prompt=prompt,
         )
+        self._penalties = partial(regularization, strength=settings.strength, center=self._center)
+        self._evaluator: LossEvaluator | TextEvaluator
+        if text_objective is not None:
+            self._evaluator = TextEvaluator(self._workbench, self._penalties, text_objective)
+        else:
+            self._evaluator = LossEvaluator(
+                self._workbench,
+                self._penalties,
+                _reduce(objective, examples, settings),
+                short=variant.short,
+                # a user's own objective may fall when an example's loss rises
+                racing=settings.racing and not self._own,
+            )
         self._strategy = make_strategy(
             settings,
             len(modules),
             self._budget.candidates,
-            labels=Labels.of(self._evaluator.batches.tokens),
+            labels=Labels.of(self._workbench.batches.tokens),
             own_objective=self._own,
             start=self._center,
             # without this object, which holds the model and would be a part of what it holds
             order=partial(_order, modules, examples, self._center),
         )
         self._seen: dict[bytes, Observation] = {}
-        self._collected = Collected(self._evaluator.batches.tokens, model.manifest.model.vocab_size)
+        self._collected = Collected(self._workbench.batches.tokens, model.manifest.model.vocab_size)
 
     def _advise(self, *, stacklevel: int) -> None:
         for message in advise(self._settings, len(self._modules), self._budget.candidates):
@@ -117,7 +126,7 @@ class Learning:
     @property
     def digest(self) -> str:
         """Of all that the search depends on."""
-        return digest_of(self._record)
+        return self._inputs.digest
 
     def run(
         self, journal: Journal | None, known_only: bool,
@@ -159,9 +168,9 @@ class Learning:
         """For the report; without the logits, which the strategy keeps as long as it needs them."""
         self._seen[_key(observation.weights)] = replace(observation, logits=None)
         self._collected.add(observation)
-        known = self._evaluator.known
+        known = self._workbench.known
         if known is not None and known.contradicted(observation):
-            self._evaluator.known = None
+            self._workbench.known = None
         # no weights would mend a plain model whose loss is no number
         if not self._own and not observation.weights.any() and observation.loss == WORST_LOSS:
             raise ObjectiveError(
@@ -171,38 +180,33 @@ class Learning:
 
     def _learned(self, found: Found) -> Learned:
         self._check(found)
-        settings, names = self._settings, self._modules.names
+        names = self._modules.names
         explanation = None
         if isinstance(self._strategy, SurrogateSearch) and self._strategy.knows:
             explanation = self._strategy.explain(found.weights)
-        tried = np.any([candidate.weights != 0 for candidate in found.trace], axis=0)
-        untried = tuple(name for name, had in zip(names, tried, strict=True) if not had)
+        had_weight = np.any([candidate.weights != 0 for candidate in found.trace], axis=0)
+        untried = tuple(name for name, had in zip(names, had_weight, strict=True) if not had)
         before, chosen = self._seen[_key(np.zeros(len(names)))], self._seen[_key(found.weights)]
-        plain, after = (
-            one.loss - float(regularization(one.weights[None], settings.strength, self._center)[0])
-            for one in (before, chosen)
-        )
+        plain, after = (one.loss - float(self._penalties(one.weights[None])[0]) for one in (before, chosen))
         weights = dict(zip(names, found.weights.tolist(), strict=True))
         seconds = time.perf_counter() - self._began
-        known = self._evaluator.known
+        known = self._workbench.known
         candidates = 0 if known is None else sum(known.has(candidate.weights) for candidate in found.trace)
         examples = 0 if known is None else known.examples
-        reused = {"candidates": candidates, "examples": examples, "evaluations": candidates * examples}
-        record = self._record | {
-            "optimizer": found.optimizer,
-            "budget": self._budget.candidates,
-            "converged": found.converged,
-            "weights": weights,
-            "loss": {"before": plain, "after": after, "after_with_regularization": chosen.loss},
-            "seconds": round(seconds, 3),
-            # the examples that racing did not score, of all that would have been
-            "spared": round(self._evaluator.spared, 4),
-            "untried": list(untried),
-            "reused": self._record.get("reused", {}) | reused,
-            "trace": trace_record(found.trace),
-        }
-        if explanation is not None:
-            record["explanation"] = explanation_record(explanation, names)
+        record = Record(
+            **vars(self._inputs),
+            optimizer=found.optimizer,
+            budget=self._budget.candidates,
+            converged=found.converged,
+            weights=weights,
+            loss=RecordedLosses(plain, after, chosen.loss),
+            seconds=round(seconds, 3),
+            spared=round(self._evaluator.spared, 4),
+            untried=untried,
+            reused=Reused(candidates, examples, candidates * examples),
+            trace=tried(found.trace),
+            explanation=None if explanation is None else explained(explanation, names),
+        )
         return Learned(
             weights=weights,
             loss_before=plain,
@@ -210,13 +214,13 @@ class Learning:
             losses_before=before.losses,
             losses_after=chosen.losses,
             optimizer=found.optimizer,
-            composition=record["settings"]["composition"],
+            composition=record.settings.composition,
             budget=self._budget.candidates,
             converged=found.converged,
             seconds=seconds,
             untried=untried,
             reused=candidates * examples,
-            evaluations=self._collected.evaluations(self._origin, self._evaluator.batches, found.weights),
+            evaluations=self._collected.evaluations(self._origin, self._workbench.batches, found.weights),
             trace=found.trace,
             explanation=explanation,
             record=record,
@@ -271,31 +275,7 @@ def _reduce(
     """From the losses by example to the candidate's loss."""
     if objective is not None:
         return lambda losses: number(objective(losses.means(), examples))
-    if settings.optimizer == REFERENCE:
-        return reference_loss
-    return lambda losses: mean_loss(losses.means(), examples)
-
-
-def _numeric(objective: TextObjective | None) -> TextObjective | None:
-    return None if objective is None else lambda texts, examples: number(objective(texts, examples))
-
-
-def number(value: object) -> float:
-    """What a user's objective gave, as a number. Raises SettingsError for what is none."""
-    if isinstance(value, (bool, int, float, np.integer, np.floating)):
-        with suppress(OverflowError):  # a whole number beyond any float
-            return float(value)
-    if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in "fiub":
-        return float(value.item())
-    raise SettingsError(f"the objective must give a number, got {type(value).__name__}: {value!r:.80}")
-
-
-def reference_loss(losses: Losses) -> float:
-    """The released code's loss: the mean over all tokens of one batch, divided by the number of examples.
-
-    Its `default_get_loss` sums the batches' means and divides by the examples, not the batches.
-    """
-    return float(losses.sums.sum() / losses.tokens.sum() / len(losses.sums))
+    return reference_loss if settings.preset.token_loss else mean_loss
 
 
 def check_examples(examples: Sequence[Example]) -> None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, fields
 
 from ..composition.stack import COMPOSITIONS
 from ..errors import SettingsError
+from ..files.typed_json import LARGEST_INT
 from ..runtime.tokens import BATCH_TOKENS
-from ..search.settings import CMA, REFERENCE, SearchSettings
+from ..search.settings import CMA, SearchSettings
 
 # By a field's annotation: what its value must be, and the types of those that are. True is no number here.
 _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
@@ -50,9 +51,7 @@ class Settings(SearchSettings):
     @property
     def chosen_composition(self) -> str:
         """The composition that is in force."""
-        if self.composition is not None:
-            return self.composition
-        return "paper" if self.optimizer == REFERENCE else "exact"
+        return self.preset.composition if self.composition is None else self.composition
 
     @property
     def assisted(self) -> bool:
@@ -67,3 +66,6 @@ def _check_kind(name: str, annotation: str, value: object) -> None:
         return
     if not isinstance(value, types) or (isinstance(value, bool) and kind != "bool"):
         raise SettingsError(f"{name} must be {what}{' or None' if kind != annotation else ''}, got {value!r:.80}")
+    # so that a record can hold it; its digits are not shown, as there may be too many of them
+    if isinstance(value, int) and abs(value) > LARGEST_INT:
+        raise SettingsError(f"{name} must be at most 2^63 - 1")

@@ -27,13 +27,13 @@ def framed_sources(tokens: Tokens, texts: Sequence[str], prompt: Prompt, limit: 
     parts = [prompt.source(text) for text in texts]
     wholes = ["".join(part) for part in parts]
     rows = []
-    for number, encoding in enumerate(tokens.encodings(wholes, first, special=prompt.adds_special_tokens), first):
+    for number, encoding in enumerate(tokens.encodings(wholes, first, added=prompt.adds_special_tokens), first):
         ids = _ids(encoding)
         if len(ids) > limit:
             warnings.warn(
                 f"text {number} has {len(ids)} tokens and is cut to {limit}", EdgeLorahubWarning, stacklevel=3
             )
-            ids = _cut(tokens, parts[number - first], encoding, limit, number, special=prompt.adds_special_tokens)
+            ids = _cut(tokens, parts[number - first], encoding, limit, number, added=prompt.adds_special_tokens)
         rows.append(ids)
     return rows
 
@@ -53,25 +53,22 @@ def warn_of_reserved(texts: Sequence[str], rule: TextRule, what: str, first: int
 
 
 def _cut(
-    tokens: Tokens, part: tuple[str, str, str], encoding: Encoding, limit: int, number: int, *, special: bool
+    tokens: Tokens, part: tuple[str, str, str], encoding: Encoding, limit: int, number: int, *, added: bool
 ) -> Ids:
     """The tokens of as much of the input's start as there is room for."""
     before, text, after = part
-    # where the input's tokens end in it
+    # where the input's tokens end in it; several of one character end at the same place
     ends = [end - len(before) for _, end in encoding.offsets if len(before) < end <= len(before) + len(text)]
-    kept = max(0, len(ends) - (len(encoding.ids) - limit))
-    while True:
+    room = len(ends) - (len(encoding.ids) - limit)
+    for end in sorted({0, *(end for place, end in enumerate(ends, 1) if place <= room)}, reverse=True):
         # encoded anew: beside what follows, a shorter text may have other tokens than it had in the longer one
-        shorter = before + (text[: ends[kept - 1]] if kept else "") + after
-        ids = _ids(tokens.encodings([shorter], number, special=special)[0])
+        ids = _ids(tokens.encodings([before + text[:end] + after], number, added=added)[0])
         if len(ids) <= limit:
             return ids
-        if not kept:
-            raise SettingsError(
-                f"text {number}: cut to {limit} tokens, but the prompt takes {len(ids)} without an input; allow more "
-                "input tokens"
-            )
-        kept = max(0, kept - (len(ids) - limit))
+    raise SettingsError(
+        f"text {number}: cut to {limit} tokens, but the prompt takes {len(ids)} without an input; allow more input "
+        "tokens"
+    )
 
 
 def _ids(encoding: Encoding) -> Ids:

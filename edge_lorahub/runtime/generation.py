@@ -132,7 +132,7 @@ def generate_with(
         first=(first, 1),
     )
     model = runner.model
-    rows = model.bundle.sources(_checked(texts), max_input_tokens, prompt, first)
+    rows = model.bundle.sources(_checked(texts), max_input_tokens, first, prompt)
     answers: list[Ids] = [np.empty(0, np.int64)] * len(rows)
     cache = model.architecture.cache(model.manifest)
     for members in buckets([len(row) for row in rows], largest=batch_size):
@@ -161,7 +161,7 @@ def stream_with(
     """As `stream`, with whatever the runner's LoRA inputs hold."""
     _check_settings(max_new_tokens=(max_new_tokens, 1), max_input_tokens=(max_input_tokens, 2), first=(first, 1))
     model = runner.model
-    rows = model.bundle.sources([text], max_input_tokens, prompt, first)
+    rows = model.bundle.sources([text], max_input_tokens, first, prompt)
     chooser = _chooser(model, rows, [first], sampling)
 
     def answers() -> Iterator[str]:

@@ -62,15 +62,16 @@ class OpenBundle:
             outputs = [example.output for example in examples]
             warn_of_reserved(outputs, prompt.output_rule, "output")
             task = EncodedTask(
-                self.sources([example.input for example in examples], max_input_tokens, prompt),
+                self.sources([example.input for example in examples], max_input_tokens, prompt=prompt),
                 self.tokens.encode([prompt.label(output) for output in outputs], max_output_tokens),
             )
             self._task = asked, task
         return self._task[1]
 
-    def sources(
-        self, texts: Sequence[str], max_input_tokens: int, prompt: Prompt | None = None, first: int = 1
-    ) -> list[Ids]:
-        """Inputs as token ids, as the model reads them. first: the first text's number, in warnings and errors."""
+    def sources(self, texts: Sequence[str], limit: int, first: int = 1, prompt: Prompt | None = None) -> list[Ids]:
+        """Inputs as token ids, as the model reads them, at most `limit` each.
+
+        first: the first text's number, in warnings and errors.
+        """
         prompt = self.manifest.prompt if prompt is None else prompt
-        return framed_sources(self.tokens, texts, prompt, max_input_tokens, first)
+        return framed_sources(self.tokens, texts, prompt, limit, first)

@@ -56,8 +56,8 @@ class Tokens:
             result.append(ids)
         return result
 
-    def encodings(self, texts: Sequence[str], first: int = 1, *, special: bool = True) -> list[Encoding]:
-        """What the tokenizer makes of each text, uncut; special: with the tokens that it puts around any text.
+    def encodings(self, texts: Sequence[str], first: int = 1, *, added: bool = True) -> list[Encoding]:
+        """What the tokenizer makes of each text, uncut; added: with the tokens that it puts around any text.
 
         Raises ExamplesError for what is no text, and BundleError for tokens that the model does not have.
         """
@@ -66,7 +66,7 @@ class Tokens:
             if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
                 raise ExamplesError(f"text {number}: not valid Unicode (a lone surrogate); mend the text")
         with _one_error(self._path):
-            encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=special)
+            encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=added)
         for number, encoding in enumerate(encodings, first):
             largest = max(encoding.ids, default=0)
             if largest >= self._size:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .settings import CMA, REFERENCE, SearchSettings
+from .settings import CMA, SearchSettings
 
 # Candidates that the surrogate may propose after the probes, where the budget is not given; it mostly ends before.
 _ROUNDS = 60
 # What a search without a budget may take, in seconds, where it can be had with so many candidates at least.
 _PATIENCE, _FEWEST = 600.0, 40
-# The other budgets, where none is given: what the paper has, and what did best where it was measured.
-_REFERENCE_BUDGET, _NEVERGRAD_BUDGET, _CMA_BUDGET = 40, 100, 200
+# The other budgets, where none is given: what did best where it was measured.
+_NEVERGRAD_BUDGET, _CMA_BUDGET = 100, 200
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ def budget_for(settings: SearchSettings, dimension: int, seconds: float | None =
         reason = f"the plain model, {dimension} alone, and at most {_ROUNDS} that the surrogate proposes"
     elif settings.optimizer == CMA:
         candidates, reason = max(_CMA_BUDGET, 10 * dimension), "what CMA-ES takes to learn so many weights"
-    elif settings.optimizer == REFERENCE:
-        candidates, reason = _REFERENCE_BUDGET, "as the paper"
+    elif settings.preset.budget is not None:
+        candidates, reason = settings.preset.budget, "as the paper"
     else:
         candidates, reason = max(_NEVERGRAD_BUDGET, 4 * dimension), f"for {dimension} weights"
     if seconds is None:

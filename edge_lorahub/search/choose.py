@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from .assisted import SurrogateSearch
 from .cma_es import CmaEs
 from .nevergrad import begin_import
-from .plain import CmaSearch, NevergradSearch, ReferenceSearch
-from .settings import CMA, NEVERGRAD, REFERENCE, SearchSettings
+from .plain import CmaSearch, NevergradSearch
+from .settings import CMA, SearchSettings
 from .strategy import Float64, Strategy
 from .surrogate import Labels
 
@@ -32,15 +32,15 @@ def make_strategy(
     bound, seed = settings.bound, settings.seed
     if settings.assisted and labels is not None:
         return SurrogateSearch(settings, dimension, labels, center=start, order=order, own_objective=own_objective)
-    if settings.optimizer == CMA:
+    preset = settings.preset
+    if preset.nevergrad is None:
         cma = CmaEs(
             dimension, population=settings.population, step_size=settings.step_size, bound=bound, seed=seed, mean=start
         )
         return CmaSearch(cma, start)
-    if settings.optimizer == REFERENCE:
-        return ReferenceSearch(dimension, budget=budget, bound=bound, seed=seed)
-    name = settings.optimizer.removeprefix(NEVERGRAD)
-    return NevergradSearch(name, dimension, budget=budget, bound=bound, seed=seed)
+    return NevergradSearch(
+        preset.nevergrad, dimension, budget=budget, bound=bound, seed=seed, plain_first=preset.plain_first
+    )
 
 
 def prepare(settings: SearchSettings) -> None:

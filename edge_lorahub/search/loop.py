@@ -35,8 +35,8 @@ def search(
     """Evaluates what the strategy asks for, at most `budget` candidates, and takes what it chooses.
 
     evaluate gives an observation for each candidate of a proposal, in their order; if it gives fewer, the search ends.
-    on_candidate gets each candidate as
-    soon as it was evaluated. revise gets the seconds that a candidate of the first proposal took, and gives the budget.
+    on_candidate gets each candidate as soon as it was evaluated. revise gets the seconds that a candidate of the first
+    proposal took, and gives the budget.
     """
     trace: list[Candidate] = []
     converged = False

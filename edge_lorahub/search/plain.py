@@ -10,9 +10,6 @@ from .cma_es import CmaEs
 from .nevergrad import NevergradOptimizer
 from .strategy import Candidate, Float64, Observation, Proposal, best
 
-# The name of nevergrad's optimizer that the released code uses.
-REFERENCE_OPTIMIZER = "NGOpt"
-
 
 class CmaSearch:
     """w = 0 first, so that the result is never worse than the plain model; then CMA-ES, a generation at a time."""
@@ -46,39 +43,27 @@ class CmaSearch:
 
 
 class NevergradSearch:
-    """One candidate at a time: w = 0 first, then what one of nevergrad's optimizers asks for."""
+    """One candidate at a time, as one of nevergrad's optimizers asks for them."""
 
-    def __init__(self, name: str, dimension: int, *, budget: int, bound: float, seed: int) -> None:
+    def __init__(
+        self, name: str, dimension: int, *, budget: int, bound: float, seed: int, plain_first: bool = True
+    ) -> None:
+        """plain_first: as in `settings.Preset`. The optimizer does not learn from that first candidate."""
         self.name = name
-        self._plain = np.zeros((1, dimension))
-        self._optimizer = NevergradOptimizer(name, dimension, budget=max(1, budget - 1), bound=bound, seed=seed)
-        self._first: bool | None = None
+        self._plain_first = plain_first
+        self._first: Float64 | None = np.zeros((1, dimension)) if plain_first else None
+        self._asked = False
+        own = max(1, budget - 1) if plain_first else budget
+        self._optimizer = NevergradOptimizer(name, dimension, budget=own, bound=bound, seed=seed)
 
     def ask(self, left: int) -> Proposal:
-        self._first = self._first is None
-        return Proposal(self._plain, "plain model") if self._first else Proposal(self._optimizer.ask(), self.name)
+        first, self._first = self._first, None
+        self._asked = first is None
+        return Proposal(self._optimizer.ask(), self.name) if first is None else Proposal(first, "plain model")
 
     def tell(self, seen: Sequence[Observation]) -> None:
-        if seen and not self._first:
+        if seen and self._asked:
             self._optimizer.tell(seen[0].loss)
 
     def choice(self, trace: Sequence[Candidate]) -> Float64:
-        return best(trace)
-
-
-class ReferenceSearch:
-    """What the released code does: NGOpt from w = 0 with one worker, and its own recommendation."""
-
-    def __init__(self, dimension: int, *, budget: int, bound: float, seed: int) -> None:
-        self.name = REFERENCE_OPTIMIZER
-        self._optimizer = NevergradOptimizer(REFERENCE_OPTIMIZER, dimension, budget=budget, bound=bound, seed=seed)
-
-    def ask(self, left: int) -> Proposal:
-        return Proposal(self._optimizer.ask(), self.name)
-
-    def tell(self, seen: Sequence[Observation]) -> None:
-        if seen:
-            self._optimizer.tell(seen[0].loss)
-
-    def choice(self, trace: Sequence[Candidate]) -> Float64:
-        return self._optimizer.recommendation()
+        return best(trace) if self._plain_first else self._optimizer.recommendation()

@@ -21,6 +21,27 @@ REGULARIZATION, SURROGATE_REGULARIZATION = 0.05, 0.2
 
 
 @dataclass(frozen=True)
+class Preset:
+    """What an optimizer's name stands for, and the settings that go with it where none is given.
+
+    nevergrad: the name in nevergrad's registry; None: CMA-ES. budget None: by the number of modules. token_loss: the
+    loss counts every token alike; else every example. plain_first: the search begins with w = 0 and takes its best
+    candidate; else nevergrad's optimizer begins where it likes to, and takes what it recommends.
+    """
+
+    nevergrad: str | None = None
+    composition: str = "exact"
+    budget: int | None = None
+    token_loss: bool = False
+    plain_first: bool = True
+
+
+# The released code of the paper, with the paper's budget.
+_REFERENCE = Preset("NGOpt", "paper", 40, token_loss=True, plain_first=False)
+_PRESETS = {CMA: Preset(), REFERENCE: _REFERENCE}
+
+
+@dataclass(frozen=True)
 class SearchSettings:
     """optimizer is "cma", "reference" or "nevergrad:NAME"; step_size and population are CMA-ES's.
 
@@ -41,7 +62,7 @@ class SearchSettings:
     def __post_init__(self) -> None:
         if self.surrogate and self.optimizer != CMA:
             raise SettingsError(f"a surrogate assists the optimizer {CMA}, not {self.optimizer}; leave one of them out")
-        if self.optimizer not in (CMA, REFERENCE) and not self.optimizer.startswith(NEVERGRAD):
+        if self.optimizer not in _PRESETS and not self.optimizer.startswith(NEVERGRAD):
             raise SettingsError(
                 f"optimizer {self.optimizer!r} is unknown; choose {CMA}, {REFERENCE} or {NEVERGRAD}NAME"
             )
@@ -61,6 +82,10 @@ class SearchSettings:
             raise SettingsError(f"population must be from 2 to {_LARGEST_POPULATION}, got {self.population}")
         if self.regularization is not None and not 0 <= self.regularization < np.inf:
             raise SettingsError(f"regularization must be at least 0, got {self.regularization}")
+
+    @property
+    def preset(self) -> Preset:
+        return _PRESETS.get(self.optimizer) or Preset(self.optimizer.removeprefix(NEVERGRAD))
 
     @property
     def assisted(self) -> bool:

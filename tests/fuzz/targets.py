@@ -50,8 +50,9 @@ def _read_adapter(folder: Path) -> None:
     """With all that its record is compared with."""
     inspect(folder)
     adapter = el.load_adapter(folder, read_manifest(folder / "bundle"))
-    warn_of_other_modules(adapter.name, adapter.record, el.Modules.load(folder / "module"))
-    warn_of_learned_examples(adapter.name, adapter.record, _PAIRS)
+    if adapter.record is not None:
+        warn_of_other_modules(adapter.name, adapter.record, el.Modules.load(folder / "module"))
+        warn_of_learned_examples(adapter.name, adapter.record, _PAIRS)
 
 
 def _read_cells(folder: Path) -> None:
