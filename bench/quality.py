@@ -100,7 +100,7 @@ def random_modules(modules: Modules, folder: Path, seed: int) -> Modules:
             b *= np.linalg.norm(lora.b) / np.linalg.norm(b)
             pairs[layer] = Lora(a, b, lora.scale)
         (folder / module.name).mkdir()
-        write_peft(folder / module.name, module.config.base_model, pairs)
+        write_peft(folder / module.name, module.config.base_model, pairs, module.config.task_type)
     return Modules.load([folder / module.name for module in modules])
 
 

@@ -48,11 +48,13 @@ def _bundle(folder: Path, check: bool) -> dict[str, Any]:
     return {
         "kind": "bundle",
         "base model": model.base_model,
-        "family": model.family,
+        "family": f"{model.family} ({manifest.architecture})",
         "precision": manifest.precision,
         "layers": model.layers,
-        "heads": f"{model.heads} of {model.head_size}",
+        "heads": f"{model.heads} of {model.head_size}"
+        + (f", {model.kv_heads} of keys and values" if model.kv_heads != model.heads else ""),
         "vocabulary": model.vocab_size,
+        **({} if model.longest_text is None else {"longest": f"{model.longest_text} tokens with the answer"}),
         "slots": f"{len(manifest.slots)} ({','.join(manifest.kinds())})",
         **({} if manifest.prompt.is_plain else {"chat template": _template(manifest.prompt)}),
         **({"baked in": ", ".join(baked.name for baked in manifest.baked)} if manifest.baked else {}),
@@ -109,7 +111,11 @@ def _module(folder: Path) -> dict[str, Any]:
 def _checkpoint(folder: Path) -> dict[str, Any]:
     fields = read_json(folder / SIGNS["checkpoint"], CheckpointError)
     weights = sorted(folder.glob("*.safetensors"))
-    names = ("model_type", "d_model", "d_ff", "d_kv", "num_heads", "num_layers", "vocab_size", "feed_forward_proj")
+    names = (
+        "model_type", "d_model", "d_ff", "d_kv", "num_heads", "num_layers", "hidden_size", "intermediate_size",
+        "head_dim", "num_attention_heads", "num_key_value_heads", "num_hidden_layers", "vocab_size",
+        "feed_forward_proj",
+    )  # fmt: skip
     return {
         "kind": "checkpoint",
         **{name: fields[name] for name in names if name in fields},

@@ -1,51 +1,52 @@
-"""The whole export: a checkpoint's folder or Hub id in, a bundle's folder out."""
+"""The whole export: a checkpoint or a GGUF file in, a bundle's folder out."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from edge_lorahub._version import __version__
-from edge_lorahub.bundle import encoder_decoder
-from edge_lorahub.bundle.architectures import ENCODER_DECODER, PRECISIONS
-from edge_lorahub.bundle.manifest import BUNDLE_FILES, MANIFEST, TOKENIZER, WEIGHTS, Manifest, ModelConfig, Slot
+from edge_lorahub.bundle.architectures import ENCODER_DECODER, PRECISIONS, graphs_of
+from edge_lorahub.bundle.manifest import BUNDLE_FILES, MANIFEST, TOKENIZER, WEIGHTS, Manifest, Slot
+from edge_lorahub.bundle.prompt import Prompt
 from edge_lorahub.bundle.weights_sample import sample_digest
-from edge_lorahub.errors import EdgeLorahubWarning, SettingsError
+from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning, SettingsError
 from edge_lorahub.files.outputs import check_output_folder, output_folder, sha256
 
+from .blocks.form import Form
 from .blocks.onnx_graph import WeightFile
-from .families.t5.config import T5Config, read_t5_config
-from .families.t5.embeddings import find_embeddings
-from .families.t5.graphs import T5Graphs
-from .source.checkpoint import Checkpoint
-from .source.generation_config import read_special_tokens
-from .source.refusals import check_weights, source_folder
-from .source.tokenizer import write_tokenizer
-
-DEFAULT_SLOTS = ("q", "v")
-# of ONNX's opset 23, for its Attention
-LEAST_ONNXRUNTIME = "1.23"
-# In the published T5 checkpoints, and used by no version of the model.
-_LEFT_OVER = ("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",)
+from .families import find_family
+from .families.protocol import Writer
+from .open_source import open_source
+from .prompts import freeze
+from .source.chat_templates import NONE
+from .source.model_source import ModelSource, TextTokens
 
 
 def export(
     source: str | Path,
     out: str | Path,
     *,
-    slots: Sequence[str] = DEFAULT_SLOTS,
+    slots: Sequence[str] | None = None,
     precision: str = "fp32",
+    chat_template: str | None = None,
+    template_arguments: Mapping[str, Any] | None = None,
     revision: str | None = None,
     force: bool = False,
     check: Callable[[Path], None] | None = None,
 ) -> Manifest:
-    """Writes a bundle from a Hugging Face checkpoint.
+    """Writes a bundle from a model of one of `families.FAMILIES`.
 
-    source is a local folder or a Hub id, slots the kinds of linear layers that take a LoRA (of q, k, v, o,
-    wi, wi_0, wi_1, wo, as far as the family has them). precision "int8" holds the base's matrices in eight bits;
-    norms and attention stay float32, and so does LoRA but in the graphs that adapt uses. check gets the finished
-    folder before it becomes `out`; what it raises leaves no bundle.
+    source is a Hugging Face checkpoint's folder, a Hub id or a GGUF file, slots the kinds of linear layers that take a
+    LoRA, of those that the family has (T5: q, k, v, o, wi, wi_0, wi_1, wo; decoder-only models: q_proj, k_proj, v_proj,
+    o_proj, gate_proj, up_proj, down_proj); None: q and v in T5, all of them in decoder-only models. precision "int8"
+    holds the base's matrices in eight bits; norms and attention stay float32, and so does LoRA but in the graphs that
+    adapt uses. chat_template: of the model's chat templates, which are rendered into the bundle's prompt, the name of
+    one, a Jinja file instead, or "none"; None: its default one, where it has any. template_arguments are further
+    variables of it, as enable_thinking. check gets the finished folder before it
+    becomes `out`; what it raises leaves no bundle.
     Raises CheckpointError, SettingsError, MissingPathError, MissingDependencyError, OutputExistsError or HubError;
     `out` appears only when it is complete.
     """
@@ -53,57 +54,46 @@ def export(
     if precision not in PRECISIONS:
         raise SettingsError(f"precision {precision!r} is unknown; choose {' or '.join(PRECISIONS)}")
     check_output_folder(out, force=force, names=BUNDLE_FILES)  # before a download
-    folder = source_folder(source, revision)
-    config = read_t5_config(folder)
-    special = read_special_tokens(folder, config.vocab_size)
-    _check_slots(slots, config)
-    check_weights(source, folder, revision)
-    with output_folder(out, force=force, names=BUNDLE_FILES) as work, Checkpoint(folder) as checkpoint:
-        embeddings = find_embeddings(config, checkpoint)
-        eos = write_tokenizer(folder, work / TOKENIZER, config.vocab_size, special.end_token_ids)
+    model = open_source(source, revision)
+    family = find_family(model.config, model.config_path)
+    config = family.read(model.config, model.config_path)
+    known = family.slot_kinds(config)
+    kinds = family.usual_kinds(config) if slots is None else tuple(slots)
+    _check_slots(kinds, known)
+    model.check()
+    tokens = family.text_tokens(config, model)
+    prompt = _prompt(model, family.architecture, tokens, chat_template, template_arguments)
+    graphs = graphs_of(family.architecture, precision)
+    with output_folder(out, force=force, names=BUNDLE_FILES) as work, model.open() as tensors:
+        tokens.tokenizer.save(str(work / TOKENIZER))
         weights = WeightFile(work / WEIGHTS)
+        found: tuple[Slot, ...] = ()
         try:
-            found: list[Slot] = []
-            graphs = encoder_decoder.graphs(precision)
-            # the graphs of one variant serve both roles
-            for (encoder, decoder), variant in {graph.files: graph.variant for graph in graphs}.items():
-                writer = T5Graphs(config, checkpoint, embeddings, weights, slots, precision, variant)
-                writer.encoder().save(work / encoder)
-                writer.decoder().save(work / decoder)
-                found = found or writer.slots
+            write: Writer = family.writer(config, tensors, weights)
+            # the files of one variant may serve both roles
+            for files, graph in {graph.files: graph for graph in graphs}.items():
+                written = write(Form(precision, graph.role, graph.variant, frozenset(kinds)))
+                for file, one in zip(files, written.graphs, strict=True):
+                    one.save(work / file)
+                found = found or written.slots
         finally:
             digest = weights.close()
-        _warn_of_unused(folder, checkpoint)
+        _warn_of_unused(model.path, [name for name in tensors.unused() if not family.is_left_over(name)])
         manifest = Manifest(
-            architecture=ENCODER_DECODER,
-            model=ModelConfig(
-                family=config.model_type,
-                base_model=_base_model(source, config),
-                vocab_size=config.vocab_size,
-                layers=config.num_decoder_layers,
-                heads=config.num_heads,
-                kv_heads=config.num_heads,
-                head_size=config.d_kv,
-                start_token_id=special.decoder_start_token_id,
-                eos_token_id=eos,
-                pad_token_id=special.pad_token_id,
-                end_token_ids=special.end_token_ids,
-                forced_bos_token_id=special.forced_bos_token_id,
-                forced_eos_token_id=special.forced_eos_token_id,
-                longest_input=config.reach("encoder").longest,
-                longest_output=config.reach("decoder").longest,
-            ),
+            architecture=family.architecture,
+            model=family.model(config, tokens, model.base_model),
             precision=precision,
-            slots=tuple(found),
-            slot_kinds=config.slot_kinds,
+            slots=found,
+            slot_kinds=known,
             graphs=graphs,
-            least_onnxruntime=LEAST_ONNXRUNTIME,
+            least_onnxruntime=".".join(map(str, family.least_onnxruntime(config))),
             tool_version=__version__,
             sha256={
                 name: digest if name == WEIGHTS else sha256(work / name)
                 for name in BUNDLE_FILES
                 if (work / name).is_file()
             },
+            prompt=prompt,
             weights_sample=sample_digest(work / WEIGHTS),
         )
         (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
@@ -112,33 +102,36 @@ def export(
     return manifest
 
 
-def _base_model(source: str | Path, config: T5Config) -> str:
-    """The Hub id, or for a local folder what its config.json says it came from, or its name.
+def _prompt(
+    model: ModelSource, architecture: str, tokens: TextTokens, choice: str | None, arguments: Mapping[str, Any] | None
+) -> Prompt:
+    """The texts of the model's chat template; none where it has no template."""
+    template = model.chat_template(choice)
+    if template is None:
+        if arguments:
+            raise SettingsError(f"{model.path}: arguments for a chat template, and there is none to give them to")
+        return Prompt()
+    if architecture == ENCODER_DECODER:
+        raise CheckpointError(
+            f"{template.where}: encoder-decoders are run without a chat template; export with the chat template {NONE}"
+        )
+    return freeze(template, tokens.tokenizer, tokens.special.end_token_ids, arguments=arguments)
 
-    The Hub's fine-tuned models often keep their parent's name in config.json, so there the id goes first.
-    """
-    if Path(source).expanduser().is_dir():
-        return config.name or str(source)
-    return str(source)
 
-
-def _warn_of_unused(folder: Path, checkpoint: Checkpoint) -> None:
-    """Tensors that T5 has no place for: more layers than config.json says, biases, an adapter that is not merged."""
-    unused = [name for name in checkpoint.unused() if name not in _LEFT_OVER]
+def _warn_of_unused(where: Path, unused: Sequence[str]) -> None:
+    """Tensors that the family has no place for: more layers than config.json says, an adapter that is not merged."""
     if unused:
         warnings.warn(
-            f"{folder}: {len(unused)} of its tensors are no part of the model that config.json describes, and are not "
+            f"{where}: {len(unused)} of its tensors are no part of the model that config.json describes, and are not "
             f"used: {', '.join(unused[:3])}{', ...' if len(unused) > 3 else ''}",
             EdgeLorahubWarning,
             stacklevel=3,
         )
 
 
-def _check_slots(slots: Sequence[str], config: T5Config) -> None:
+def _check_slots(slots: Sequence[str], known: Sequence[str]) -> None:
     if not slots:
-        raise SettingsError(f"no slots; name at least one of {', '.join(config.slot_kinds)}")
-    unknown = [slot for slot in slots if slot not in config.slot_kinds]
+        raise SettingsError(f"no slots; name at least one of {', '.join(known)}")
+    unknown = [slot for slot in slots if slot not in known]
     if unknown:
-        raise SettingsError(
-            f"unknown slot {', '.join(map(repr, unknown))}; this checkpoint has {', '.join(config.slot_kinds)}"
-        )
+        raise SettingsError(f"unknown slot {', '.join(map(repr, unknown))}; this checkpoint has {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""Small decoder-only checkpoints with seeded random weights, made without torch, and their graphs.
+"""Small decoder-only checkpoints with seeded random weights, made without torch, and their bundles.
 
 The names and shapes of the tensors are written down here, and not asked of the exporter.
 """
@@ -10,27 +10,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import ml_dtypes
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
+from tokenizers import processors
 
-from edge_lorahub.bundle.decoder_only import DecoderDimensions
+from edge_lorahub import Model, load
 from edge_lorahub.bundle.graphs import lora_a_name, lora_b_name, lora_scale_name
 from edge_lorahub.bundle.manifest import Slot
+from edge_lorahub.composition.inputs import LoraInputs
+from edge_lorahub.composition.stack import plain_inputs
+from edge_lorahub.export import export
 from edge_lorahub.export.blocks.decoder_config import DecoderConfig
-from edge_lorahub.export.blocks.form import Form
-from edge_lorahub.export.blocks.onnx_graph import WeightFile
 from edge_lorahub.export.families import find_family
-from edge_lorahub.export.families.decoder_family import GENERATE, SCORE
-from edge_lorahub.export.source.checkpoint import Checkpoint
 from edge_lorahub.machine.onnx_runtime import ort
-from edge_lorahub.runtime.decoder_only.packed_scoring import PackedScorer, packed_batches
+from edge_lorahub.runtime.binding import Runner
 from edge_lorahub.runtime.decoder_only.packing import Text
 from edge_lorahub.runtime.decoder_only.text_decoding import KeyValueCache, TextDecoding
-from edge_lorahub.runtime.scoring import Losses
+from edge_lorahub.runtime.opened import EncodedTask
+from edge_lorahub.runtime.scoring import Batches, Losses, Scorer
+from edge_lorahub.testing.random_models import word_tokenizer
 
 Float32 = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -174,70 +177,121 @@ def write_checkpoint(
     return folder
 
 
+def complete(checkpoint: Path) -> None:
+    """Gives a checkpoint's folder a tokenizer of words, w3 to the last, and an end token, where it has none."""
+    fields = json.loads((checkpoint / "config.json").read_text())
+    if not (checkpoint / "tokenizer.json").exists():
+        tokenizer = word_tokenizer(fields["vocab_size"])
+        tokenizer.post_processor = processors.TemplateProcessing(single="$A", special_tokens=[])
+        tokenizer.save(str(checkpoint / "tokenizer.json"))
+    if fields.get("eos_token_id") is None:
+        (checkpoint / "config.json").write_text(json.dumps(fields | {"eos_token_id": 1}))
+
+
 @dataclass(frozen=True)
 class Exported:
-    """Graphs of a checkpoint in one form. `out` has weights.bin, score.onnx and generate.onnx."""
+    """A bundle, used in one of its variants. unused: the checkpoint's tensors that nothing read."""
 
-    out: Path
+    model: Model
+    lora_type: str
     config: DecoderConfig
-    slots: tuple[Slot, ...]
     unused: list[str]
 
     @property
-    def dimensions(self) -> DecoderDimensions:
-        c = self.config
-        return DecoderDimensions(c.vocab_size, c.layers, c.kv_heads, c.head_size, c.longest)
+    def out(self) -> Path:
+        return self.model.folder
 
-    def session(self, role: str, threads: int = 1) -> ort.InferenceSession:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level, options.enable_mem_pattern = 4, False
-        return ort.InferenceSession(str(self.out / f"{role}.onnx"), options, providers=["CPUExecutionProvider"])
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return () if self.lora_type == "none" else self.model.manifest.slots
 
-    def scorer(
-        self, texts: Sequence[Text], lora: Mapping[str, NDArray[Any]], batch_tokens: int = 10**9
-    ) -> PackedScorer:
-        batches = packed_batches(texts, self.config.longest, batch_tokens)
-        return PackedScorer(self.session(SCORE), self.dimensions, batches, lora)
+    def runner(self, role: str, lora: Mapping[str, NDArray[Any]]) -> Runner:
+        unused = plain_inputs(())
+        inputs = LoraInputs(unused._stack, dict(lora), np.empty(0, np.float32), self.lora_type)
+        return Runner(self.model, role, inputs)
 
     def logits(
         self, texts: Sequence[Text], lora: Mapping[str, NDArray[Any]], batch_tokens: int = 10**9
     ) -> list[Float32]:
         """The logits that predict each text's label tokens, in the order of the texts."""
-        batches = packed_batches(texts, self.config.longest, batch_tokens)
-        scorer = PackedScorer(self.session(SCORE), self.dimensions, batches, lora)
+        runner, architecture = self.runner("score", lora), self.model.architecture
+        batches = architecture.batches(self.model.tokens, task_of(texts), range(len(texts)), batch_tokens)
         found: dict[int, Float32] = {}
-        for index, batch in enumerate(batches):
-            copies = [rows.copy() for rows in scorer.logits(index)]
-            found |= dict(zip(batch.members, copies, strict=True))
+        for batch, scoring in zip(batches, architecture.scorings(runner, batches), strict=True):
+            found |= dict(zip(batch.members, [rows.copy() for rows in scoring.run()], strict=True))
         return [found[i] for i in range(len(texts))]
 
     def losses(self, texts: Sequence[Text], lora: Mapping[str, NDArray[Any]], batch_tokens: int = 10**9) -> Losses:
-        return self.scorer(texts, lora, batch_tokens).losses()
+        batches = Batches(self.model.bundle, task_of(texts), batch_tokens)
+        return Scorer(self.runner("score", lora), batches).losses()
 
-    def decoding(self, lora: Mapping[str, NDArray[Any]], cache: KeyValueCache | None = None) -> TextDecoding:
-        return TextDecoding(self.session(GENERATE), self.dimensions, lora, cache)
+    def decoding(
+        self,
+        lora: Mapping[str, NDArray[Any]],
+        prompts: Sequence[Ids],
+        ends: Sequence[int] = (),
+        cache: KeyValueCache | None = None,
+    ) -> TextDecoding:
+        cache = cache or KeyValueCache(self.model.manifest.model)
+        return TextDecoding(self.runner("generate", lora), prompts, cache, ends)
+
+    def greedy(
+        self,
+        lora: Mapping[str, NDArray[Any]],
+        prompts: Sequence[Ids],
+        count: int,
+        ends: Sequence[int] = (),
+        cache: KeyValueCache | None = None,
+    ) -> list[Ids]:
+        """So many tokens after each prompt, up to and without the first end token."""
+        decoding = self.decoding(lora, prompts, ends, cache)
+        rows = [decoding.start().argmax(axis=1)]
+        for _ in range(count - 1):
+            rows.append(decoding.step(rows[-1]).argmax(axis=1))
+        answers = []
+        for row in np.stack(rows, axis=1):
+            stops = np.flatnonzero(np.isin(row, ends))
+            answers.append(row[: stops[0]] if len(stops) else row)
+        return answers
+
+
+def task_of(texts: Sequence[Text]) -> EncodedTask:
+    return EncodedTask([text.ids[: text.start] for text in texts], [text.ids[text.start :] for text in texts])
 
 
 def export_decoder(
     checkpoint: Path, out: Path, *, precision: str = "fp32", lora: str = "float32", kinds: Sequence[str] = KINDS
 ) -> Exported:
-    """Writes the graphs of a checkpoint in one form."""
+    """Exports a checkpoint, and loads the bundle; `complete` first. lora: the variant that is used."""
+    complete(checkpoint)
     path = checkpoint / "config.json"
     fields = json.loads(path.read_text())
-    family = find_family(fields, path)
-    config = family.read(fields, path)
-    out.mkdir(parents=True, exist_ok=True)
-    weights = WeightFile(out / "weights.bin")
-    try:
-        with Checkpoint(checkpoint) as tensors:
-            written = family.write(config, tensors, weights, Form(precision, lora, frozenset(kinds)))
-            unused = tensors.unused()
-    finally:
-        weights.close()
-    for role, (graph,) in written.graphs.items():
-        graph.save(out / f"{role}.onnx")
-    return Exported(out, config, written.slots, unused)
+    with patch("edge_lorahub.export.bundle_writer._warn_of_unused") as unused:
+        export(checkpoint, out, precision=precision, slots=kinds, force=True)
+    config = find_family(fields, path).read(fields, path)
+    return Exported(load(out, threads=1), lora, config, list(unused.call_args.args[1]))
+
+
+def write_decoder_module(
+    folder: Path, config: Mapping[str, Any], seed: int = 0, rank: int = 3, kinds: Sequence[str] = KINDS, **fields: Any
+) -> Path:
+    """A LoRA module for a checkpoint of that config, as peft saves one; fields go into adapter_config.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    tensors: dict[str, Float32] = {}
+    for layer in range(config["num_hidden_layers"]):
+        for kind in kinds:
+            d_in, d_out = sides(config)[kind]
+            key = f"base_model.model.{layer_name(layer, kind)}"
+            tensors[f"{key}.lora_A.weight"] = rng.standard_normal((rank, d_in), np.float32) * np.float32(d_in**-0.5)
+            tensors[f"{key}.lora_B.weight"] = rng.standard_normal((d_out, rank), np.float32) * np.float32(0.2)
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    settings = {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": None, "r": rank, "lora_alpha": 6,
+        "target_modules": list(kinds), "bias": "none", "fan_in_fan_out": False,
+    }  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps(settings | fields))
+    return folder
 
 
 def random_texts(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import decoders
 import numpy as np
 import onnx
 import pytest
@@ -272,23 +273,30 @@ def test_weights_that_overlap_are_refused(copy: Path) -> None:
 
 def test_the_operators_are_those_that_the_exporter_writes(tmp_path: Path) -> None:
     found: set[tuple[str, str]] = set()
+
+    def exported(checkpoint: Path, **settings: Any) -> None:
+        out = tmp_path / "out"
+        export(checkpoint, out, force=True, **settings)
+        load_graphs(out)
+        for file in out.glob("*.onnx"):
+            nodes = onnx.load(str(file), load_external_data=False).graph.node
+            found.update((node.domain, node.op_type) for node in nodes)
+
     for family in ("tiny", "tiny-t5", "tiny-mt5"):
         checkpoint = write_checkpoint(tmp_path / family, family)
         for precision in ("fp32", "int8"):
             for slots in (("q", "v"), ("q", "k", "v", "o", "wo")):
-                out = tmp_path / "out"
-                export(checkpoint, out, precision=precision, slots=slots, force=True)
-                load_graphs(out)
-                for file in out.glob("*.onnx"):
-                    nodes = onnx.load(str(file), load_external_data=False).graph.node
-                    found |= {(node.domain, node.op_type) for node in nodes}
+                exported(checkpoint, precision=precision, slots=slots)
     settings = json.loads((checkpoint / "config.json").read_text())
     for activation in ACTIVATIONS:
         (checkpoint / "config.json").write_text(json.dumps(settings | {"dense_act_fn": activation}))
-        export(checkpoint, tmp_path / "out", force=True)
-        load_graphs(tmp_path / "out")
-        nodes = onnx.load(str(tmp_path / "out" / PLAIN[0]), load_external_data=False).graph.node
-        found |= {(node.domain, node.op_type) for node in nodes}
+        exported(checkpoint)
+    for family, config in decoders.TINY.items():
+        decoders.skip_if_too_old(family)
+        decoder = decoders.write_checkpoint(tmp_path / family, config)
+        decoders.complete(decoder)
+        for precision in ("fp32", "int8"):
+            exported(decoder, precision=precision)
     assert found == {(d.decode(), name.decode()) for d, names in OPERATORS.items() for name in names}
 
 

@@ -213,9 +213,13 @@ def test_output_folders(
 
 
 def test_checkpoints_of_other_families(fails: Fails, checkpoint: Path, tmp_path: Path) -> None:
-    for family in ("bert", "llama"):
+    for family in ("bert", "phi3"):
         other = settings(checkpoint, tmp_path / family, "config.json", model_type=family)
         assert f"model_type '{family}' is not supported" in fails("export", other, tmp_path / "out")
+    llama = settings(checkpoint, tmp_path / "llama", "config.json", model_type="llama")
+    assert "T5ForConditionalGeneration (architectures) is not supported, only Llama" in fails(
+        "export", llama, tmp_path / "out"
+    )
 
 
 def test_no_tokenizer_and_no_extra(

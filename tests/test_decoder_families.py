@@ -240,8 +240,14 @@ def test_windows_and_the_least_onnxruntime() -> None:
     assert read(absent | {"max_position_embeddings": 10**6}).least_onnxruntime() == (1, 23)
 
 
+@pytest.mark.parametrize("family", ["gemma2", "gemma3"])
+def test_the_activation_that_transformers_reads_of_two(family: str) -> None:
+    config = read(TINY[family] | {"hidden_act": "silu", "hidden_activation": "gelu_pytorch_tanh"})
+    assert config.activation == "gelu_pytorch_tanh"
+
+
 def test_slots() -> None:
-    slots = FAMILIES["llama"].slots(read(TINY["llama"]))
+    slots = read(TINY["llama"]).slots()
     assert len(slots) == 21
     assert vars(slots[7 + 6]) == {
         "name": "model.layers.1.mlp.down_proj", "kind": "down_proj", "d_in": 80, "d_out": 48,

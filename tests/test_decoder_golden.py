@@ -9,7 +9,6 @@ import pytest
 from decoders import TINY, Exported, export_decoder, no_lora, random_lora, random_texts, write_checkpoint
 
 from edge_lorahub.runtime.decoder_only.packing import Text
-from edge_lorahub.runtime.decoder_only.text_decoding import greedy
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "decoders.npz")
 
@@ -54,7 +53,7 @@ def test_greedy_tokens(exported: Exported, family: str, form: str) -> None:
     """Of prompts of several lengths in one batch, past the cache's first room."""
     expected = GOLDEN[f"{family}.{form}.greedy"]
     prompts = [text.ids for text in texts(exported)]
-    found = greedy(exported.decoding(inputs(exported, form)), prompts, expected.shape[1], [])
+    found = exported.greedy(inputs(exported, form), prompts, expected.shape[1])
     assert np.array_equal(found, expected)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import sign
 from decoders import (
     KINDS,
     TINY,
@@ -18,9 +20,10 @@ from decoders import (
     write_checkpoint,
 )
 
+from edge_lorahub import load
 from edge_lorahub.errors import BundleError, SettingsError
 from edge_lorahub.runtime.decoder_only.packing import Text
-from edge_lorahub.runtime.decoder_only.text_decoding import KeyValueCache, greedy
+from edge_lorahub.runtime.decoder_only.text_decoding import KeyValueCache
 
 
 @pytest.fixture(scope="module", params=TINY)
@@ -39,7 +42,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 def answered(exported: Exported, lora: dict[str, np.ndarray], count: int) -> tuple[list[Text], list[np.ndarray]]:
     """Texts of several lengths with greedy answers as their completions, and the answers."""
     prompts = [text.ids for text in random_texts(exported.config.vocab_size)]
-    answers = greedy(exported.decoding(lora), prompts, count, [])
+    answers = exported.greedy(lora, prompts, count)
     return [Text(np.append(p, a), len(p)) for p, a in zip(prompts, answers, strict=True)], answers
 
 
@@ -99,6 +102,8 @@ def test_offsets_of_slots_find_the_weights(tmp_path: Path) -> None:
     )
     weights += (a * scale) @ b
     weights.flush()
+    sign(exported.out)
+    exported = replace(exported, model=load(exported.out, threads=1))
     found = np.concatenate(exported.logits(texts, no_lora(exported.slots)))
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
@@ -106,30 +111,30 @@ def test_offsets_of_slots_find_the_weights(tmp_path: Path) -> None:
 def test_prompts_of_one_token(llama: Exported) -> None:
     lora = random_lora(llama.slots)
     prompts = [np.array([5]), np.array([6]), np.array([5])]
-    together = greedy(llama.decoding(lora), prompts, 8, [])
+    together = llama.greedy(lora, prompts, 8)
     assert together[0].tolist() == together[2].tolist()
-    mixed = greedy(llama.decoding(lora), [prompts[1], np.arange(3, 30), prompts[0]], 8, [])
+    mixed = llama.greedy(lora, [prompts[1], np.arange(3, 30), prompts[0]], 8)
     assert [mixed[2].tolist(), mixed[0].tolist()] == [row.tolist() for row in together[:2]]
-    alone = greedy(llama.decoding(lora), [prompts[0]], 8, [])
+    alone = llama.greedy(lora, [prompts[0]], 8)
     assert alone[0].tolist() == together[0].tolist()
 
 
 def test_a_cache_serves_one_batch_after_the_other(llama: Exported) -> None:
     lora = no_lora(llama.slots)
-    cache = KeyValueCache(llama.dimensions)
+    cache = KeyValueCache(llama.model.manifest.model)
     batches = [[np.arange(3, 90), np.arange(3, 20)], [np.arange(40, 44)], [np.arange(5, 60)] * 3]
     for prompts in batches:
-        expected = greedy(llama.decoding(lora), prompts, 70, [])
-        assert np.array_equal(greedy(llama.decoding(lora, cache), prompts, 70, []), expected)
+        expected = llama.greedy(lora, prompts, 70)
+        assert np.array_equal(llama.greedy(lora, prompts, 70, cache=cache), expected)
 
 
 def test_end_tokens_end_an_answer(llama: Exported) -> None:
     """Each text's own, any of several; the others of the batch go on, and are not disturbed."""
     lora = no_lora(llama.slots)
     prompts = [text.ids for text in random_texts(96)]
-    whole = greedy(llama.decoding(lora), prompts, 30, [])
+    whole = llama.greedy(lora, prompts, 30)
     ends = [int(whole[0][4]), int(whole[2][11])]
-    for answer, row in zip(greedy(llama.decoding(lora), prompts, 30, ends), whole, strict=True):
+    for answer, row in zip(llama.greedy(lora, prompts, 30, ends), whole, strict=True):
         stops = np.flatnonzero(np.isin(row, ends))
         assert answer.tolist() == row[: stops[0] if len(stops) else None].tolist()
 
@@ -140,19 +145,19 @@ def test_texts_up_to_the_last_position(llama: Exported) -> None:
     assert longest == 512
     ids = np.random.default_rng(0).integers(3, 96, longest)
     assert np.isfinite(llama.losses([Text(ids, longest - 3)], lora).sums).all()
-    decoding = llama.decoding(lora)
     prompts = [ids[: longest - 3], ids[:4]]
-    tokens = [decoding.start(prompts).argmax(axis=1) for _ in range(1)]
+    decoding = llama.decoding(lora, prompts)
+    tokens = [decoding.start().argmax(axis=1)]
     for _ in range(3):
         tokens.append(decoding.step(tokens[-1]).argmax(axis=1))
     text = Text(np.append(prompts[0], [row[0] for row in tokens[:3]]), longest - 3)
     assert llama.logits([text], lora)[0].argmax(axis=1).tolist() == [row[0] for row in tokens[:3]]
-    with pytest.raises(SettingsError, match=r"text 1 has 513 tokens with its answer, .* end at 512; shorten it"):
+    with pytest.raises(SettingsError, match=r"a text has 513 tokens with its answer, .* end at 512; shorten it"):
         decoding.step(tokens[-1])
     with pytest.raises(SettingsError, match="text 1 has 513 tokens"):
         llama.losses([Text(np.zeros(513, np.int64), 5)], lora)
-    with pytest.raises(SettingsError, match="prompt 2 has 513 tokens"):
-        llama.decoding(lora).start([ids, np.zeros(513, np.int64)])
+    with pytest.raises(SettingsError, match="a prompt has 513 tokens"):
+        llama.decoding(lora, [ids, np.zeros(513, np.int64)]).start()
 
 
 def test_a_text_that_has_ended_does_not_end_the_others(llama: Exported) -> None:
@@ -160,19 +165,17 @@ def test_a_text_that_has_ended_does_not_end_the_others(llama: Exported) -> None:
     lora, longest = no_lora(llama.slots), llama.config.longest
     ids = np.random.default_rng(0).integers(3, 96, longest)
     long, short = ids[: longest - 2], ids[:4]
-    first = int(llama.decoding(lora).start([long]).argmax())
-    expected = greedy(llama.decoding(lora), [short], 10, [first])
-    found = greedy(llama.decoding(lora), [long, short], 10, [first])
+    first = int(llama.decoding(lora, [long]).start().argmax())
+    expected = llama.greedy(lora, [short], 10, [first])
+    found = llama.greedy(lora, [long, short], 10, [first])
     assert found[0].tolist() == []
     assert found[1].tolist() == expected[0].tolist()
 
 
 def test_what_cannot_be_generated(llama: Exported) -> None:
     lora = no_lora(llama.slots)
-    with pytest.raises(SettingsError, match="prompt 2 has no tokens"):
-        llama.decoding(lora).start([np.arange(3), np.arange(0)])
-    with pytest.raises(SettingsError, match="max_new_tokens must be at least 1, got 0"):
-        greedy(llama.decoding(lora), [np.arange(3)], 0, [])
+    with pytest.raises(SettingsError, match="a prompt has no tokens"):
+        llama.decoding(lora, [np.arange(3), np.arange(0)]).start()
 
 
 def test_lora_that_a_graph_has_no_place_for(tmp_path: Path) -> None:
@@ -181,10 +184,10 @@ def test_lora_that_a_graph_has_no_place_for(tmp_path: Path) -> None:
     whole = export_decoder(checkpoint, tmp_path / "whole")
     some = export_decoder(checkpoint, tmp_path / "some", kinds=("q_proj",))
     lora, text = random_lora(whole.slots), Text(np.arange(3, 9), 4)
-    with pytest.raises(SettingsError, match=r"the graph has no input model.layers.0.self_attn.k_proj.lora_A"):
+    with pytest.raises(SettingsError, match=r"the graphs have no input model.layers.0.mlp.down_proj.lora_A"):
         some.losses([text], lora)
-    with pytest.raises(SettingsError, match="the graph has no input"):
-        some.decoding(lora).start([text.ids])
+    with pytest.raises(SettingsError, match="the graphs have no input"):
+        some.decoding(lora, [text.ids]).start()
 
 
 def test_inputs_that_a_graph_cannot_take(llama: Exported) -> None:

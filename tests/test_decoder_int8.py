@@ -21,7 +21,6 @@ from safetensors.numpy import load_file, save_file
 
 from edge_lorahub.bundle.graphs import lora_a_name, lora_b_name, lora_scale_name
 from edge_lorahub.runtime.decoder_only.packing import Text
-from edge_lorahub.runtime.decoder_only.text_decoding import greedy
 from edge_lorahub.tensors.quantization import quantise_rows
 
 
@@ -77,7 +76,7 @@ def test_int8_generates_what_it_scores_best(family: dict[str, Exported]) -> None
     exported = family["int8"]
     prompts = [text.ids for text in random_texts(96)]
     lora = no_lora(exported.slots)
-    answers = greedy(exported.decoding(lora), prompts, 20, [])
+    answers = exported.greedy(lora, prompts, 20)
     texts = [Text(np.append(p, a), len(p)) for p, a in zip(prompts, answers, strict=True)]
     for logits, answer in zip(exported.logits(texts, lora), answers, strict=True):
         # the two attentions round differently, which a step of the next quantization can make visible

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from decoders import random_texts
+from decoders import random_texts, task_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_lorahub.bundle.decoder_only import PLACES, POSITIONS, ROWS, SCORED, SCORED_PLACES, SCORED_ROWS
-from edge_lorahub.bundle.encoder_decoder import INPUT_IDS
+from edge_lorahub.bundle.graphs import INPUT_IDS
 from edge_lorahub.errors import SettingsError
 from edge_lorahub.runtime.decoder_only.packed_scoring import packed_batches
 from edge_lorahub.runtime.decoder_only.packing import Packed, Text, pack
@@ -76,7 +76,7 @@ def test_one_input_with_several_answers_is_there_once() -> None:
 
 def test_batches_are_of_similar_length_and_lose_nothing() -> None:
     texts = random_texts(96, (5, 300, 7, 290, 6))
-    batches = packed_batches(texts, batch_tokens=768)
+    batches = packed_batches(task_of(texts), range(5), None, 768)
     assert sorted(i for batch in batches for i in batch.members) == [0, 1, 2, 3, 4]
     assert [sorted(batch.members) for batch in batches] == [[0, 2, 4], [1, 3]]
 
@@ -91,9 +91,9 @@ def test_labels_need_a_token_before_them(tokens: int, start: int) -> None:
 def test_a_texts_number_is_that_among_all() -> None:
     texts = [Text(np.arange(n), 1) for n in (90, 5, 91, 1)]
     with pytest.raises(SettingsError, match="text 4: 1 tokens"):
-        packed_batches(texts)
+        packed_batches(task_of(texts), range(4), None, 768)
     with pytest.raises(SettingsError, match="text 3 has 91 tokens"):
-        packed_batches(texts[:3], longest=90)
+        packed_batches(task_of(texts), range(3), 90, 768)
 
 
 def test_a_text_that_is_too_long() -> None:

@@ -161,7 +161,7 @@ def test_the_scale_of_the_head_can_be_said_apart(tmp_path: Path) -> None:
     ("change", "words"),
     [
         ({"model_type": "bert"}, "model_type 'bert' is not supported"),
-        ({"model_type": None}, "model_type None is not supported"),
+        ({"model_type": None}, "model_type is missing; edge-lorahub exports"),
         ({"feed_forward_proj": "gated-laplace"}, "the activation 'laplace' of feed_forward_proj is not supported"),
         ({"feed_forward_proj": "gated-gelu-new"}, "feed_forward_proj 'gated-gelu-new' is not supported, only"),
         ({"feed_forward_proj": 3}, "feed_forward_proj 3 is not supported, only"),
@@ -172,8 +172,8 @@ def test_the_scale_of_the_head_can_be_said_apart(tmp_path: Path) -> None:
         ({"tie_word_embeddings": 1}, "tie_word_embeddings must be true or false, got 1"),
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantised by bitsandbytes .quantization_config"),
         (
-            {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "is_encoder_decoder": False},
-            "model_type 'llama' is not supported: LlamaForCausalLM is a decoder without an encoder",
+            {"model_type": "mixtral", "num_local_experts": 8},
+            "model_type 'mixtral' is not supported: a mixture of experts .num_local_experts",
         ),
         ({"relative_attention_num_buckets": 3}, "relative_attention_num_buckets must be a whole number of at least 4"),
         (

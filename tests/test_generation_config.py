@@ -15,7 +15,7 @@ from edge_lorahub import generate, load
 from edge_lorahub.bundle.manifest import MANIFEST, read_manifest
 from edge_lorahub.errors import BundleError, CheckpointError, EdgeLorahubWarning
 from edge_lorahub.export import export
-from edge_lorahub.export.source.generation_config import SpecialTokens, read_special_tokens
+from edge_lorahub.export.source.generation_config import SpecialTokens, read_special_tokens, token_files
 from edge_lorahub.testing.random_models import write_checkpoint
 
 VOCABULARY = 128
@@ -28,7 +28,7 @@ def read(folder: Path, config: dict[str, object], generation: dict[str, object] 
         (folder / "generation_config.json").write_text(json.dumps(generation))
     with warnings.catch_warnings():
         warnings.simplefilter("error", EdgeLorahubWarning)
-        return read_special_tokens(folder, VOCABULARY)
+        return read_special_tokens(token_files(folder), VOCABULARY)
 
 
 def test_config_json_alone(tmp_path: Path) -> None:

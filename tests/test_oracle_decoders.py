@@ -25,8 +25,6 @@ from decoders import (
     write_checkpoint,
 )
 
-from edge_lorahub.runtime.decoder_only.text_decoding import greedy
-
 pytestmark = pytest.mark.oracle
 TOLERANCE = 1e-5
 # A LoRA that moves the logits by less than this, relative to the largest, would test nothing.
@@ -50,7 +48,7 @@ def compare(checkpoint: Path, graphs: Path, *, new_tokens: int, rank: int = 4, s
     for form, (logits, tokens) in truths.items():
         inputs = lora if form == "lora" else no_lora(exported.slots)
         found = difference(exported.logits(texts, inputs), logits)
-        answers = greedy(exported.decoding(inputs), prompts, new_tokens, [])
+        answers = exported.greedy(inputs, prompts, new_tokens)
         equal = np.mean(np.array(answers) == np.array(tokens))
         kinds = len(np.unique(tokens))
         print(f"[measured] {checkpoint.name}, {form}: logits {found:.1e}, {equal:.1%} of {np.size(tokens)} tokens "

@@ -12,7 +12,7 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 
 from edge_lorahub.bundle.manifest import ModelConfig
 from edge_lorahub.export.source.clean_up import REPLACEMENTS
-from edge_lorahub.export.source.tokenizer import write_tokenizer
+from edge_lorahub.export.source.tokenizer import read_tokenizer
 from edge_lorahub.runtime.tokens import Tokens
 
 pytestmark = pytest.mark.oracle
@@ -27,7 +27,7 @@ SETTINGS = "tokenizer_config.json"
 
 
 def ours(folder: Path, out: Path, vocabulary: int) -> Tokens:
-    write_tokenizer(folder, out, vocabulary, [1])
+    read_tokenizer(folder, convertible=True).save(str(out))
     return Tokens(out, ModelConfig("t5", "x", vocabulary, 1, 1, 1, 1, 0, 1, 0, (1,)))
 
 

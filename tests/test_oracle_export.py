@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from edge_lorahub.errors import CheckpointError
 from edge_lorahub.export import export
 from edge_lorahub.export.checks.verify import verify_bundle
-from edge_lorahub.export.source.tokenizer import write_tokenizer
+from edge_lorahub.export.source.tokenizer import read_tokenizer
 from edge_lorahub.testing.random_models import config, write_checkpoint
 
 pytestmark = pytest.mark.oracle
@@ -119,7 +119,7 @@ def tokenizers(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     folder = tmp_path_factory.mktemp("sentencepiece")
     shutil.copy(shared / "t5-tokenizer" / "spiece.model", folder)
     (folder / "config.json").write_text(json.dumps(config("t5-small")))
-    write_tokenizer(folder, folder / "converted.json", config("t5-small")["vocab_size"], [1])
+    read_tokenizer(folder, convertible=True).save(str(folder / "converted.json"))
     return {
         "published": Tokenizer.from_file(str(shared / "t5-tokenizer" / "tokenizer.json")),
         "converted": Tokenizer.from_file(str(folder / "converted.json")),

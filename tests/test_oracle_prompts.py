@@ -20,7 +20,9 @@ from tokenizers import Tokenizer
 from edge_lorahub.bundle.prompt import Prompt
 from edge_lorahub.errors import EdgeLorahubWarning
 from edge_lorahub.export.gguf import open_gguf
-from edge_lorahub.export.prompts import ChatTemplate, find_template, freeze, gguf_template
+from edge_lorahub.export.gguf.gguf_chat_template import gguf_template
+from edge_lorahub.export.prompts import freeze
+from edge_lorahub.export.source.chat_templates import ChatTemplate, find_template
 
 pytestmark = pytest.mark.oracle
 

@@ -81,7 +81,6 @@ def test_no_peft_type_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("task_type", "CAUSAL_LM"),
         ("task_type", "CASUAL_LM"),
         ("task_type", "FEATURE_EXTRACTION"),
         ("task_type", "SEQ_CLS"),
@@ -124,6 +123,7 @@ def test_a_wrappers_name_in_the_settings_is_refused(folder: Path, field: str, va
         {"use_dora": False, "lora_bias": False, "fan_in_fan_out": False, "modules_to_save": None, "bias": "none"},
         {"megatron_config": None, "target_parameters": [], "layer_replication": None, "trainable_token_indices": None},
         {"task_type": None},
+        {"task_type": "CAUSAL_LM"},
         {"init_lora_weights": True},
         {"init_lora_weights": "gaussian"},
         {"init_lora_weights": "eva"},

@@ -249,9 +249,9 @@ def test_what_changes_nothing_is_warned_about_once(
     changes = {"task_type": "CASUAL_LM", "bias": "all", "fan_in_fan_out": True}
     (folder / "adapter_config.json").write_text(json.dumps(settings | changes))
     assert messages(model, [folder], examples) == [
-        f"{folder / 'adapter_config.json'}: settings that change nothing in a LoRA for T5: task_type 'CASUAL_LM' "
-        "(not 'SEQ_2_SEQ_LM'), bias 'all' (its linear layers have none), fan_in_fan_out True (for layers of another "
-        "kind)"
+        f"{folder / 'adapter_config.json'}: settings that change nothing in a LoRA: task_type 'CASUAL_LM' "
+        "(not 'SEQ_2_SEQ_LM' or 'CAUSAL_LM'), bias 'all' (no bias is in the file), fan_in_fan_out True (for layers of "
+        "another kind)"
     ]
 
 
@@ -269,7 +269,7 @@ def test_folders_of_one_name_are_told_apart(module_folders: list[Path], tmp_path
 
 def test_what_is_written_is_what_peft_reads(tmp_path: Path) -> None:
     loras = {Q: Lora(A, B, 0.5), "decoder.block.0.layer.0.SelfAttention.q": Lora(A[:1], B[:, :1], 2.0)}
-    write_peft(tmp_path, "google/flan-t5-tiny", loras)
+    write_peft(tmp_path, "google/flan-t5-tiny", loras, "SEQ_2_SEQ_LM")
     settings = json.loads((tmp_path / "adapter_config.json").read_text())
     # peft 0.9 to 0.14 take no escaped names, and 0.6 and 0.7 no field that they do not know
     assert settings["rank_pattern"] == settings["alpha_pattern"] == {"decoder.block.0.layer.0.SelfAttention.q": 1}

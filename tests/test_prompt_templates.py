@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from edge_lorahub.bundle.prompt import Prompt, TextRule
 from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning, MissingDependencyError, MissingPathError
-from edge_lorahub.export.prompts import ChatTemplate, find_template, freeze
+from edge_lorahub.export.prompts import freeze
 from edge_lorahub.export.prompts import rendering as process
 from edge_lorahub.export.prompts.template_worker import run
+from edge_lorahub.export.source.chat_templates import ChatTemplate, find_template
 
 NOW = datetime(2026, 3, 4)
 CONTENT = "message['content']"

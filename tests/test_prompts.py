@@ -398,7 +398,7 @@ def test_cut_sources_are_told_by_number(model: Model) -> None:
 
 def test_a_prompt_without_room_for_an_input(model: Model, fails: Callable[..., str], bundle: Path, frame: Path) -> None:
     line = fails("generate", bundle, "w1 w2", "--prompt-format", frame, "--max-input-tokens", 3)
-    assert "text 1: cut to 3 tokens, but the prompt takes 4 without an input" in line
+    assert "text 1: its prompt alone has 4 tokens, which leaves no room for the input in 3" in line
 
 
 def test_a_start_token_that_a_file_has_too_is_there_once(bytes_tokens: Tokens) -> None:

@@ -47,7 +47,7 @@ def only(checkpoint: Path, folder: Path, *names: str, config: bool = True) -> Pa
             ["though model-00001-of-00002.safetensors is; copy model.safetensors.i"],
         ),
         (["flan.safetensors"], ["only flan.safetensors; if these are all of the model's weights"]),
-        (["flan-t5-q4.gguf"], ["a GGUF file holds weights for llama.cpp; export the Hugging Face checkpoint"]),
+        (["b-q4.gguf", "a-q4.gguf"], ["is there, but GGUF files: name one of them, {}/a-q4.gguf"]),
         ([], ["neither model.safetensors nor model.safetensors.index.json is there; is it a checkpoint?"]),
     ],
 )
@@ -68,8 +68,8 @@ def test_folders_of_other_kinds(
     assert "no config.json, but manifest.json: it is a bundle already" in fails("export", bundle, out)
     assert "it is an adapter; export the model that it was trained on" in fails("export", module_folders[0], out)
     gguf = only(checkpoint, tmp_path / "gguf", "q4.gguf", config=False)
-    assert "a GGUF file holds weights for llama.cpp" in fails("export", gguf, out)
-    assert "a file, where a folder was expected: a GGUF file" in fails("export", gguf / "q4.gguf", out)
+    assert f"no config.json, but GGUF files: name one of them, {gguf}/q4.gguf" in fails("export", gguf, out)
+    assert "q4.gguf: " in fails("export", gguf / "q4.gguf", out)
     file = checkpoint / "model.safetensors"
     assert f"name the checkpoint's folder, {checkpoint}" in fails("export", file, out)
     (tmp_path / "empty").mkdir()
@@ -108,7 +108,7 @@ def test_a_repository_that_has_only_other_weights(
         export("someone/t5", tmp_path / "out")
     (folder / "config.json").unlink()
     monkeypatch.setattr("edge_lorahub.export.source.refusals.repository_files", lambda *_: ["t5.Q4_K.gguf"])
-    with pytest.raises(MissingPathError, match=r"someone/t5: no config.json: a GGUF file holds weights"):
+    with pytest.raises(MissingPathError, match=r"someone/t5: no config.json, but GGUF files: download"):
         export("someone/t5", tmp_path / "out")
 
 

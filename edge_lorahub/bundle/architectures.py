@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from . import encoder_decoder
+from . import decoder_only, encoder_decoder
+from .graphs import Graph
 
 ENCODER_DECODER = "encoder-decoder"
-ARCHITECTURES = (ENCODER_DECODER,)
+DECODER_ONLY = "decoder-only"
+ARCHITECTURES = (ENCODER_DECODER, DECODER_ONLY)
 # How the base's matrices are held: float32, or int8 with a scale for each output column.
 PRECISIONS = ("fp32", "int8")
+
+_GRAPHS = {ENCODER_DECODER: encoder_decoder.graphs, DECODER_ONLY: decoder_only.graphs}
+
+
+def graphs_of(architecture: str, precision: str) -> tuple[Graph, ...]:
+    """The graphs that a bundle of that architecture and precision has."""
+    return _GRAPHS[architecture](precision)
+
+
 # Every file that a graph of a bundle can be in.
 GRAPH_FILES = tuple(
-    dict.fromkeys(name for precision in PRECISIONS for g in encoder_decoder.graphs(precision) for name in g.files)
+    dict.fromkeys(
+        name
+        for architecture in ARCHITECTURES
+        for precision in PRECISIONS
+        for graph in graphs_of(architecture, precision)
+        for name in graph.files
+    )
 )

@@ -1,4 +1,4 @@
-"""The inputs and outputs of a decoder-only model's two graphs, beside those that all models share.
+"""What the graphs of decoder-only models read and give, beside the names that all models share, and their files.
 
 N is the packed tokens of a batch, each distinct beginning of a text once; B its texts, T the places of the longest of
 them; M the label tokens of all texts, L those of the text with the most. While generating, S is the new tokens of a
@@ -7,7 +7,7 @@ text, C the tokens that a cache has room for. V is the vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from .graphs import Graph
 
 # "score": input_ids int64 (N,) and what follows -> logits float32 (M, V), those that predict the label tokens.
 POSITIONS = "positions"  # int64 (N,): each packed token's place in its text
@@ -23,12 +23,14 @@ TOTAL = "total"  # int32 (): S where there is no past; else the most tokens of a
 LAST = "last"  # int64 (B,): each text's last token, counted through (B, S)
 
 
-@dataclass(frozen=True)
-class DecoderDimensions:
-    """What the runtime needs to know of a model. longest: the most tokens of a text with its answer."""
+_MARKS = {"float32": "", "none": ".plain", "int8": ".int8_lora"}
 
-    vocab_size: int
-    layers: int
-    kv_heads: int
-    head_size: int
-    longest: int
+
+def graphs(precision: str) -> tuple[Graph, ...]:
+    """The graphs of a bundle in a precision; in fp32 there is no quantized input for a LoRA in int8 to share."""
+    types = {"score": ("float32", "none", *(["int8"] if precision == "int8" else [])), "generate": ("float32", "none")}
+    return tuple(
+        Graph(role, lora_type, False, (f"{role}{_MARKS[lora_type]}.onnx",))
+        for role, found in types.items()
+        for lora_type in found
+    )

@@ -3,37 +3,21 @@
 An encoder's graph makes of the source what the decoder's graph reads: the cross-attention's keys and values of every
 layer, or the states themselves in the variant for short outputs. B is the batch, S the new tokens, T the source tokens,
 C the tokens that a cache has room for, H the heads, K the size of a head, V the vocabulary, d the model's width.
+`graphs.INPUT_IDS` is (B, S) or (B, T), `graphs.LOGITS` (B, S, V); a cache with S more tokens is (B, H, C or S, K).
 """
 
 from __future__ import annotations
 
 from .graphs import Graph
 
-INPUT_IDS = "input_ids"  # int64 (B, S)
 PAST_TOKENS = "past_tokens"  # int64 (): how many tokens of the caches are there already, the same in every row
 ATTENTION_MASK = "attention_mask"  # int64 (B, T): of the source, in both graphs; 1 real, 0 padding
-LOGITS = "logits"  # float32 (B, S, V)
 ENCODER_STATES = "encoder_states"  # float32 (B, T, d): for short outputs, the encoder's output, the decoder's input
-PARTS = ("key", "value")
 
 
 def cross_name(layer: int, part: str) -> str:
     """Cross-attention keys or values of a decoder layer, float32 (B, H, T, K): encoder output, decoder input."""
     return f"cross.{layer}.{part}"
-
-
-def past_name(layer: int, part: str) -> str:
-    """Cache of self-attention keys or values, float32 (B, H, C, K): decoder input.
-
-    Bound to the memory of `present_name` too, C >= past + S: the new tokens' are added in place. Without a past C may
-    be 0, and the output is memory of its own.
-    """
-    return f"past.{layer}.{part}"
-
-
-def present_name(layer: int, part: str) -> str:
-    """The cache with the new tokens' keys or values, float32 (B, H, C or S, K): decoder output."""
-    return f"present.{layer}.{part}"
 
 
 _MARKS = {"float32": "", "none": ".plain", "int8": ".int8_lora"}

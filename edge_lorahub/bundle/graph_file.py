@@ -19,12 +19,13 @@ from .manifest import ALIGNMENT, WEIGHTS
 # By domain: the operators that the exporter writes.
 OPERATORS = {
     b"": frozenset(
-        b"Add Attention Cast Clip Concat Expand Flatten Gather Gelu Identity MatMul Max Mul Neg RMSNormalization Range "
-        b"ReduceMax ReduceMin ReduceSum Relu Reshape Shape Sigmoid Softmax Split Sub Tanh Transpose Unsqueeze "
-        b"Where".split()
+        b"Add And Attention Cast Clip Concat Div Expand Flatten Gather Gelu Greater Identity LessOrEqual MatMul Max "
+        b"Mul Neg RMSNormalization Range ReduceMax ReduceMin ReduceSum Relu Reshape Shape Sigmoid Softmax Split "
+        b"Squeeze Sub Tanh Transpose Unsqueeze Where".split()
     ),
     b"com.microsoft": frozenset(
-        b"FusedMatMul GroupQueryAttention MatMulIntegerToFloat MultiHeadAttention QuantizeLinear".split()
+        b"FusedMatMul GroupQueryAttention MatMulIntegerToFloat MultiHeadAttention QuantizeLinear "
+        b"RotaryEmbedding".split()
     ),
 }  # fmt: skip
 _LARGEST_FILE = 16 << 20

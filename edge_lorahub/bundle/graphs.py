@@ -1,4 +1,4 @@
-"""A bundle's graphs: what they are for, their variants, and the names of the LoRA inputs that all of them read."""
+"""A bundle's graphs: what they are for, their variants, and the names of inputs and outputs that all of them share."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from .field_checks import check_fields
 ROLES = ("score", "generate")
 # How a graph takes a slot's A and B: as float32 or int8 arrays, or not at all, which is the plain model alone.
 LORA_TYPES = ("float32", "int8", "none")
+# Token ids, int64; their shape is the architecture's.
+INPUT_IDS = "input_ids"
+# float32, over the vocabulary along the last axis.
+LOGITS = "logits"
+# What a cache of a layer's attention holds.
+PARTS = ("key", "value")
 _FILE = re.compile(r"[a-z][a-z0-9_.]{0,80}\.onnx")
 
 
@@ -65,3 +71,17 @@ def lora_scale_name(slot: str) -> str:
 def lora_b_name(slot: str) -> str:
     """B of a slot, float32 or int8 (r, d_out)."""
     return f"{slot}.lora_B"
+
+
+def past_name(layer: int, part: str) -> str:
+    """Cache of a layer's keys or values, float32 (B, kv heads, C, K): input.
+
+    Bound to the memory of `present_name` too, which has room for the new tokens: they are added in place. Where an
+    encoder-decoder has no past, C may be 0, and the output is memory of its own.
+    """
+    return f"past.{layer}.{part}"
+
+
+def present_name(layer: int, part: str) -> str:
+    """The cache with the new tokens' keys or values, float32 (B, kv heads, C, K): output."""
+    return f"present.{layer}.{part}"

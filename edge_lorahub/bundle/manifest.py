@@ -64,9 +64,10 @@ class ModelConfig:
     """What the runtime needs to know of the model.
 
     layers, kv_heads and head_size are those of the cache of keys and values. start_token_id begins every answer, None:
-    the prompt does. eos_token_id ends every encoded text; end_token_ids end an answer, each of them.
-    forced_bos_token_id and forced_eos_token_id are the first and the last token of every answer, None: whatever the
-    model says. longest_input and longest_output are the most tokens for which there are positions, None: any number.
+    the prompt does. eos_token_id ends every text that is to be answered with; end_token_ids end an answer, each of
+    them. forced_bos_token_id and forced_eos_token_id are the first and the last token of every answer, None: whatever
+    the model says. longest_input and longest_output are the most tokens for which there are positions, and longest_text
+    those of a prompt and its answer together; None: any number.
     """
 
     family: str
@@ -84,6 +85,7 @@ class ModelConfig:
     forced_eos_token_id: int | None = None
     longest_input: int | None = None
     longest_output: int | None = None
+    longest_text: int | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)

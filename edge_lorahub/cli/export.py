@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ..bundle.architectures import PRECISIONS
+from ..errors import SettingsError
 from . import options
 from .main import COMMANDS
 from .printable import say
@@ -17,10 +20,9 @@ from .printable import say
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--slots",
-    default="q,v",
-    show_default=True,
     metavar="KINDS",
-    help="The linear layers that can take a LoRA, of q,k,v,o,wi,wi_0,wi_1,wo; what the modules were trained on.",
+    help="The linear layers that can take a LoRA; what the modules were trained on. T5: of q,k,v,o,wi,wi_0,wi_1,wo, "
+    "by default q,v. Decoder-only models: of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj, by default all.",
 )
 @click.option(
     "--precision",
@@ -47,6 +49,18 @@ from .printable import say
     metavar="FILE",
     help="Compare on these examples, not on random texts.",
 )
+@click.option(
+    "--chat-template",
+    metavar="NAME|FILE|none",
+    help="Of several chat templates the one to take, a Jinja file instead, or none at all.  [default: the model's]",
+)
+@click.option(
+    "--template-argument",
+    "template_arguments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A variable for the chat template, as enable_thinking=false; may be repeated.",
+)
 @click.option("--revision", help="The revision of a Hub id: a branch, a tag or a commit.")
 @click.option(
     "--verify",
@@ -55,12 +69,17 @@ from .printable import say
 )
 @options.force
 def command(
-    source: str, out: Path, slots: str, precision: str, check: bool, check_modules: tuple[str, ...],
-    check_examples: Path | None, revision: str | None, verify: bool, force: bool,
+    source: str, out: Path, slots: str | None, precision: str, check: bool, check_modules: tuple[str, ...],
+    check_examples: Path | None, chat_template: str | None, template_arguments: tuple[str, ...], revision: str | None,
+    verify: bool, force: bool,
 ) -> None:  # fmt: skip
-    """Turn a Flan-T5, T5 or mT5 checkpoint into a bundle.
+    """Turn a checkpoint into a bundle: T5, Llama, Mistral, Qwen, Gemma, Granite.
 
-    SOURCE is a local Hugging Face folder or a Hub id, OUT the bundle's folder. PyTorch is not needed.
+    The families are t5 (T5, Flan-T5), mt5, llama (SmolLM2, TinyLlama, Llama 3 too), mistral, qwen2 (2.5 too), qwen3,
+    gemma, gemma2, gemma3_text and granite, by model_type in config.json.
+
+    SOURCE is a local Hugging Face folder, a Hub id, or a GGUF file (which needs edge-lorahub[gguf]); OUT is the
+    bundle's folder. PyTorch is not needed.
 
     With --precision int8 the losses of some candidates (in exact composition) are compared with those of an fp32
     export, and a warning says so when their order is not kept; this takes the time of the export and of some
@@ -70,7 +89,7 @@ def command(
     import time
     import warnings
 
-    from ..errors import EdgeLorahubWarning, SettingsError
+    from ..errors import EdgeLorahubWarning
     from ..examples.example import read_examples
     from ..export import export
     from ..export.checks.agreement import LEAST_CORRELATION, check_export
@@ -90,9 +109,10 @@ def command(
 
     against = check_installed() if verify else ""
     start = time.perf_counter()
-    kinds = [kind.strip() for kind in slots.split(",") if kind.strip()]
+    kinds = None if slots is None else [kind.strip() for kind in slots.split(",") if kind.strip()]
     manifest = export(
-        source, out, slots=kinds, precision=precision, revision=revision, force=force,
+        source, out, slots=kinds, precision=precision, chat_template=chat_template,
+        template_arguments=_arguments(template_arguments), revision=revision, force=force,
         check=compare if verify else None,
     )  # fmt: skip
     size = sum(file.stat().st_size for file in out.iterdir())
@@ -120,3 +140,19 @@ def command(
             )
     for difference in differences:
         say(f"verified against {against}: largest relative difference of the logits {difference:.1e}")
+
+
+def _arguments(given: tuple[str, ...]) -> dict[str, Any]:
+    """NAME=VALUE each, the value as JSON has it where it is JSON, else as a text."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise SettingsError(f"--template-argument {text!r:.80}: write NAME=VALUE, as enable_thinking=false")
+        if name in found:
+            raise SettingsError(f"--template-argument {name} is given twice")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found

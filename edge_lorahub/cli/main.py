@@ -25,7 +25,7 @@ from .start import main as main  # the entry of older installations
 # command -> (module, first line of its help): `--help` lists them without importing what they need
 COMMANDS = {
     "demo": ("demo", "See LoraHub learning work on the embedded hub: a tiny T5 and 44 LoRA modules."),
-    "export": ("export", "Turn a Flan-T5, T5 or mT5 checkpoint into a bundle."),
+    "export": ("export", "Turn a checkpoint into a bundle: T5, Llama, Mistral, Qwen, Gemma, Granite."),
     "adapt": ("adapt", "Learn a task: find weights for LoRA modules from a few examples."),
     "generate": ("generate", "Answer texts with a bundle, and an adapter if there is one."),
     "evaluate": ("evaluate", "Measure exact match on a file of examples."),

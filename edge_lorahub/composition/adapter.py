@@ -14,7 +14,7 @@ from ..errors import EdgeLorahubWarning, SettingsError
 from ..files.outputs import output_folder
 from ..lora.modules import Modules, check_fit, warn_if_baked
 from ..lora.pair import Lora, identity
-from ..lora.peft_config import CONFIG
+from ..lora.peft_config import CONFIG, TASK_TYPES
 from ..lora.peft_files import SAFETENSORS, load_module, write_peft
 from ..search.evaluations import EVALUATIONS, Evaluations
 from .exact import ExactStack
@@ -34,6 +34,8 @@ _MUCH_LOST = 0.1
 class Adapter:
     """LoRA pairs by linear layer, and how they came about: `record`, None for an adapter of other origin.
 
+    task_type: one of `lora.peft_config.TASK_TYPES`, None: not known.
+
     evaluations: what the search for it has seen, to be saved beside it; `load_evaluations` reads them back.
     """
 
@@ -42,6 +44,7 @@ class Adapter:
     pairs: Mapping[str, Lora]
     record: Record | None = None
     evaluations: Evaluations | None = field(default=None, repr=False, compare=False)
+    task_type: str | None = None
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, int, int]]:
@@ -91,7 +94,7 @@ class Adapter:
                 stacklevel=2,
             )
         record = None if self.record is None else replace(self.record, truncation=Truncation(rank, error))
-        return Adapter(self.name, self.base_model, pairs, record, self.evaluations), error
+        return replace(self, pairs=pairs, record=record), error
 
     def _check(self) -> None:
         for layer, lora in self.pairs.items():
@@ -104,7 +107,7 @@ class Adapter:
         """
         self._check()
         with output_folder(Path(folder), force=force, names=ADAPTER_FILES) as work:
-            write_peft(work, self.base_model, self.pairs)
+            write_peft(work, self.base_model, self.pairs, self.task_type)
             if self.evaluations is not None:
                 self.evaluations.save(work)
             if self.record is not None:
@@ -133,7 +136,8 @@ def load_adapter(source: str | Path, manifest: Manifest | None = None) -> Adapte
         record = None
     if manifest is not None and record is not None:
         warn_of_other_bundle(module.name, module.sha256, record, manifest)
-    return Adapter(module.name, module.config.base_model, dict(module.loras()), record)
+    task_type = module.config.task_type if manifest is None else TASK_TYPES[manifest.architecture]
+    return Adapter(module.name, module.config.base_model, dict(module.loras()), record, task_type=task_type)
 
 
 def from_pairs(pairs: Mapping[str, Lora], manifest: Manifest, name: str, record: Record | None = None) -> Adapter:
@@ -142,4 +146,4 @@ def from_pairs(pairs: Mapping[str, Lora], manifest: Manifest, name: str, record:
         # peft has no adapter of rank 0, so one of zeros stands for it
         first = manifest.slots[0]
         pairs = {first.name: Lora(np.zeros((1, first.d_in), np.float32), np.zeros((first.d_out, 1), np.float32), 1.0)}
-    return Adapter(name, manifest.model.base_model, pairs, record)
+    return Adapter(name, manifest.model.base_model, pairs, record, task_type=TASK_TYPES[manifest.architecture])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from ..bundle.manifest import Manifest
 from ..errors import EdgeLorahubWarning, ModuleMismatchError, SettingsError
 from ..hub.resolve import module_folder
 from .base_names import may_be_same
+from .peft_config import TASK_TYPES
 from .peft_files import Module, load_module
 
 # Modules that are read at once.
@@ -74,6 +75,14 @@ class Modules(Sequence[Module]):
         """As `check`, but for what is baked in."""
         for module in self._modules:
             check_fit(module.shapes, str(module.folder), manifest)
+        wanted = TASK_TYPES[manifest.architecture]
+        if others := [m.name for m in self._modules if m.config.task_type not in (wanted, None)]:
+            warnings.warn(
+                f"their layers fit, but adapter_config.json does not say {wanted!r} (task_type), as modules for "
+                f"{manifest.architecture} models do: {_some(others)}",
+                EdgeLorahubWarning,
+                stacklevel=2,
+            )
         strangers: dict[str, list[str]] = {}
         for module in self._modules:
             if not may_be_same(module.config.base_model, manifest.model.base_model):
@@ -109,7 +118,7 @@ def check_fit(shapes: Mapping[str, tuple[int, int, int]], where: str, manifest: 
         if slot is None:
             raise ModuleMismatchError(
                 f"{where}: {layer} is not a slot of the bundle, which has {','.join(kinds)} of {base!r}; "
-                + _why_no_slot(layer, manifest)
+                + _why_no_slot(layer, shapes, manifest)
             )
         for side, found, wanted in (
             ("A", (rank, d_in), (rank, slot.d_in)),
@@ -122,10 +131,12 @@ def check_fit(shapes: Mapping[str, tuple[int, int, int]], where: str, manifest: 
                 )
 
 
-def _why_no_slot(layer: str, manifest: Manifest) -> str:
-    kind, kinds = layer.rpartition(".")[2], manifest.kinds()
-    if kind in manifest.slot_kinds and kind not in kinds:
-        return f"export it again with --slots {','.join([*kinds, kind])}"
+def _why_no_slot(layer: str, layers: Iterable[str], manifest: Manifest) -> str:
+    """layers: all of the module."""
+    kinds = manifest.kinds()
+    missing = {name.rpartition(".")[2] for name in layers}.intersection(manifest.slot_kinds).difference(kinds)
+    if layer.rpartition(".")[2] in missing:
+        return f"export it again with --slots {','.join([*kinds, *sorted(missing)])}"
     inner = next((slot.name for slot in manifest.slots if layer.endswith(f".{slot.name}")), None)
     if inner is not None:
         wrapper = layer.removesuffix(f".{inner}")

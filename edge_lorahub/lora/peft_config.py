@@ -14,13 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..bundle.architectures import DECODER_ONLY, ENCODER_DECODER
 from ..errors import ModuleFileError
 from ..files.outputs import read_json
 from .name_patterns import NameMatcher, is_plain
 from .peft_keys import WRAPPERS
 
 CONFIG = "adapter_config.json"
-TASK_TYPE = "SEQ_2_SEQ_LM"
+# peft's name for what a model of an architecture does.
+TASK_TYPES = {ENCODER_DECODER: "SEQ_2_SEQ_LM", DECODER_ONLY: "CAUSAL_LM"}
 
 # Fields that change what a module computes, in ways that are not supported, when they are not empty.
 _REFUSED = (
@@ -30,8 +32,9 @@ _REFUSED = (
 )  # fmt: skip
 # Initialisations that also change the base model's weights: the module fits only that changed model.
 _REFUSED_INIT = ("pissa", "olora", "corda", "loftq", "lora_ga")
-# What peft targets in T5 and mT5 where target_modules is null (TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING).
-_DEFAULT_TARGETS = frozenset(("q", "v"))
+# What peft targets where target_modules is null (TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING): q and v in T5 and
+# mT5, q_proj and v_proj in Llama and its relatives. No model has layers of both names.
+_DEFAULT_TARGETS = frozenset(("q", "v", "q_proj", "v_proj"))
 _ALL_LINEAR = "all-linear"
 _MOST_LISTS = 16
 # Read here, or without influence on a finished module.
@@ -48,11 +51,13 @@ _KNOWN = frozenset((
 class LoraConfig:
     """The fields of adapter_config.json that decide what a module computes.
 
-    unknown_fields are names, idle_fields descriptions of fields that say something and change nothing in T5.
+    task_type is one of TASK_TYPES, None where it says nothing or another. unknown_fields are names, idle_fields
+    descriptions of fields that say something and change nothing.
     """
 
     path: Path
     base_model: str
+    task_type: str | None
     rank: int
     alpha: float
     rank_pattern: Mapping[str, int]
@@ -112,6 +117,7 @@ def read_lora_config(folder: Path) -> LoraConfig:
     return LoraConfig(
         path=path,
         base_model=str(fields.get("base_model_name_or_path") or ""),
+        task_type=next((known for known in TASK_TYPES.values() if known == fields.get("task_type")), None),
         rank=_rank(fields.get("r", 8), "r", path),
         alpha=_number(fields.get("lora_alpha", 8), "lora_alpha", path),
         rank_pattern={
@@ -153,10 +159,10 @@ def _refuse(fields: dict[str, Any], path: Path) -> None:
 
 def _idle(fields: dict[str, Any]) -> Iterator[str]:
     task_type = fields.get("task_type")
-    if task_type not in (TASK_TYPE, None):
-        yield f"task_type {task_type!r:.80} (not {TASK_TYPE!r})"
+    if task_type not in (*TASK_TYPES.values(), None):
+        yield f"task_type {task_type!r:.80} (not {' or '.join(map(repr, TASK_TYPES.values()))})"
     if fields.get("bias", "none") != "none":
-        yield f"bias {fields['bias']!r:.80} (its linear layers have none)"
+        yield f"bias {fields['bias']!r:.80} (no bias is in the file)"
     if fields.get("fan_in_fan_out"):
         yield f"fan_in_fan_out {fields['fan_in_fan_out']!r:.80} (for layers of another kind)"
 

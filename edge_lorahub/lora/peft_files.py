@@ -21,7 +21,7 @@ from ..tensors.safetensors_file import Float32, open_tensors
 from ..tensors.torch_zip import read_state_dict
 from .base_names import public_name
 from .pair import Lora, identity
-from .peft_config import CONFIG, TASK_TYPE, LoraConfig, read_lora_config
+from .peft_config import CONFIG, LoraConfig, read_lora_config
 from .peft_keys import pairs_of
 
 SAFETENSORS = "adapter_model.safetensors"
@@ -53,7 +53,7 @@ def load_module(source: str | Path, *, name: str | None = None, revision: str | 
     """Reads a module's settings, and checks the shapes and the numbers of its tensors.
 
     source is a PEFT folder or a Hub id; the default name is the folder's (or the id). Raises ModuleFileError,
-    MissingPathError or HubError. Warns about settings that are unknown here, or that change nothing in T5.
+    MissingPathError or HubError. Warns about settings that are unknown here, or that change nothing.
     """
     folder = module_folder(source, revision)
     try:
@@ -76,7 +76,7 @@ def load_module(source: str | Path, *, name: str | None = None, revision: str | 
     # last: with bias 'all' there may be a tensor that is refused
     for what, fields in (
         ("unknown settings are ignored", config.unknown_fields),
-        ("settings that change nothing in a LoRA for T5", config.idle_fields),
+        ("settings that change nothing in a LoRA", config.idle_fields),
     ):
         if fields:
             warnings.warn(f"{config.path}: {what}: {', '.join(fields)}", EdgeLorahubWarning, stacklevel=2)
@@ -143,11 +143,11 @@ def _open(file: Path) -> Iterator[Any]:
             yield tensors
 
 
-def write_peft(folder: Path, base_model: str, loras: Mapping[str, Lora]) -> None:
+def write_peft(folder: Path, base_model: str, loras: Mapping[str, Lora], task_type: str | None) -> None:
     """Writes a PEFT folder that `peft.PeftModel.from_pretrained` loads, in every peft from 0.6 on.
 
     The scale of each pair goes into its B, so that lora_alpha = r everywhere. Of a base model that is a path the last
-    part is written.
+    part is written. task_type is one of `peft_config.TASK_TYPES`, None: not known.
     """
     from safetensors.numpy import save_file
 
@@ -163,7 +163,7 @@ def write_peft(folder: Path, base_model: str, loras: Mapping[str, Lora]) -> None
     # what is false or empty is left out: an older peft refuses a field that it does not know, whatever its value
     settings = {
         "peft_type": "LORA",
-        "task_type": TASK_TYPE,
+        "task_type": task_type,
         "base_model_name_or_path": public_name(base_model),
         "r": rank,
         "lora_alpha": rank,

@@ -1,7 +1,7 @@
 """The seam between families of models: what the runtime asks of an architecture, and nothing above it knows.
 
-An architecture says how examples become batches, how a batch is scored for whatever LoRA is set, how an answer is
-decoded token by token, and how much memory that takes.
+An architecture says how texts become tokens and examples batches, how a batch is scored for whatever LoRA is set, how
+an answer is decoded token by token, and how much memory that takes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle.architectures import ENCODER_DECODER
+from ..bundle.architectures import DECODER_ONLY, ENCODER_DECODER
 from ..bundle.graphs import Graph
 from ..bundle.manifest import Manifest
+from ..bundle.prompt import Prompt
+from ..examples.example import Example
 from ..machine.onnx_runtime import ort
 from .tokens import Ids, Tokens
 
@@ -67,6 +69,17 @@ class Architecture(Protocol):
         """Compares what the graphs read and give with the manifest. Raises BundleError."""
         ...
 
+    def sources(self, tokens: Tokens, prompt: Prompt, texts: Sequence[str], limit: int, first: int = 1) -> list[Ids]:
+        """What the model reads before an answer, of so many tokens at most; longer texts are cut with a warning.
+
+        first: the first text's number, in warnings and errors.
+        """
+        ...
+
+    def labels(self, tokens: Tokens, prompt: Prompt, examples: Sequence[Example], limit: int) -> list[Ids]:
+        """The examples' answers with the token that ends each, of so many at most; longer ones are cut, warned of."""
+        ...
+
     def batches(self, tokens: Tokens, task: EncodedTask, places: Sequence[int], batch_tokens: int) -> Sequence[Batch]:
         """The examples at these places in batches by length; batch_tokens: the most tokens of one, with padding."""
         ...
@@ -96,7 +109,7 @@ class Architecture(Protocol):
         ...
 
 
-_HOMES = {ENCODER_DECODER: "encoder_decoder"}
+_HOMES = {ENCODER_DECODER: "encoder_decoder", DECODER_ONLY: "decoder_only"}
 
 
 def architecture_of(manifest: Manifest) -> Architecture:

@@ -58,6 +58,10 @@ class Runner:
         self.model = model
         self.variant = Variant(inputs.lora_type, short)
         self.sessions = model.sessions(model.manifest.graph(role, self.variant), at_once)
+        named = {value.name for session in self.sessions for value in session.get_inputs()}
+        if strange := sorted(inputs.arrays.keys() - named):
+            # it would be left out without a word
+            raise SettingsError(f"the graphs have no input {strange[0]}; they were written for other slots")
         # may be replaced by others of the same stack at any time; the next run takes them
         self.lora = LoraValues(inputs)
         self.wanted = {

@@ -11,7 +11,7 @@ from ..bundle.manifest import TOKENIZER, read_manifest
 from ..bundle.prompt import Prompt
 from ..examples.example import Example
 from .architecture import Architecture, architecture_of
-from .framing import framed_sources, warn_of_reserved
+from .framing import warn_of_reserved
 from .tokens import Ids, Tokens
 
 
@@ -45,6 +45,14 @@ class OpenBundle:
     def architecture(self) -> Architecture:
         return architecture_of(self.manifest)
 
+    def sources(self, texts: Sequence[str], limit: int, first: int = 1, prompt: Prompt | None = None) -> list[Ids]:
+        """What the model reads before its answer to each text, as token ids; see `Architecture.sources`.
+
+        prompt: the texts around each, None: the bundle's own.
+        """
+        prompt = self.manifest.prompt if prompt is None else prompt
+        return self.architecture.sources(self.tokens, prompt, texts, limit, first)
+
     def encode(
         self,
         examples: Sequence[Example],
@@ -63,15 +71,7 @@ class OpenBundle:
             warn_of_reserved(outputs, prompt.output_rule, "output")
             task = EncodedTask(
                 self.sources([example.input for example in examples], max_input_tokens, prompt=prompt),
-                self.tokens.encode([prompt.label(output) for output in outputs], max_output_tokens),
+                self.architecture.labels(self.tokens, prompt, examples, max_output_tokens),
             )
             self._task = asked, task
         return self._task[1]
-
-    def sources(self, texts: Sequence[str], limit: int, first: int = 1, prompt: Prompt | None = None) -> list[Ids]:
-        """Inputs as token ids, as the model reads them, at most `limit` each.
-
-        first: the first text's number, in warnings and errors.
-        """
-        prompt = self.manifest.prompt if prompt is None else prompt
-        return framed_sources(self.tokens, texts, prompt, limit, first)

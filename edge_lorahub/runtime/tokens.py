@@ -30,17 +30,18 @@ BATCH_TOKENS = 768
 
 
 class Tokens:
-    """A bundle's tokenizer. Every encoded text ends with the end token."""
+    """A bundle's tokenizer, and the manifest's `config`."""
 
     def __init__(self, path: Path, config: ModelConfig) -> None:
         self._tokenizer = load_tokenizer(path, lambda message: BundleError(f"{message}; export the bundle again"))
+        self.config = config
         self._path = path
         self._size = config.vocab_size
         self._eos = config.eos_token_id
         self._pad = config.pad_token_id
 
     def encode(self, texts: Sequence[str], limit: int, first: int = 1) -> list[Ids]:
-        """Token ids, one array a text. A text of more than `limit` tokens is cut, with a warning.
+        """Token ids, one array a text, with what the tokenizer adds. A longer text than `limit` is cut, with a warning.
 
         As transformers does it, what is kept of a longer text is its start, and the end token. first: the first
         text's number, in warnings and errors.
@@ -50,11 +51,19 @@ class Tokens:
             ids = np.array(encoding.ids, np.int64)
             if len(ids) > limit:
                 warnings.warn(
-                    f"text {number} has {len(ids)} tokens and is cut to {limit}", EdgeLorahubWarning, stacklevel=3
+                    f"text {number} has {len(ids)} tokens and is cut to {limit}", EdgeLorahubWarning, stacklevel=5
                 )
                 ids = np.append(ids[: limit - 1], self._eos)
             result.append(ids)
         return result
+
+    @cached_property
+    def start_ids(self) -> list[int]:
+        """The tokens that the tokenizer puts before a text."""
+        with _one_error(self._path):
+            whole, bare = (self._tokenizer.encode("a", add_special_tokens=added).ids for added in (True, False))
+        starts = [place for place in range(len(whole) + 1) if whole[place : place + len(bare)] == bare]
+        return list(whole[: starts[0]]) if starts else []
 
     def encodings(self, texts: Sequence[str], first: int = 1, *, added: bool = True) -> list[Encoding]:
         """What the tokenizer makes of each text, uncut; added: with the tokens that it puts around any text.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto
 
-from edge_lorahub.bundle.encoder_decoder import PARTS, past_name, present_name
+from edge_lorahub.bundle.graphs import PARTS, past_name, present_name
 
 from .onnx_graph import MICROSOFT, Graph
 

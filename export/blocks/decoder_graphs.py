@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from edge_lorahub.bundle.encoder_decoder import LOGITS
+from edge_lorahub.bundle.graphs import LOGITS
 from edge_lorahub.bundle.manifest import Slot
 
 from .decoder_config import DecoderConfig

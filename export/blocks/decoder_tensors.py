@@ -6,7 +6,7 @@ from edge_lorahub.bundle.manifest import EMBEDDING
 from edge_lorahub.errors import CheckpointError
 from edge_lorahub.tensors.safetensors_file import Float32
 
-from ..source.checkpoint import Checkpoint
+from ..source.model_source import Tensors
 from .decoder_config import DecoderConfig
 
 
@@ -16,7 +16,7 @@ class DecoderTensors:
     head: the path of the head, None where it is the embedding.
     """
 
-    def __init__(self, config: DecoderConfig, checkpoint: Checkpoint) -> None:
+    def __init__(self, config: DecoderConfig, checkpoint: Tensors) -> None:
         """Raises CheckpointError where there is no embedding, or config.json and the file differ about the head."""
         self._checkpoint = checkpoint
         self._names = config.names

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edge_lorahub.bundle.graphs import Variant
+
 
 @dataclass(frozen=True)
 class LayerSlot:
@@ -17,12 +19,18 @@ class LayerSlot:
 
 @dataclass(frozen=True)
 class Form:
-    """In which form graphs are written.
+    """In which form the graphs of a role are written.
 
-    precision is one of `bundle.architectures.PRECISIONS`; lora the type of a slot's A and B, "float32" or "int8", or
-    "none"; kinds the kinds of slots that have LoRA inputs.
+    precision is one of `bundle.architectures.PRECISIONS`, role one of `bundle.graphs.ROLES`; kinds are the kinds of
+    slots that have LoRA inputs, where the variant has any.
     """
 
     precision: str
-    lora: str
+    role: str
+    variant: Variant
     kinds: frozenset[str]
+
+    @property
+    def lora_kinds(self) -> frozenset[str]:
+        """The kinds of slots that have LoRA inputs in this variant."""
+        return frozenset() if self.variant.lora_type == "none" else self.kinds

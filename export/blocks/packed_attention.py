@@ -15,7 +15,7 @@ import numpy as np
 from onnx import TensorProto
 
 from edge_lorahub.bundle.decoder_only import PLACES, POSITIONS, ROWS, SCORED, SCORED_PLACES, SCORED_ROWS
-from edge_lorahub.bundle.encoder_decoder import INPUT_IDS
+from edge_lorahub.bundle.graphs import INPUT_IDS
 
 from .decoder_config import DecoderConfig
 from .onnx_graph import MICROSOFT, Graph, WeightFile

@@ -7,7 +7,7 @@ from typing import Any
 from onnx import TensorProto
 
 from edge_lorahub.bundle.decoder_only import ENDS, LAST, TOTAL
-from edge_lorahub.bundle.encoder_decoder import INPUT_IDS, PARTS, past_name, present_name
+from edge_lorahub.bundle.graphs import INPUT_IDS, PARTS, past_name, present_name
 
 from .decoder_config import DecoderConfig
 from .onnx_graph import MICROSOFT, Graph, WeightFile

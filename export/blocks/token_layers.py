@@ -28,9 +28,10 @@ class TokenLayers:
         self._config = config
         self._tensors = tensors
         self._weights = weights
-        self._kinds = form.kinds if form.lora != "none" else frozenset()
-        self._lora_type = TensorProto.INT8 if form.lora == "int8" else TensorProto.FLOAT
-        self._products = token_products(form.precision, tensors.read, weights, int8_lora=form.lora == "int8")
+        self._kinds = form.lora_kinds
+        int8 = form.variant.lora_type == "int8"
+        self._lora_type = TensorProto.INT8 if int8 else TensorProto.FLOAT
+        self._products = token_products(form.precision, tensors.read, weights, int8_lora=int8)
 
     def embed(self, g: Graph, ids: str) -> str:
         """ids (N,) -> (N, d)."""

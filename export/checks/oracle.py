@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edge_lorahub.bundle.architectures import ENCODER_DECODER
 from edge_lorahub.errors import (
     CheckpointError,
     EdgeLorahubError,
@@ -16,19 +16,22 @@ from edge_lorahub.errors import (
     MissingDependencyError,
     SettingsError,
 )
+from edge_lorahub.runtime.opened import EncodedTask
 from edge_lorahub.runtime.tokens import Ids
 from edge_lorahub.tensors.safetensors_file import Float32
 
+from ..families import find_family
 from ..families.t5.config import read_t5_config
 from ..families.t5.embeddings import HEAD, find_embeddings
-from ..source.checkpoint import Checkpoint
+from ..source.model_source import ModelSource
 
 _EXTRA = "pip install 'edge-lorahub[optimum]'"
 
 
 def check_installed() -> str:
     """What is compared with, by name and version. Raises MissingDependencyError, which says why it cannot be used."""
-    for name in ("torch", "transformers", "transformers.models.t5.modeling_t5", "transformers.models.mt5.modeling_mt5"):
+    models = [f"transformers.models.{name}.modeling_{name}" for name in ("t5", "mt5", "llama")]
+    for name in ("torch", "transformers", *models):
         try:
             import_module(name)
         except ModuleNotFoundError as error:
@@ -48,45 +51,69 @@ def _broken(name: str, error: Exception) -> MissingDependencyError:
     return MissingDependencyError(f"--verify: importing {name} fails: {type(cause).__name__}: {cause}")
 
 
-def logits(folder: Path, ids: Ids, mask: Ids, labels: Ids, start: int) -> Float32:
-    """transformers' logits (B, S, V) of a checkpoint in float32, for int64 texts (B, T), their mask and labels (B, S).
+def logits(source: ModelSource, task: EncodedTask, start: int | None) -> list[Float32]:
+    """transformers' logits (S, V) at the labels of each text of a task, of a model in float32.
 
-    start: the token before the first label. Raises CheckpointError where transformers cannot compute them.
+    start: the token before the first label, for encoder-decoders; None: the text is. Raises CheckpointError where
+    transformers cannot compute them.
     """
     import torch
 
-    shifted = np.full_like(labels, start)
-    shifted[:, 1:] = labels[:, :-1]
-    texts = {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": shifted}
     try:
+        model = _model(source)
         with torch.no_grad():
-            output = _model(folder)(**{name: torch.tensor(array) for name, array in texts.items()})
+            return [_logits(model, *pair, start) for pair in zip(task.sources, task.labels, strict=True)]
     except (EdgeLorahubError, MemoryError):
         raise
     except Exception as error:
         raise CheckpointError(
-            f"{folder}: not verified, as transformers fails: {type(error).__name__}: {error}"
+            f"{source.path}: not verified, as transformers fails: {type(error).__name__}: {error}"
         ) from error
-    result: Float32 = output.logits.numpy()
+
+
+def _logits(model: Any, ids: Ids, labels: Ids, start: int | None) -> Float32:
+    import torch
+
+    if start is None:
+        output = model(input_ids=torch.tensor(np.concatenate([ids, labels[:-1]]))[None])
+    else:
+        shifted = np.append(start, labels[:-1])
+        output = model(input_ids=torch.tensor(ids)[None], decoder_input_ids=torch.tensor(shifted)[None])
+    result: Float32 = output.logits[0, -len(labels) :].numpy()
     return result
 
 
-def _model(folder: Path) -> Any:
+def _model(source: ModelSource) -> Any:
+    """transformers' model in float32."""
+    family = find_family(source.config, source.config_path)
+    model = _t5(source) if family.architecture == ENCODER_DECODER else _decoder(source)
+    return model.float().eval()
+
+
+def _decoder(source: ModelSource) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    if source.path.is_file():
+        return AutoModelForCausalLM.from_pretrained(source.path.parent, gguf_file=source.path.name)
+    return AutoModelForCausalLM.from_pretrained(source.path)
+
+
+def _t5(source: ModelSource) -> Any:
     from transformers import AutoConfig, AutoModelForSeq2SeqLM, __version__
 
-    settings = AutoConfig.from_pretrained(folder)
-    config = read_t5_config(folder)
-    with Checkpoint(folder) as checkpoint, warnings.catch_warnings():
+    settings = AutoConfig.from_pretrained(source.path)
+    config = read_t5_config(source.config, source.config_path)
+    with source.open() as tensors, warnings.catch_warnings():
         warnings.simplefilter("ignore", EdgeLorahubWarning)  # the export gave them
-        embeddings = find_embeddings(config, checkpoint)
+        embeddings = find_embeddings(config, tensors)
         # transformers 4 scales what a tied head reads, and no other
-        known = embeddings.head is None if embeddings.scaled else HEAD in checkpoint
+        known = embeddings.head is None if embeddings.scaled else HEAD in tensors
     if int(__version__.partition(".")[0]) < 5:
         if not known or embeddings.embedding == HEAD:
             raise SettingsError(
-                f"{folder}: transformers {__version__} reads such an embedding or head in another way than "
+                f"{source.path}: transformers {__version__} reads such an embedding or head in another way than "
                 "transformers 5; --verify this checkpoint with that"
             )
         # it would tie every head that transformers 5 saved
         settings.tie_word_embeddings = embeddings.scaled
-    return AutoModelForSeq2SeqLM.from_pretrained(folder, config=settings).float().eval()
+    return AutoModelForSeq2SeqLM.from_pretrained(source.path, config=settings)

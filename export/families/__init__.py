@@ -1,4 +1,4 @@
-"""The families of models that can be exported, one file each, chosen by config.json's model_type."""
+"""The families of models that can be exported, one file or folder each, chosen by config.json's model_type."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..blocks.decoder_config import DecoderConfig
 from . import gemma, gemma2, gemma3, granite, llama, mistral, qwen2, qwen3
 from .config_refusals import refuse_other_kinds, unknown_family
 from .protocol import Family
+from .t5 import t5_family
 
-_FAMILIES: tuple[Family[DecoderConfig], ...] = (
+_FAMILIES: tuple[Family[Any], ...] = (
+    t5_family.FAMILY,
     llama.FAMILY,
     mistral.FAMILY,
     qwen2.FAMILY,
@@ -21,10 +22,10 @@ _FAMILIES: tuple[Family[DecoderConfig], ...] = (
     gemma3.FAMILY,
     granite.FAMILY,
 )
-FAMILIES: Mapping[str, Family[DecoderConfig]] = {name: family for family in _FAMILIES for name in family.model_types}
+FAMILIES: Mapping[str, Family[Any]] = {name: family for family in _FAMILIES for name in family.model_types}
 
 
-def find_family(fields: Mapping[str, Any], path: Path) -> Family[DecoderConfig]:
+def find_family(fields: Mapping[str, Any], path: Path) -> Family[Any]:
     """The family of a config.json. Raises CheckpointError for one that is not supported, saying why."""
     model_type = fields.get("model_type")
     family = FAMILIES.get(model_type) if isinstance(model_type, str) else None

@@ -31,7 +31,7 @@ def _read(fields: ConfigFields) -> DecoderConfig:
     kinds = [FULL if layer % 2 else SLIDING for layer in range(config.layers)]
     return replace(
         config,
-        activation=fields.activation("hidden_activation", "gelu_pytorch_tanh"),
+        activation=read_activation(fields),
         windows=read_windows(fields, kinds, fields.whole("sliding_window", 4096)),
         score_scale=fields.number("query_pre_attn_scalar", 256) ** -0.5,
         names=NAMES_WITH_OUTPUT_NORMS,
@@ -42,6 +42,12 @@ def _read(fields: ConfigFields) -> DecoderConfig:
         score_cap=_cap(fields, "attn_logit_softcapping", 50.0),
         logit_cap=_cap(fields, "final_logit_softcapping", 30.0),
     )
+
+
+def read_activation(fields: ConfigFields) -> str:
+    """hidden_activation. Published files have hidden_act beside it, which transformers' class does not read."""
+    fields.value("hidden_act")
+    return fields.activation("hidden_activation", "gelu_pytorch_tanh")
 
 
 def _cap(fields: ConfigFields, key: str, default: float) -> float | None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from ..blocks.decoder_config import DecoderConfig
 from .config_fields import ConfigFields
 from .decoder_family import DecoderFamily
-from .gemma2 import NAMES_WITH_OUTPUT_NORMS
+from .gemma2 import NAMES_WITH_OUTPUT_NORMS, read_activation
 from .llama_like import ATTENTION, read_llama_like, read_windows
 from .rope_fields import FULL, SLIDING, read_ropes_by_kind
 
@@ -31,7 +31,7 @@ def _read(fields: ConfigFields) -> DecoderConfig:
     ropes = read_ropes_by_kind(fields, config.head_size)
     return replace(
         config,
-        activation=fields.activation("hidden_activation", "gelu_pytorch_tanh"),
+        activation=read_activation(fields),
         ropes=tuple(ropes[FULL if window is None else SLIDING] for window in windows),
         windows=windows,
         score_scale=fields.number("query_pre_attn_scalar", 256) ** -0.5,

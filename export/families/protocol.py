@@ -10,26 +10,30 @@ wrong. `ConfigFields` warns of the fields that nobody asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from edge_lorahub.bundle.manifest import Slot
+from edge_lorahub.bundle.manifest import ModelConfig, Slot
 
-from ..blocks.form import Form, LayerSlot
+from ..blocks.form import Form
 from ..blocks.onnx_graph import Graph, WeightFile
-from ..source.checkpoint import Checkpoint
+from ..source.model_source import ModelSource, Tensors, TextTokens
 
 Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
 class Written:
-    """Graphs by role, each role's in the order in which they run; and the slots that they have inputs for."""
+    """A role's graphs in the order in which they run, and the slots that they have inputs for."""
 
-    graphs: Mapping[str, tuple[Graph, ...]]
+    graphs: tuple[Graph, ...]
     slots: tuple[Slot, ...]
+
+
+# The graphs in one form; weights that are not in the file yet are added. Raises CheckpointError.
+Writer = Callable[[Form], Written]
 
 
 class Family(Protocol[Config]):
@@ -42,21 +46,37 @@ class Family(Protocol[Config]):
 
     @property
     def architecture(self) -> str:
-        """What the runtime calls a model that works so, "decoder-only" for example."""
+        """One of `bundle.architectures.ARCHITECTURES`."""
         ...
 
     def read(self, fields: Mapping[str, Any], path: Path) -> Config:
         """config.json's fields, checked. Raises CheckpointError for what cannot be exported, naming path and key."""
         ...
 
-    def slots(self, config: Config) -> tuple[LayerSlot, ...]:
-        """All linear layers that can take a LoRA."""
+    def slot_kinds(self, config: Config) -> tuple[str, ...]:
+        """The kinds of linear layers that can take a LoRA."""
+        ...
+
+    def usual_kinds(self, config: Config) -> tuple[str, ...]:
+        """Those that take one where the user does not say."""
         ...
 
     def least_onnxruntime(self, config: Config) -> tuple[int, int]:
         """The first version of onnxruntime that computes the model's graphs rightly."""
         ...
 
-    def write(self, config: Config, checkpoint: Checkpoint, weights: WeightFile, form: Form) -> Written:
-        """The graphs in one form; weights that are not in the file yet are added. Raises CheckpointError."""
+    def text_tokens(self, config: Config, source: ModelSource) -> TextTokens:
+        """The tokenizer and the special tokens. Raises CheckpointError, MissingPathError or MissingDependencyError."""
+        ...
+
+    def model(self, config: Config, tokens: TextTokens, base_model: str) -> ModelConfig:
+        """What the runtime needs to know of the model."""
+        ...
+
+    def writer(self, config: Config, tensors: Tensors, weights: WeightFile) -> Writer:
+        """What writes the graphs. Raises CheckpointError where the tensors are not those that `config` says."""
+        ...
+
+    def is_left_over(self, name: str) -> bool:
+        """Whether a tensor that nothing reads is in many checkpoints, and part of none of the family's models."""
         ...

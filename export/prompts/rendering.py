@@ -14,7 +14,7 @@ from typing import Any
 
 from edge_lorahub.errors import CheckpointError, MissingDependencyError
 
-from .chat_templates import ChatTemplate
+from ..source.chat_templates import ChatTemplate
 
 # Processor time and address space. Templates take milliseconds, and Python with Jinja 60 MB.
 _SECONDS, _MEGABYTES = 4, 400

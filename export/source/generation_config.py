@@ -37,50 +37,71 @@ _OTHER_DECODING: Mapping[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Token ids. end_token_ids: each ends an answer. forced_*: the first and the last token of every answer, if any."""
+    """Token ids. end_token_ids: each ends an answer. forced_*: the first and the last token of every answer, if any.
 
-    decoder_start_token_id: int
+    decoder_start_token_id begins every answer; None: the prompt does.
+    """
+
+    decoder_start_token_id: int | None
     pad_token_id: int
     end_token_ids: tuple[int, ...]
     forced_bos_token_id: int | None
     forced_eos_token_id: int | None
 
 
-def read_special_tokens(folder: Path, vocab_size: int) -> SpecialTokens:
-    """Reads both files; warns of what generation_config.json asks for beyond greedy decoding.
-
-    Raises CheckpointError for ids that are none.
-    """
+def token_files(folder: Path) -> dict[Path, dict[str, Any]]:
+    """The files of a checkpoint that name special tokens, the one that goes first at the front."""
     paths = [folder / name for name in (GENERATION_CONFIG, CONFIG) if name == CONFIG or (folder / name).exists()]
-    files = {path: read_json(path, CheckpointError) for path in paths}
-    _warn_of_other_decoding(*next(iter(files.items())))
+    return {path: read_json(path, CheckpointError) for path in paths}
 
-    def ids(key: str) -> tuple[int, ...]:
-        """The value of the first file that has one."""
-        said = [(path, fields[key]) for path, fields in files.items() if fields.get(key) is not None]
+
+class _TokenFields:
+    """What files say of special tokens: the first that says something is right."""
+
+    def __init__(self, files: Mapping[Path, Mapping[str, Any]], vocab_size: int) -> None:
+        """Warns of what the first one asks for beyond greedy decoding."""
+        self._files, self._vocab_size = files, vocab_size
+        _warn_of_other_decoding(*next(iter(files.items())))
+
+    def ids(self, key: str) -> tuple[int, ...]:
+        """Raises CheckpointError for ids that are none."""
+        said = [(path, fields[key]) for path, fields in self._files.items() if fields.get(key) is not None]
         if not said:
             return ()
         (path, value), *others = said
-        found = _ids(value, key, path, vocab_size)
+        found = _ids(value, key, path, self._vocab_size)
         if key == "decoder_start_token_id" and any(other != value for _, other in others):
             warnings.warn(
                 f"{path}: {key} is {value!r:.40}, and {others[0][1]!r:.40} in {CONFIG}; the former is used, for losses "
                 "too",
                 EdgeLorahubWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return found
 
-    def single(key: str) -> int | None:
-        found = ids(key)
+    def single(self, key: str) -> int | None:
+        found = self.ids(key)
         return found[0] if found else None
 
-    pad = single("pad_token_id")
+    def forced(self) -> tuple[int | None, int | None]:
+        """The first and the last token of every answer."""
+        # transformers sets the scores of several to the same number, of which argmax takes the first
+        return self.single("forced_bos_token_id"), min(self.ids("forced_eos_token_id"), default=None)
+
+
+def read_special_tokens(files: Mapping[Path, Mapping[str, Any]], vocab_size: int) -> SpecialTokens:
+    """Those of an encoder-decoder; warns of what generation_config.json asks for beyond greedy decoding.
+
+    Raises CheckpointError for ids that are none.
+    """
+    fields = _TokenFields(files, vocab_size)
+    pad = fields.single("pad_token_id")
     pad = 0 if pad is None else pad
-    start = single("decoder_start_token_id")
+    start = fields.single("decoder_start_token_id")
     if start is None:
-        start = single("bos_token_id")  # as transformers' generate does it
+        start = fields.single("bos_token_id")  # as transformers' generate does it
     if start is None:
+        folder = next(iter(files)).parent
         warnings.warn(
             f"{folder}: neither {GENERATION_CONFIG} nor {CONFIG} has a decoder_start_token_id; its padding token "
             f"({pad}) is used, as with T5",
@@ -88,14 +109,26 @@ def read_special_tokens(folder: Path, vocab_size: int) -> SpecialTokens:
             stacklevel=2,
         )
         start = pad
-    return SpecialTokens(
-        decoder_start_token_id=start,
-        pad_token_id=pad,
-        end_token_ids=ids("eos_token_id") or (1,),
-        forced_bos_token_id=single("forced_bos_token_id"),
-        # transformers sets the scores of several to the same number, of which argmax takes the first
-        forced_eos_token_id=min(ids("forced_eos_token_id"), default=None),
-    )
+    return SpecialTokens(start, pad, fields.ids("eos_token_id") or (1,), *fields.forced())
+
+
+def read_decoder_tokens(files: Mapping[Path, Mapping[str, Any]], vocab_size: int) -> SpecialTokens:
+    """Those of a decoder-only model, whose padding is never looked at; warns as `read_special_tokens` does.
+
+    Raises CheckpointError for ids that are none, and where no token ends an answer.
+    """
+    # some checkpoints say -1 for none
+    without = {
+        path: {key: value for key, value in found.items() if not (key == "pad_token_id" and value == -1)}
+        for path, found in files.items()
+    }
+    fields = _TokenFields(without, vocab_size)
+    ends = fields.ids("eos_token_id")
+    if not ends:
+        path = list(files)[-1]
+        raise CheckpointError(f"{path}: no eos_token_id, so nothing would end an answer; write it there")
+    pad = fields.single("pad_token_id")
+    return SpecialTokens(None, ends[0] if pad is None else pad, ends, *fields.forced())
 
 
 def _ids(value: Any, key: str, path: Path, vocab_size: int) -> tuple[int, ...]:

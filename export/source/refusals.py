@@ -17,7 +17,6 @@ _CONVERT = (
     'convert the weights where PyTorch is installed: python -c "from transformers import AutoModelForSeq2SeqLM as M; '
     "M.from_pretrained('{where}'{how}).save_pretrained('converted')\", and copy the tokenizer's files there"
 )
-_GGUF = "a GGUF file holds weights for llama.cpp; export the Hugging Face checkpoint that it was made from"
 # Names of weights that are not read -> how transformers is told to read them
 _OTHER_WEIGHTS = {
     r"pytorch_model(-\d+-of-\d+)?\.bin": "",
@@ -35,8 +34,9 @@ def source_folder(source: str | Path, revision: str | None = None) -> Path:
     """
     path = Path(source).expanduser()
     if path.is_file():
-        what = _GGUF if path.suffix == ".gguf" else f"name the checkpoint's folder, {path.parent}"
-        raise CheckpointError(f"{path}: a file, where a folder was expected: {what}")
+        raise CheckpointError(
+            f"{path}: a file, where a folder or a GGUF file was expected: name the checkpoint's folder, {path.parent}"
+        )
     folder = checkpoint_folder(source, revision)
     names = {file.name for file in folder.iterdir()}
     if not path.is_dir() and not (_CONFIG in names and {SINGLE, INDEX} & names):
@@ -77,8 +77,10 @@ def _instead(where: str, names: Collection[str]) -> str:
         for pattern, how in _OTHER_WEIGHTS.items():
             if re.fullmatch(pattern, name):
                 return f", only {name}; " + _CONVERT.format(where=where, how=how)
-    if any(name.endswith(".gguf") for name in names):
-        return f": {_GGUF}"
+    if files := sorted(name for name in names if name.endswith(".gguf")):
+        if Path(where).expanduser().is_dir():
+            return f", but GGUF files: name one of them, {Path(where) / files[0]}"
+        return f", but GGUF files: download one of them, {files[0]}, and export that"
     shards = [name for name in names if re.fullmatch(r"model-\d+-of-\d+\.safetensors", name)]
     if shards:
         return f", though {min(shards)} is; copy {INDEX} there too"

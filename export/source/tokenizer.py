@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
+from tokenizers import Tokenizer
+
 from edge_lorahub.bundle.manifest import TOKENIZER
-from edge_lorahub.errors import CheckpointError
+from edge_lorahub.errors import CheckpointError, MissingPathError
 from edge_lorahub.files.outputs import is_lfs_pointer, lfs_message
 from edge_lorahub.tokenizer.tokenizer_file import load_tokenizer
 
@@ -14,13 +15,11 @@ from .clean_up import clean_up_as_settings_say
 from .tokenizer_conversion import convert
 
 
-def write_tokenizer(folder: Path, out: Path, vocab_size: int, ends: Sequence[int]) -> int:
-    """Writes the checkpoint's tokenizer to `out`, with no truncation or padding baked in.
+def read_tokenizer(folder: Path, *, convertible: bool) -> Tokenizer:
+    """The tokenizer of a checkpoint's folder, with no truncation or padding baked in.
 
-    Decoding cleans up spaces where the checkpoint's settings say so.
-
-    A checkpoint with no tokenizer.json is converted. Gives the token, one of `ends`, that the tokenizer ends a text
-    with. Raises CheckpointError, MissingPathError or MissingDependencyError.
+    Decoding cleans up spaces where the checkpoint's settings say so. convertible: where there is no tokenizer.json it
+    is made from T5's other files. Raises CheckpointError, MissingPathError or MissingDependencyError.
     """
     path = folder / TOKENIZER
     if path.is_file():
@@ -29,22 +28,24 @@ def write_tokenizer(folder: Path, out: Path, vocab_size: int, ends: Sequence[int
         tokenizer = load_tokenizer(
             path, lambda message: CheckpointError(f"{message}; take that of the model it was made from")
         )
-    else:
+    elif convertible:
         tokenizer = convert(folder)
-    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
-    if largest >= vocab_size:
-        raise CheckpointError(
-            f"{folder}: the tokenizer has id {largest}, but the model's vocab_size is {vocab_size}; "
-            "it belongs to another model"
+    else:
+        raise MissingPathError(
+            f'{folder}: no {TOKENIZER}; make one where transformers is installed: python -c "from transformers import '
+            f"AutoTokenizer as T; T.from_pretrained('{folder}').save_pretrained('{folder}')\""
         )
     tokenizer.no_truncation()
     tokenizer.no_padding()
     clean_up_as_settings_say(tokenizer, folder)
-    ids = tokenizer.encode("a").ids
-    if not ids or ids[-1] not in ends:
+    return tokenizer
+
+
+def check_vocabulary(tokenizer: Tokenizer, vocab_size: int, where: Path) -> None:
+    """Raises CheckpointError for ids that the model does not have."""
+    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+    if largest >= vocab_size:
         raise CheckpointError(
-            f"{folder}: the tokenizer does not end a text with the model's end token "
-            f"(id {' or '.join(map(str, ends))}), as T5's does; it belongs to another model"
+            f"{where}: the tokenizer has id {largest}, but the model's vocab_size is {vocab_size}; "
+            "it belongs to another model"
         )
-    tokenizer.save(str(out))
-    return int(ids[-1])

@@ -1,1 +1,64 @@
-"""Decoder-only models: packed texts scored once, and answers token by token."""
+"""Decoder-only models: Llama and its relatives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...bundle.graphs import Graph
+from ...bundle.manifest import Manifest, ModelConfig
+from ...bundle.prompt import Prompt
+from ...examples.example import Example
+from ..architecture import Architecture, Batch, Lengths, Sessions
+from ..binding import Runner
+from ..opened import EncodedTask
+from ..tokens import Ids, Tokens
+from .graph_signature import check_signature
+from .packed_footprint import packed_footprint
+from .packed_scoring import PackedBatch, PackedScoring, packed_batches, packed_scorings
+from .prompted_encoding import encode_answers, encode_prompts
+from .text_decoding import KeyValueCache, TextDecoding
+
+
+class DecoderOnly:
+    """How decoder-only models are run; see `architecture.Architecture`."""
+
+    def check(self, folder: Path, manifest: Manifest, graph: Graph, sessions: Sessions) -> None:
+        check_signature(folder, manifest, graph, sessions)
+
+    def sources(self, tokens: Tokens, prompt: Prompt, texts: Sequence[str], limit: int, first: int = 1) -> list[Ids]:
+        return encode_prompts(tokens, prompt, texts, limit, first)
+
+    def labels(self, tokens: Tokens, prompt: Prompt, examples: Sequence[Example], limit: int) -> list[Ids]:
+        pairs = [(example.input, example.output) for example in examples]
+        return encode_answers(tokens, prompt, pairs, limit, ends_of(tokens.config))
+
+    def batches(self, tokens: Tokens, task: EncodedTask, places: Sequence[int], batch_tokens: int) -> list[PackedBatch]:
+        return packed_batches(task, places, tokens.config.longest_text, batch_tokens)
+
+    def short_is_faster(self, manifest: Manifest, batches: Sequence[Lengths]) -> bool:
+        return False
+
+    def scorings(self, runner: Runner, batches: Sequence[Batch]) -> list[PackedScoring]:
+        return packed_scorings(runner, [batch for batch in batches if isinstance(batch, PackedBatch)])
+
+    def cache(self, manifest: Manifest) -> KeyValueCache:
+        return KeyValueCache(manifest.model)
+
+    def decoding(self, runner: Runner, rows: Sequence[Ids], cache: KeyValueCache) -> TextDecoding:
+        return TextDecoding(runner, rows, cache, runner.model.manifest.model.end_token_ids)
+
+    def before_answer(self, manifest: Manifest, rows: Sequence[Ids]) -> Sequence[Ids]:
+        """The prompts, as transformers counts."""
+        return rows
+
+    def footprint(self, manifest: Manifest, batches: Sequence[Lengths], *, short: bool) -> int:
+        return packed_footprint(manifest, batches)
+
+
+def ends_of(config: ModelConfig) -> tuple[int, ...]:
+    """The tokens that end an answer, first the one that ends an answer which is learned from."""
+    return config.eos_token_id, *config.end_token_ids
+
+
+ARCHITECTURE: Architecture = DecoderOnly()

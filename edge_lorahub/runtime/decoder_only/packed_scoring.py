@@ -1,77 +1,67 @@
-"""The cross-entropy of texts' completions: packed once in batches, and scored with whatever the LoRA inputs hold."""
+"""Examples packed once in batches, and scored with whatever LoRA the runner has."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ...bundle.decoder_only import DecoderDimensions
-from ...bundle.encoder_decoder import LOGITS
-from ...label_logits import LabelLogits, scored
-from ...machine.onnx_runtime import ort
-from ..scoring import Losses
-from ..tokens import BATCH_TOKENS, buckets
+from ...bundle.graphs import LOGITS
+from ..architecture import Float32
+from ..binding import Run, Runner, value_of
+from ..opened import EncodedTask
+from ..tokens import Ids, buckets
 from .packing import Packed, Text, check_texts, pack
-from .strict_binding import Array, Binding, Float32
 
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """Texts of similar length: their places among all, and how they are packed."""
+    """Examples of similar length: their places among all, and how they are packed."""
 
     members: list[int]
     packed: Packed
 
+    @property
+    def labels(self) -> list[Ids]:
+        return list(self.packed.labels)
+
 
 def packed_batches(
-    texts: Sequence[Text], longest: int | None = None, batch_tokens: int = BATCH_TOKENS
+    task: EncodedTask, places: Sequence[int], longest: int | None, batch_tokens: int
 ) -> list[PackedBatch]:
-    """All texts in batches by length. Attention pays for padding, other layers do not. Raises SettingsError."""
+    """The examples at these places in batches by length. Attention pays for padding, other layers do not.
+
+    longest: the most tokens of a text that the model can read. Raises SettingsError.
+    """
+    texts = {
+        place: Text(np.concatenate([task.sources[place], task.labels[place]]), len(task.sources[place]))
+        for place in places
+    }
     check_texts(texts, longest)  # here they have the numbers that the caller knows
-    groups = buckets([len(text.ids) for text in texts], batch_tokens=batch_tokens)
-    return [PackedBatch(members, pack([texts[i] for i in members])) for members in groups]
+    groups = buckets([len(texts[place].ids) for place in places], batch_tokens=batch_tokens)
+    batches = [[places[i] for i in group] for group in groups]
+    return [PackedBatch(members, pack([texts[place] for place in members])) for members in batches]
 
 
-class PackedScorer:
-    """The cross-entropy of batches, for one thread."""
+class PackedScoring:
+    """One batch, bound to its inputs and to memory for its logits."""
 
-    def __init__(
-        self,
-        session: ort.InferenceSession,
-        dimensions: DecoderDimensions,
-        batches: Sequence[PackedBatch],
-        lora: Mapping[str, Array],
-    ) -> None:
-        """session: of the graph "score". lora: its LoRA inputs by name, whose numbers may change before each run."""
-        self._batches = batches
-        # a batch is done with before the next one comes: the largest one's space serves all
-        space = np.empty(max(batch.packed.scored for batch in batches) * dimensions.vocab_size, np.float32)
-        self._logits: list[Float32] = []
-        self._runs: list[Binding] = []
-        for batch in batches:
-            size = batch.packed.scored, dimensions.vocab_size
-            logits = space[: size[0] * size[1]].reshape(size)
-            self._logits.append(logits)
-            self._runs.append(Binding(session, {**batch.packed.inputs, **lora}, {LOGITS: logits}))
+    def __init__(self, runner: Runner, batch: PackedBatch, space: Float32) -> None:
+        """space: float32 for the logits, as large as those of the largest of several batches."""
+        packed, vocabulary = batch.packed, runner.model.manifest.model.vocab_size
+        self._logits: Float32 = space[: packed.scored * vocabulary].reshape(packed.scored, vocabulary)
+        self._ends = np.cumsum([len(labels) for labels in packed.labels])[:-1]
+        inputs = {name: value_of(array) for name, array in packed.inputs.items()}
+        self._run = Run(runner, runner.sessions[0], inputs, {LOGITS: value_of(self._logits)})
 
-    def logits(self, index: int) -> list[Float32]:
-        """Runs one batch; for each of its texts the logits that predict its label tokens, views (labels, V)."""
-        self._runs[index]()
-        ends = np.cumsum([len(labels) for labels in self._batches[index].packed.labels])
-        return np.split(self._logits[index], ends[:-1])
+    def run(self) -> list[Float32]:
+        self._run()
+        return np.split(self._logits, self._ends)
 
-    def batch(self, index: int, keep: int = 0) -> list[tuple[float, LabelLogits | None]]:
-        """For each text of one batch, in the order of its members, what `label_logits.scored` gives."""
-        labels = self._batches[index].packed.labels
-        return [scored(rows, mine, keep) for rows, mine in zip(self.logits(index), labels, strict=True)]
 
-    def losses(self) -> Losses:
-        """Of all texts, in their order."""
-        count = sum(len(batch.members) for batch in self._batches)
-        sums, tokens = np.empty(count), np.empty(count)
-        for index, batch in enumerate(self._batches):
-            sums[batch.members] = [loss for loss, _ in self.batch(index)]
-            tokens[batch.members] = [len(labels) for labels in batch.packed.labels]
-        return Losses(sums, tokens)
+def packed_scorings(runner: Runner, batches: Sequence[PackedBatch]) -> list[PackedScoring]:
+    # a batch is done with before the next one comes: the largest one's space serves all
+    most = max(batch.packed.scored for batch in batches)
+    space = np.empty(most * runner.model.manifest.model.vocab_size, np.float32)
+    return [PackedScoring(runner, batch, space) for batch in batches]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...bundle.decoder_only import PLACES, POSITIONS, ROWS, SCORED, SCORED_PLACES, SCORED_ROWS
-from ...bundle.encoder_decoder import INPUT_IDS
+from ...bundle.graphs import INPUT_IDS
 from ...errors import SettingsError
 
 Ids = NDArray[np.int64]
@@ -55,7 +55,7 @@ def pack(texts: Sequence[Text], longest: int | None = None) -> Packed:
     Raises SettingsError for a text that is longer, has no label, or no token before its first label: nothing would
     predict it.
     """
-    check_texts(texts, longest)
+    check_texts(dict(enumerate(texts)), longest)
     ids: list[int] = []
     positions: list[int] = []
     places: list[int] = []
@@ -97,20 +97,21 @@ def pack(texts: Sequence[Text], longest: int | None = None) -> Packed:
     return Packed(inputs, labels)
 
 
-def check_texts(texts: Sequence[Text], longest: int | None) -> None:
-    """Refuses what `pack` refuses, by the text's number among these."""
-    for number, text in enumerate(texts, 1):
+def check_texts(texts: Mapping[int, Text], longest: int | None) -> None:
+    """Refuses what `pack` refuses. texts: by their places among all, from 0, of which messages have the numbers."""
+    for place, text in texts.items():
         if not 1 <= text.start < len(text.ids):
             raise SettingsError(
-                f"text {number}: {len(text.ids)} tokens, of which the labels begin at {text.start}; there must be a "
+                f"text {place + 1}: {len(text.ids)} tokens, of which the labels begin at {text.start}; there must be a "
                 "token before them, and at least one of them"
             )
-        check_length(len(text.ids), longest, f"text {number}")
+        check_length(len(text.ids), longest, f"text {place + 1}", "--max-input-tokens or --max-output-tokens")
 
 
-def check_length(tokens: int, longest: int | None, what: str) -> None:
-    """Refuses a text for which the graphs have no positions. Raises SettingsError."""
+def check_length(tokens: int, longest: int | None, what: str, option: str) -> None:
+    """Refuses a text for which the graphs have no positions; option: what makes it shorter. Raises SettingsError."""
     if longest is not None and tokens > longest:
         raise SettingsError(
-            f"{what} has {tokens} tokens with its answer, but the model's positions end at {longest}; shorten it"
+            f"{what} has {tokens} tokens with its answer, but the model's positions end at {longest}; shorten it, or "
+            f"use {option}"
         )

@@ -9,9 +9,12 @@ import numpy as np
 
 from ...bundle.graphs import Graph
 from ...bundle.manifest import Manifest
+from ...bundle.prompt import Prompt
+from ...examples.example import Example
 from ..architecture import Architecture, Lengths, Sessions
 from ..architecture import Batch as AnyBatch
 from ..binding import Runner
+from ..framing import framed_sources
 from ..opened import EncodedTask
 from ..tokens import Ids, Tokens
 from .batches import Batch, make_batches, short_is_faster
@@ -27,6 +30,12 @@ class EncoderDecoder:
 
     def check(self, folder: Path, manifest: Manifest, graph: Graph, sessions: Sessions) -> None:
         check_sessions(folder, manifest, graph, sessions)
+
+    def sources(self, tokens: Tokens, prompt: Prompt, texts: Sequence[str], limit: int, first: int = 1) -> list[Ids]:
+        return framed_sources(tokens, texts, prompt, limit, first)
+
+    def labels(self, tokens: Tokens, prompt: Prompt, examples: Sequence[Example], limit: int) -> list[Ids]:
+        return tokens.encode([prompt.label(example.output) for example in examples], limit)
 
     def batches(self, tokens: Tokens, task: EncodedTask, places: Sequence[int], batch_tokens: int) -> list[Batch]:
         return make_batches(tokens, task, places, batch_tokens)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...bundle.encoder_decoder import ATTENTION_MASK, INPUT_IDS
+from ...bundle.encoder_decoder import ATTENTION_MASK
+from ...bundle.graphs import INPUT_IDS
 from ...bundle.manifest import ModelConfig
 from ...machine.onnx_runtime import ort
 from ..architecture import Float32

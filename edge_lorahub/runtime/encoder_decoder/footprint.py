@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...bundle.encoder_decoder import PARTS
+from ...bundle.graphs import PARTS
 from ...bundle.manifest import Manifest, ModelConfig, Slot
 from ..architecture import Lengths
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...bundle.encoder_decoder import ATTENTION_MASK, INPUT_IDS, LOGITS, PARTS, PAST_TOKENS, past_name
+from ...bundle.encoder_decoder import ATTENTION_MASK, PAST_TOKENS
+from ...bundle.graphs import INPUT_IDS, LOGITS, PARTS, past_name
 from ..architecture import Float32
 from ..binding import Run, Runner, check_length, value_of
 from .batches import Batch

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from edge_lorahub.errors import CheckpointError
-from edge_lorahub.files.outputs import read_json
 
 from ...blocks.activations import ACTIVATIONS
 from ...blocks.relative_positions import Reach, least_buckets, reach
@@ -43,7 +42,6 @@ class T5Config:
     tie_word_embeddings: bool | None
     scale_decoder_outputs: bool | None
     transformers_major: int
-    name: str
 
     @property
     def inner(self) -> int:
@@ -64,13 +62,9 @@ class T5Config:
         )
 
 
-def read_t5_config(folder: Path) -> T5Config:
-    """Reads config.json; what cannot be exported is refused by name."""
-    path = folder / "config.json"
-    fields = read_json(path, CheckpointError)
-    model_type = fields.get("model_type")
-    if model_type not in FAMILIES:
-        raise CheckpointError(_other_family(path, fields))
+def read_t5_config(fields: Mapping[str, Any], path: Path) -> T5Config:
+    """config.json's fields, checked; what cannot be exported is refused by name. path: for the messages."""
+    model_type = str(fields.get("model_type"))
     if isinstance(quantised := fields.get("quantization_config"), dict):
         method = quantised.get("quant_method", "a library")
         raise CheckpointError(
@@ -106,7 +100,6 @@ def read_t5_config(folder: Path) -> T5Config:
         tie_word_embeddings=flag(fields, "tie_word_embeddings", path),
         scale_decoder_outputs=flag(fields, "scale_decoder_outputs", path),
         transformers_major=int(version[0]) if version else 0,
-        name=str(fields.get("_name_or_path") or ""),
     )
 
 
@@ -130,15 +123,3 @@ def _feed_forward(fields: Mapping[str, Any], path: Path, default: str) -> tuple[
     gated = flag(fields, "is_gated_act", path, parts[0] == "gated")
     assert gated is not None
     return gated, activation
-
-
-def _other_family(path: Path, fields: Mapping[str, Any]) -> str:
-    """Why a config.json of another family is refused."""
-    model_type = fields.get("model_type")
-    known = f"edge-lorahub exports {' and '.join(FAMILIES)} (Flan-T5 is t5)"
-    what = f"{path}: model_type {model_type!r:.80} is not supported"
-    architectures = fields.get("architectures")
-    names = [str(name) for name in architectures] if isinstance(architectures, list) else []
-    if any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names) and not fields.get("is_encoder_decoder"):
-        what += f": {names[0]} is a decoder without an encoder"
-    return f"{what}; {known}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning
 
-from ...source.checkpoint import Checkpoint
+from ...source.model_source import Tensors
 from .config import T5Config
 
 # One matrix under three names: savers keep one of them, or all.
@@ -24,7 +24,7 @@ class Embeddings:
     scaled: bool
 
 
-def find_embeddings(config: T5Config, checkpoint: Checkpoint) -> Embeddings:
+def find_embeddings(config: T5Config, checkpoint: Tensors) -> Embeddings:
     """Finds both in a checkpoint, in any of the layouts that transformers 4 and 5 and safetensors write.
 
     transformers 5 writes tie_word_embeddings: true for every T5, so a head of its own in the file counts for more.
@@ -74,7 +74,7 @@ def _scaled_if_tied(config: T5Config, tied: bool) -> bool:
     return tied if config.scale_decoder_outputs is None else config.scale_decoder_outputs
 
 
-def _scaled_if_untied(config: T5Config, tied: bool, checkpoint: Checkpoint) -> bool:
+def _scaled_if_untied(config: T5Config, tied: bool, checkpoint: Tensors) -> bool:
     """Only where config.json says so outright, which it does of T5 alone."""
     if tied and config.scale_decoder_outputs is None and config.transformers_major < 5:
         warnings.warn(

@@ -8,33 +8,32 @@ once a sequence and not once a token; in the absorbed form there are none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
 
 import numpy as np
 from onnx import TensorProto
 
-from edge_lorahub.bundle.encoder_decoder import (
-    ATTENTION_MASK,
-    ENCODER_STATES,
+from edge_lorahub.bundle.encoder_decoder import ATTENTION_MASK, ENCODER_STATES, PAST_TOKENS, cross_name
+from edge_lorahub.bundle.graphs import (
     INPUT_IDS,
     LOGITS,
     PARTS,
-    PAST_TOKENS,
-    cross_name,
+    lora_a_name,
+    lora_b_name,
+    lora_scale_name,
     past_name,
     present_name,
 )
-from edge_lorahub.bundle.graphs import Variant, lora_a_name, lora_b_name, lora_scale_name
 from edge_lorahub.bundle.manifest import EMBEDDING, Slot
 from edge_lorahub.tensors.safetensors_file import Float32
 
 from ...blocks.activations import ACTIVATIONS
 from ...blocks.cached_attention import CachedAttention
+from ...blocks.form import Form
 from ...blocks.onnx_graph import MICROSOFT, Graph, WeightFile
 from ...blocks.products import Lora, make_products
 from ...blocks.relative_positions import position_bias, relative_buckets
-from ...source.checkpoint import Checkpoint
+from ...source.model_source import Tensors
 from .absorption import AbsorbedAttention
 from .config import T5Config
 from .embeddings import Embeddings
@@ -52,23 +51,21 @@ class T5Graphs:
     def __init__(
         self,
         config: T5Config,
-        checkpoint: Checkpoint,
+        checkpoint: Tensors,
         embeddings: Embeddings,
         weights: WeightFile,
-        kinds: Iterable[str],
-        precision: str,
-        variant: Variant,
+        form: Form,
     ) -> None:
         self.slots: list[Slot] = []
         self._config = config
         self._checkpoint = checkpoint
         self._embeddings = embeddings
         self._weights = weights
-        self._kinds = frozenset(() if variant.lora_type == "none" else kinds)
-        self._int8_lora = variant.lora_type == "int8"
+        self._kinds = form.lora_kinds
+        self._int8_lora = form.variant.lora_type == "int8"
         # the technique of the graphs for short outputs
-        self._absorbed = variant.short
-        self._products = make_products(precision, self._read, weights, int8_lora=self._int8_lora)
+        self._absorbed = form.variant.short
+        self._products = make_products(form.precision, self._read, weights, int8_lora=self._int8_lora)
 
     def _read(self, name: str, shape: tuple[int, ...]) -> Float32:
         return self._checkpoint.read(self._embeddings.embedding if name == EMBEDDING else name, shape)

@@ -7,13 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from edge_lorahub.errors import CheckpointError
 from edge_lorahub.files.outputs import read_json
 from edge_lorahub.files.reading import read_file
-
-from ..gguf import GgufSource
 
 SETTINGS = "tokenizer_config.json"
 FILE = "chat_template.jinja"
@@ -54,25 +50,13 @@ def find_template(folder: Path, choice: str | None = None) -> ChatTemplate | Non
     path = folder / SETTINGS
     settings = read_json(path, CheckpointError) if path.exists() else {}
     named = _files(folder) or _listed(settings.get("chat_template"), path)
-    return _chosen(named, choice, str(folder), _tokens(folder, settings))
+    return chosen_template(named, choice, str(folder), _tokens(folder, settings))
 
 
-def gguf_template(source: GgufSource, choice: str | None = None) -> ChatTemplate | None:
-    """The same of a GGUF file, whose default template alone is read."""
-    if choice == NONE:
-        return None
-    named = {} if source.chat_template is None else {DEFAULT: (source.chat_template, "its chat template")}
-    tokenizer = Tokenizer.from_str(source.tokenizer_json)
-    special = source.special
-    ids = {"bos_token": special.bos, "eos_token": special.eos, "unk_token": special.unknown, "pad_token": special.pad}
-    tokens = {name: None if number is None else tokenizer.id_to_token(number) for name, number in ids.items()}
-    return _chosen(named, choice, str(source.path), tokens)
-
-
-def _chosen(
+def chosen_template(
     named: Mapping[str, tuple[str, str]], choice: str | None, source: str, tokens: Mapping[str, str | None]
 ) -> ChatTemplate | None:
-    """named: templates by name, each with what it is called in a message."""
+    """The one that is meant, of templates by name, each with what it is called in a message; source: what has them."""
     if choice is not None and choice not in named:
         path = Path(choice)
         if not path.is_file():
