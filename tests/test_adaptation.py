@@ -67,7 +67,7 @@ def test_two_runs_give_the_same_trace_bit_for_bit(
 
 # Lengths so different that every example is a batch of its own.
 SPREAD = [
-    Example(" ".join(f"w{5 + i}" for i in range(length)), f"w{40 + length} w41") for length in (3, 60, 9, 180, 25)
+    Example(" ".join(f"w{5 + i}" for i in range(length)), f"w{40 + length // 3} w41") for length in (3, 60, 9, 180, 25)
 ]
 
 
@@ -108,10 +108,11 @@ def test_racing_finds_the_same_bit_for_bit(bundle: Path, tmp_path: Path, composi
     modules = Modules.load([write_module(tmp_path / f"m{seed}", "tiny", seed=seed, std=3) for seed in range(4)])
     told: list[Candidate] = []
     settings = Settings(budget=60, surrogate=False, step_size=1, regularization=40, composition=composition)
-    on, off = (
-        adapt(model, modules, SPREAD, replace(settings, racing=racing), workers=workers, on_candidate=told.append)
-        for racing in (True, False)
-    )
+    with pytest.warns(EdgeLorahubWarning, match="none of 60 candidates"):  # with so much regularization
+        on, off = (
+            adapt(model, modules, SPREAD, replace(settings, racing=racing), workers=workers, on_candidate=told.append)
+            for racing in (True, False)
+        )
     assert list(on.weights.values()) == list(off.weights.values())
     assert on.loss_after == off.loss_after
     stopped = 0
@@ -194,6 +195,9 @@ def test_an_objective_on_the_losses(model: Model, modules: Modules, examples: li
     assert means.max() == pytest.approx(result.loss_after, rel=1e-5)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:none of .* was better than the plain model", "ignore:adapted. all of its B are zero"
+)
 def test_an_objective_on_the_texts(model: Model, modules: Modules, examples: list[Example]) -> None:
     """How often the word w40 is written; predictions are no longer than the longest output."""
     seen: list[list[str]] = []
@@ -209,6 +213,7 @@ def test_an_objective_on_the_texts(model: Model, modules: Modules, examples: lis
     assert -sum(a.split().count("w40") for a in answers) == result.loss_after
 
 
+@pytest.mark.filterwarnings("ignore:none of .* was better than the plain model")
 @pytest.mark.parametrize("kind", ["objective", "text_objective"])
 def test_an_objective_of_ones_own_begins_at_the_surrogates_optimum(
     model: Model, modules: Modules, examples: list[Example], kind: str
@@ -236,9 +241,10 @@ def test_an_objective_of_ones_own_begins_at_the_surrogates_optimum(
 
 def test_a_loss_that_is_not_a_number_is_the_worst(model: Model, modules: Modules, examples: list[Example]) -> None:
     values = iter([1.0, float("nan"), float("inf"), 0.5, 2.0])
-    result = adapt(
-        model, modules, examples, Settings(budget=5, regularization=0), objective=lambda losses, _: next(values)
-    )
+    with pytest.warns(EdgeLorahubWarning, match="tries 3 of 4 modules"):
+        result = adapt(
+            model, modules, examples, Settings(budget=5, regularization=0), objective=lambda losses, _: next(values)
+        )
     assert [c.loss for c in result.trace] == [1.0, WORST_LOSS, WORST_LOSS, 0.5, 2.0]
     json.dumps(record_json(result.adapter.record), allow_nan=False)
 
@@ -267,7 +273,7 @@ def test_the_sidecar_says_what_went_in(model: Model, modules: Modules, examples:
 def test_a_long_text_is_cut_with_a_warning(model: Model, modules: Modules) -> None:
     long = [Example("w5 " * 60, "w6"), Example("w7", "w8")]
     with pytest.warns(EdgeLorahubWarning, match="text 1 has 61 tokens and is cut to 16"):
-        adapt(model, modules, long, Settings(budget=2, max_input_tokens=16))
+        adapt(model, modules, long, Settings(budget=6, max_input_tokens=16))
 
 
 def test_nonsense_is_refused(model: Model, modules: Modules, examples: list[Example], tmp_path: Path) -> None:

@@ -78,12 +78,16 @@ def test_help_is_lighter() -> None:
     assert loaded(code) & {"numpy", "onnxruntime", "tokenizers", "rich", "nevergrad", "huggingface_hub"} == set()
 
 
+@pytest.mark.parametrize(
+    "chosen", [[], ["--no-surrogate"], ["--composition", "paper"], ["--memory-limit", "1GB"]], ids=" ".join
+)
 def test_adapting_by_cma_needs_no_nevergrad(
-    bundle: Path, examples_file: Path, module_folders: list[Path], tmp_path: Path
+    chosen: list[str], bundle: Path, examples_file: Path, module_folders: list[Path], tmp_path: Path
 ) -> None:
     arguments = ["adapt", bundle, examples_file, "--modules", module_folders[0].parent, "--out", tmp_path / "out"]
+    arguments += [*chosen, "--budget", "9", "--threads", "1"]
     code = (
-        f"import sys; sys.argv = ['x', *{list(map(str, arguments))!r}, '--budget', '9', '--threads', '1']\n"
+        f"import sys; sys.argv = ['x', *{list(map(str, arguments))!r}]\n"
         "from edge_lorahub.cli.main import main\n"
         "try: main()\n"
         "except SystemExit as end: assert not end.code"

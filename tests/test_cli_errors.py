@@ -233,7 +233,7 @@ def test_no_tokenizer_and_no_extra(
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert "pip install 'edge-lorahub[export]'" in fails("export", folder, tmp_path / "out")
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert "pip install 'edge-lorahub[optimum]'" in fails("export", checkpoint, tmp_path / "out", "--verify")
+    assert "pip install 'edge-lorahub[verify]'" in fails("export", checkpoint, tmp_path / "out", "--verify")
     assert not (tmp_path / "out").exists()
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,6 +38,22 @@ BUDGET = 30
 LABELS = Labels.of(np.full(EXAMPLES, float(TOKENS)))
 SETTINGS = [SearchSettings(), SearchSettings(surrogate=False), SearchSettings(optimizer="nevergrad:OnePlusOne"),
             SearchSettings(optimizer="reference")]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _end_of_the_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Closes what a killed search leaves open, as the end of its process does."""
+    opened: list[Journal] = []
+    begin = Journal.__init__
+
+    def kept(self: Journal, *arguments: Any, **options: Any) -> None:
+        begin(self, *arguments, **options)
+        opened.append(self)
+
+    monkeypatch.setattr(Journal, "__init__", kept)
+    yield
+    for journal in opened:
+        journal.close()
 
 
 class Killed(BaseException):

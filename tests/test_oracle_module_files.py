@@ -104,6 +104,7 @@ def assert_reads_as(model: PeftModel, folder: Path, ours: Model, batch: Batch) -
     assert_same(our_result(ours, inputs, batch), oracle_result(model, batch), other_than=plain)
 
 
+@pytest.mark.filterwarnings("ignore:.*settings that change nothing", "ignore:fan_in_fan_out is set to True:UserWarning")
 @pytest.mark.parametrize("name", CONFIGS)
 def test_settings(name: str, checkpoint: Path, ours: Model, batch: Batch, tmp_path: Path) -> None:
     settings, layers = CONFIGS[name]
@@ -140,6 +141,7 @@ def rewrite(folder: Path, **fields: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
+@pytest.mark.filterwarnings("ignore:.*settings that change nothing", "ignore:Found missing adapter keys:UserWarning")
 @pytest.mark.parametrize(
     "fields",
     [

@@ -19,7 +19,11 @@ from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.export import export
 from edge_lorahub.testing.random_models import write_checkpoint
 
-pytestmark = pytest.mark.oracle
+# torch's exporter of before traces a model of transformers: what they warn of is theirs
+pytestmark = [
+    pytest.mark.oracle,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning"),
+]
 
 
 @pytest.mark.parametrize("size", ["tiny", "tiny-t5"])

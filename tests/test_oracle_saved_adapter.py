@@ -102,6 +102,7 @@ def test_exact_is_also_what_peft_makes_of_the_modules(case: Case, tmp_path: Path
     assert oracle_result(saved, case.batch).difference(truth) <= 1e-5
 
 
+@pytest.mark.filterwarnings("ignore:.*all of its B are zero")
 @pytest.mark.parametrize("composition", ["exact", "paper"])
 def test_zero_weights_are_the_plain_model(case: Case, composition: str, tmp_path: Path) -> None:
     adapter = case.compose(composition, np.zeros(3))
@@ -118,6 +119,7 @@ def test_a_module_of_weight_zero_leaves_no_trace(case: Case, weights: tuple[floa
     case.check(adapter, tmp_path / "adapter")
 
 
+@pytest.mark.filterwarnings("ignore:rank . loses")
 @pytest.mark.parametrize("rank", [1, 3, 6])
 def test_truncated(case: Case, rank: int, tmp_path: Path) -> None:
     whole = case.compose("exact", WEIGHTS)

@@ -65,6 +65,7 @@ def test_is_gated_act_goes_before_feed_forward_proj(tmp_path: Path, run: Callabl
     assert run("export", checkpoint, tmp_path / "bundle", "--verify").exit_code == 0
 
 
+@pytest.mark.filterwarnings("ignore:.*the former is used")
 @pytest.mark.parametrize(
     "generation",
     [

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_lorahub import Example, Model, Modules, Settings, adapt
+from edge_lorahub import EdgeLorahubWarning, Example, Model, Modules, Settings, adapt
 from edge_lorahub.learning.promise import change_of, promising
 from edge_lorahub.testing.random_models import write_module
 
@@ -62,7 +62,8 @@ def test_a_search_with_few_candidates_tries_what_changes_the_model(
 ) -> None:
     stds = [1e-4, 0.1, 0.05, 0.2]
     folders = [write_module(tmp_path / f"m{i}", "tiny", seed=i, rank=2, std=std) for i, std in enumerate(stds)]
-    result = adapt(model, Modules.load(folders), examples, Settings(budget=3))
+    with pytest.warns(EdgeLorahubWarning, match="tries 2 of 4 modules alone"):
+        result = adapt(model, Modules.load(folders), examples, Settings(budget=3))
     tried = [int(np.flatnonzero(c.weights)[0]) for c in result.trace if c.phase == "probing"]
     assert tried == [3, 1]
     assert result.untried == ("m0", "m2")

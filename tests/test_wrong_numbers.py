@@ -19,7 +19,7 @@ def test_an_objective_that_gives_no_number(
     model: Model, modules: Modules, examples: list[Example], kind: str, value: Any
 ) -> None:
     with pytest.raises(SettingsError, match="the objective must give a number, got"):
-        adapt(model, modules, examples, Settings(budget=3), **{kind: lambda *_: value})
+        adapt(model, modules, examples, Settings(budget=6), **{kind: lambda *_: value})
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -27,7 +27,7 @@ def test_an_objective_that_is_never_finite(
     model: Model, modules: Modules, examples: list[Example], value: float
 ) -> None:
     with pytest.raises(ObjectiveError, match="finite number"):
-        adapt(model, modules, examples, Settings(budget=3), objective=lambda *_: value)
+        adapt(model, modules, examples, Settings(budget=6), objective=lambda *_: value)
 
 
 @pytest.mark.parametrize(

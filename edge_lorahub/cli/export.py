@@ -65,7 +65,7 @@ from .printable import say
 @click.option(
     "--verify",
     is_flag=True,
-    help="Compare the logits with transformers, and leave no bundle where they differ (needs edge-lorahub[optimum]).",
+    help="Compare the logits with transformers, and leave no bundle where they differ (needs edge-lorahub[verify]).",
 )
 @options.force
 def command(

@@ -56,9 +56,10 @@ def adapt(
     not depend on it. on_candidate is called with each candidate, whose loss is inf if it was stopped; on_budget
     with the budget, before the search and again when the time of a candidate is known. prompt has the texts around
     each input and output: "chat" (the bundle's chat template, the default where it has one), "plain" (the texts alone),
-    or a JSON file (docs/prompts.md); system is a text for its place for one. Both are kept with the adapter. Warns
-    (EdgeLorahubWarning) before a search that the budget is too small for. Raises ModuleMismatchError, ExamplesError,
-    SettingsError, or ObjectiveError where no loss is a finite number, and what `load` and `Modules.load` raise.
+    or a JSON file (docs/explanation/prompts.md); system is a text for its place for one. Both stay with the adapter.
+    Warns (EdgeLorahubWarning) before a search that the budget is too small for. Raises ModuleMismatchError,
+    ExamplesError, SettingsError, or ObjectiveError where no loss is a finite number, and what `load` and `Modules.load`
+    raise.
 
         found = adapt("flan-t5-base.bundle", ["module-a", "module-b"], read_examples("task.jsonl"), budget=40)
         found.adapter.save("my-task")

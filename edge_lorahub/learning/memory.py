@@ -31,9 +31,9 @@ _NEVERGRAD = 150_000_000
 _SLOT = 2000
 # What is kept of an evaluation's logits at one label position.
 _POSITION = 16 * KEPT_TOKENS + 24 * TOKENS
-# Estimates without it were 0.90 to 1.03 of what was taken (docs/design.md).
+# What the estimate is multiplied with, by measurement (docs/decisions/008-batches-of-768-tokens.md).
 _MARGIN = 1.13
-# What smaller batches and fewer workers cost, by measurement (docs/design.md): a share of a candidate's time.
+# What smaller batches and fewer workers cost, by measurement (the same): a share of a candidate's time.
 _ANOTHER_BATCH = 0.08
 _FEWER_WORKERS = 0.2
 

@@ -16,7 +16,7 @@ from ..runtime.pool import Workers
 
 Float64 = NDArray[np.float64]
 # A candidate has LoRA inputs of its own if its modules have at most this share of all ranks: copying them takes less
-# than multiplying with the zeros of the others (docs/search.md).
+# than multiplying with the zeros of the others (docs/explanation/architecture.md).
 SPARSE = 0.6
 
 

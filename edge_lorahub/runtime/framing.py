@@ -29,8 +29,8 @@ def sources_within(texts: Sequence[str], prompt: Prompt, limit: int, read: Reade
     """What the model reads for each input, as token ids: before + input + after + lead.
 
     It has at most `limit` tokens: of a longer input the start is kept, with a warning, and all of the prompt. Raises
-    SettingsError where the prompt leaves no room for it. Warns of texts of which the chat template would make something else.
-    first: the first text's number, in warnings and errors.
+    SettingsError where the prompt leaves no room for it. Warns of texts of which the chat template would make something
+    else. first: the first text's number, in warnings and errors.
     """
     warn_of_reserved(texts, prompt.input_rule, "text", first)
     parts = [prompt.source(text) for text in texts]

@@ -25,7 +25,7 @@ Ids = NDArray[np.int64]
 _PADDING = 1.25
 _LARGEST_BATCH = 4096
 # The same where every token of a batch is scored at once: what a layer makes of more tokens leaves the caches.
-# Measured, see docs/design.md.
+# Measured, see docs/decisions/008-batches-of-768-tokens.md.
 BATCH_TOKENS = 768
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .assisted import probes_within
 from .settings import CMA, SearchSettings
 
-# Below this CMA-ES alone was far behind others on the embedded hub (docs/tinyhub.md).
+# Below this CMA-ES alone was far behind others on the embedded hub (docs/measurements/tinyhub.md).
 _FEW_FOR_CMA = 100
 
 

@@ -1,4 +1,6 @@
-"""CMA-ES assisted by a surrogate of the label logits: the default search (docs/search.md has how it works, and why).
+"""CMA-ES assisted by a surrogate of the label logits: the default search.
+
+docs/explanation/search.md has how it works, and why.
 
 Three phases. Probing evaluates each module alone, which shows what it does to every label token. Then the surrogate's
 minimum within a trust region around the best candidate is evaluated, learned from, and so on, while the surrogate sees

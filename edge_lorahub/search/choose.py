@@ -52,7 +52,8 @@ def prepare(settings: SearchSettings) -> None:
 def at_once(settings: SearchSettings) -> int:
     """How many candidates are best evaluated at once: as many as are asked for, again and again, before any is told.
 
-    The surrogate asks for many only once, for its probes; then one candidate on all threads is faster (docs/search.md).
+    The surrogate asks for many only once, for its probes; then one candidate on all threads is faster
+    (docs/decisions/018-one-worker-for-the-surrogate.md).
     """
     if settings.assisted or settings.optimizer != CMA:
         return 1

@@ -12,11 +12,11 @@ CMA = "cma"
 REFERENCE = "reference"
 NEVERGRAD = "nevergrad:"
 # CMA-ES's defaults: the standard deviation of its first generation in units of w, and the candidates a
-# generation. Chosen by measurement, see docs/design.md.
+# generation. Chosen by measurement, see docs/decisions/003-settings-of-cma-es.md.
 STEP_SIZE = 0.075
 POPULATION = 6
 _LARGEST_POPULATION = 10_000
-# Times mean |w|: what the released code has, and what did better with the surrogate (docs/search.md).
+# Times mean |w|: what the released code has, and what did better with the surrogate (docs/explanation/search.md).
 REGULARIZATION, SURROGATE_REGULARIZATION = 0.05, 0.2
 
 

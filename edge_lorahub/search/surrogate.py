@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
 
-# Chosen by measurement on the development tasks of the embedded hub, see docs/search.md.
+# Chosen by measurement on the development tasks of the embedded hub:
+# docs/decisions/017-surrogate-of-the-label-logits.md.
 WIDTH, HEIGHT = 2.0, 3.0
 CONSTANT = 10.0
 NOISE = 1e-5

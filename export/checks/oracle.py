@@ -25,7 +25,7 @@ from ..families.t5.config import read_t5_config
 from ..families.t5.embeddings import HEAD, find_embeddings
 from ..source.model_source import ModelSource
 
-_EXTRA = "pip install 'edge-lorahub[optimum]'"
+_EXTRA = "pip install 'edge-lorahub[verify]'"
 
 
 def check_installed() -> str:

@@ -7,6 +7,7 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,10 +145,10 @@ def write_corpus(folder: Path) -> None:
     settings = el.Settings(budget=8)
     journals = folder / "journals"
     journals.mkdir()
-    result = learn(
-        el.load(folder / "bundle"), el.Modules.load(module), _PAIRS, settings,
-        open_journal=lambda _: Journal(journals / "out.journal.jsonl", "digest", resume=False),
-    )  # fmt: skip
+    with closing(Journal(journals / "out.journal.jsonl", "digest", resume=False)) as journal:
+        result = learn(
+            el.load(folder / "bundle"), el.Modules.load(module), _PAIRS, settings, open_journal=lambda _: journal
+        )
     result.compose(el.Modules.load(module)).save(folder / "adapter")
     shutil.copytree(folder / "bundle", folder / "adapter" / "bundle")
     shutil.copytree(module, folder / "adapter" / "module")

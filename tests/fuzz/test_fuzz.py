@@ -69,8 +69,8 @@ class Worker:
     def close(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
-            self._process = None
+            with self._process:  # waits for its end, and closes its pipes
+                self._process = None
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ def make_batches(tokens: Tokens, task: EncodedTask, places: Sequence[int], batch
 
 
 # The most label tokens of an example, with their padding, for which the graphs for short outputs were not slower on
-# texts of 30 tokens and more, as a share of a head's size; by measurement (docs/design.md).
+# texts of 30 tokens and more, as a share of a head's size; by measurement (docs/decisions/011-absorbed-graphs.md).
 _SHORT = {"fp32": 1 / 4, "int8": 1 / 8}
 
 

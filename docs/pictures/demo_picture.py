@@ -1,4 +1,7 @@
-"""Runs `edge-lorahub demo` and writes what it prints as a picture: `python docs/demo_picture.py docs/demo.svg`."""
+"""Runs `edge-lorahub demo` and writes what it prints as a picture.
+
+python docs/pictures/demo_picture.py docs/pictures/demo.svg
+"""
 
 from __future__ import annotations
 

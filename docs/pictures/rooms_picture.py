@@ -1,4 +1,7 @@
-"""Draws the rooms by floor, from the plan that the tests check: `python docs/rooms_picture.py docs/rooms.svg`."""
+"""Draws the rooms by floor, from the plan that the tests check.
+
+python docs/pictures/rooms_picture.py docs/pictures/rooms.svg
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from html import escape
 from importlib import util
 from pathlib import Path
 
-PLAN = Path(__file__).parents[1] / "tests" / "test_rooms.py"
+PLAN = Path(__file__).parents[2] / "tests" / "test_rooms.py"
 WIDTH, FLOOR, ROOM, GAP = 860, 64, 132, 12
 STYLE = """
   text { font: 13px sans-serif; fill: #222; } .small { font-size: 11px; fill: #666; }

@@ -1,4 +1,7 @@
-"""Draws accuracy against candidates, from tinyhub.md's table: `python docs/search_picture.py docs/search.svg`."""
+"""Draws accuracy against candidates, from the table of measurements/tinyhub.md.
+
+python docs/pictures/search_picture.py docs/pictures/search.svg
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ METHODS = {
 
 def main(out: Path) -> None:
     """One panel for each kind of modules, of the test tasks."""
-    lines = (Path(__file__).parent / "tinyhub.md").read_text(encoding="utf-8").splitlines()
+    lines = (Path(__file__).parents[1] / "measurements" / "tinyhub.md").read_text(encoding="utf-8").splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith("| exact match, %"))
     columns = [cell.strip() for cell in lines[first].strip("|").split("|")]
     plt.rcParams["svg.hashsalt"] = "search"
