@@ -17,7 +17,14 @@ from edge_lorahub import Example, Model, Modules, Settings, adapt, bake, generat
 from edge_lorahub.bundle.decoder_only import graphs
 from edge_lorahub.bundle.manifest import MANIFEST, TOKENIZER, WEIGHTS, read_manifest
 from edge_lorahub.composition.stack import plain_inputs
-from edge_lorahub.errors import BundleError, CheckpointError, EdgeLorahubWarning, ModuleMismatchError, SettingsError
+from edge_lorahub.errors import (
+    BundleError,
+    CheckpointError,
+    EdgeLorahubWarning,
+    ExamplesError,
+    ModuleMismatchError,
+    SettingsError,
+)
 from edge_lorahub.export import export
 from edge_lorahub.files.outputs import sha256
 from edge_lorahub.runtime.binding import Runner
@@ -184,6 +191,14 @@ def test_no_end_token(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(CONFIG))
     with pytest.raises(CheckpointError, match="no eos_token_id, so nothing would end an answer"):
         export(folder, tmp_path / "out")
+
+
+def test_a_text_of_no_tokens(float32: Model) -> None:
+    """Before anything is answered, and by its number."""
+    with pytest.raises(ExamplesError, match="text 2 gives no tokens, and this model's prompts begin with none"):
+        generate(float32, ["w5", "", "w6"])
+    with pytest.raises(ExamplesError, match="text 1 gives no tokens"):
+        float32.bundle.encode([Example(" ", "w5")], 99, 99)
 
 
 def test_an_answer_longer_than_the_positions(float32: Model) -> None:

@@ -70,6 +70,15 @@ def test_a_tokenizer_without_a_start_token(tmp_path: Path) -> None:
     assert read(tokens, encode_prompts(tokens, CHAT, ["day"], 99)[0]).startswith("<s><|user|>")
 
 
+def test_the_start_token_of_a_vocabulary_of_few_letters(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.BPE({"<s>": 0, "0": 1}, []))
+    tokenizer.add_special_tokens([AddedToken("<s>", special=True)])
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    config = ModelConfig("llama", "tiny", 9, 2, 4, 2, 16, None, 0, 0, (0,), longest_text=512)
+    assert Tokens(tmp_path / "tokenizer.json", config).start_ids == [0]
+
+
 def test_an_answer_ends_once(tokens: Tokens) -> None:
     """With what ends a turn, of which what follows is no part; and without a template with the end token."""
     assert answers(tokens, CHAT, "day", "night") == "night<|end|>"

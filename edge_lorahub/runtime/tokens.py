@@ -28,6 +28,9 @@ _LARGEST_BATCH = 4096
 # Measured, see docs/decisions/008-batches-of-768-tokens.md.
 BATCH_TOKENS = 768
 
+# Texts of which a vocabulary has at least one, to see what a tokenizer puts before it.
+_WORDS = ("a", "A", "0", ".", "the", "e")
+
 
 class Tokens:
     """A bundle's tokenizer, and the manifest's `config`."""
@@ -60,10 +63,13 @@ class Tokens:
     @cached_property
     def start_ids(self) -> list[int]:
         """The tokens that the tokenizer puts before a text."""
-        with _one_error(self._path):
-            whole, bare = (self._tokenizer.encode("a", add_special_tokens=added).ids for added in (True, False))
-        starts = [place for place in range(len(whole) + 1) if whole[place : place + len(bare)] == bare]
-        return list(whole[: starts[0]]) if starts else []
+        for text in _WORDS:
+            with _one_error(self._path):
+                whole, bare = (self._tokenizer.encode(text, add_special_tokens=added).ids for added in (True, False))
+            starts = [place for place in range(len(whole)) if whole[place : place + len(bare)] == bare]
+            if bare and starts:
+                return list(whole[: starts[0]])
+        return []
 
     def encodings(self, texts: Sequence[str], first: int = 1, *, added: bool = True) -> list[Encoding]:
         """What the tokenizer makes of each text, uncut; added: with the tokens that it puts around any text.

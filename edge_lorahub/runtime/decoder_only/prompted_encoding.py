@@ -14,14 +14,24 @@ import numpy as np
 from tokenizers import Encoding
 
 from ...bundle.prompt import Prompt
-from ...errors import EdgeLorahubWarning
+from ...errors import EdgeLorahubWarning, ExamplesError
 from ..framing import Reader, sources_within
 from ..tokens import Ids, Tokens
 
 
 def encode_prompts(tokens: Tokens, prompt: Prompt, texts: Sequence[str], limit: int, first: int = 1) -> list[Ids]:
-    """The token ids of each prompt, (T,), of so many at most: as `framing.sources_within`."""
-    return sources_within(texts, prompt, limit, _reader(tokens, prompt), first)
+    """The token ids of each prompt, (T,), of so many at most: as `framing.sources_within`.
+
+    Raises ExamplesError for a text without any token too.
+    """
+    rows = sources_within(texts, prompt, limit, _reader(tokens, prompt), first)
+    for number, row in enumerate(rows, first):
+        if not len(row):
+            raise ExamplesError(
+                f"text {number} gives no tokens, and this model's prompts begin with none, so there is nothing to "
+                "answer; leave it out"
+            )
+    return rows
 
 
 def encode_answers(
