@@ -15,7 +15,7 @@ from decoders import KINDS, TINY, complete, write_checkpoint, write_decoder_modu
 
 from edge_lorahub import Example, Model, Modules, Settings, adapt, bake, generate, load, load_adapter
 from edge_lorahub.bundle.decoder_only import graphs
-from edge_lorahub.bundle.manifest import MANIFEST, TOKENIZER, WEIGHTS, read_manifest
+from edge_lorahub.bundle.manifest import MANIFEST, TOKENIZER, WEIGHTS, Prompt, read_manifest
 from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.errors import (
     BundleError,
@@ -26,6 +26,7 @@ from edge_lorahub.errors import (
     SettingsError,
 )
 from edge_lorahub.export import export
+from edge_lorahub.export.checks.agreement import check_export
 from edge_lorahub.files.outputs import sha256
 from edge_lorahub.runtime.binding import Runner
 from edge_lorahub.runtime.scoring import Batches, Losses, Scorer
@@ -132,6 +133,17 @@ def test_baking_is_the_adapter(float32: Model, folders: list[Path], tmp_path: Pa
     found, expected = losses(load(baked, threads=1)), losses(float32, folders[0])
     np.testing.assert_allclose(found.sums, expected.sums, rtol=1e-5)
     assert abs(expected.sums - losses(float32).sums).max() > 0.1
+
+
+def test_a_prompt_is_part_of_the_bundle(checkpoint: Path, tmp_path: Path) -> None:
+    """Examples and questions are read with it, and the check in int8 compares with the same."""
+    prompt = Prompt("w7 w8 ", " w9 w10", "", " w11")
+    manifest = export(checkpoint, tmp_path / "out", precision="int8", prompt=prompt)
+    assert read_manifest(tmp_path / "out").prompt == manifest.prompt == prompt
+    task = load(tmp_path / "out", threads=1).bundle.encode([Example("w5 w6", "w20")], 99, 99)
+    assert [row.tolist() for row in (*task.sources, *task.labels)] == [[7, 8, 5, 6, 9, 10], [20, 11, 1]]
+    agreement = check_export(checkpoint, tmp_path / "out", examples=EXAMPLES)
+    assert agreement.differences.max() < 0.3
 
 
 def test_slots_of_some_kinds(checkpoint: Path, folders: list[Path], tmp_path: Path) -> None:

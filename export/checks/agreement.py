@@ -103,7 +103,8 @@ def check_export(
             float32 = folder / "bundle"
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", EdgeLorahubWarning)  # the first export gave them
-                export(source, float32, slots=quantised.manifest.kinds(), revision=revision)
+                manifest = quantised.manifest
+                export(source, float32, slots=manifest.kinds(), prompt=manifest.prompt, revision=revision)
             return compare(load(float32), quantised, modules or (), examples)
     except OutputFailedError as error:
         raise OutputFailedError(
