@@ -33,6 +33,7 @@ def export(
     precision: str = "fp32",
     chat_template: str | None = None,
     template_arguments: Mapping[str, Any] | None = None,
+    prompt: Prompt | None = None,
     revision: str | None = None,
     force: bool = False,
     check: Callable[[Path], None] | None = None,
@@ -45,12 +46,14 @@ def export(
     holds the base's matrices in eight bits; norms and attention stay float32, and so does LoRA but in the graphs that
     adapt uses. chat_template: of the model's chat templates, which are rendered into the bundle's prompt, the name of
     one, a Jinja file instead, or "none"; None: its default one, where it has any. template_arguments are further
-    variables of it, as enable_thinking. check gets the finished folder before it
-    becomes `out`; what it raises leaves no bundle.
+    variables of it, as enable_thinking. prompt: texts to take in the place of a template's. check gets
+    the finished folder before it becomes `out`; what it raises leaves no bundle.
     Raises CheckpointError, SettingsError, MissingPathError, MissingDependencyError, OutputExistsError or HubError;
     `out` appears only when it is complete.
     """
     out = Path(out)
+    if prompt is not None and (chat_template is not None or template_arguments):
+        raise SettingsError("a prompt and a chat template; give one of them")
     if precision not in PRECISIONS:
         raise SettingsError(f"precision {precision!r} is unknown; choose {' or '.join(PRECISIONS)}")
     check_output_folder(out, force=force, names=BUNDLE_FILES)  # before a download
@@ -62,7 +65,8 @@ def export(
     _check_slots(kinds, known)
     model.check()
     tokens = family.text_tokens(config, model)
-    prompt = _prompt(model, family.architecture, tokens, chat_template, template_arguments)
+    if prompt is None:
+        prompt = _prompt(model, family.architecture, tokens, chat_template, template_arguments)
     graphs = graphs_of(family.architecture, precision)
     with output_folder(out, force=force, names=BUNDLE_FILES) as work, model.open() as tensors:
         tokens.tokenizer.save(str(work / TOKENIZER))

@@ -38,11 +38,13 @@ def sources_within(texts: Sequence[str], prompt: Prompt, limit: int, read: Reade
     rows = []
     for number, (encoding, ids) in enumerate(read(wholes, first), first):
         if len(ids) > limit:
+            cut = _cut(parts[number - first], encoding, len(ids) - limit, limit, read, number)
             warnings.warn(
                 f"text {number} has {len(ids)} tokens and is cut to {limit}", EdgeLorahubWarning, stacklevel=4
             )
-            ids = _cut(parts[number - first], encoding, len(ids) - limit, limit, read, number)
-        rows.append(ids)
+            rows.append(cut)
+        else:
+            rows.append(ids)
     return rows
 
 
