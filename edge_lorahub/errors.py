@@ -3,6 +3,12 @@
 Every message is one line that says what was found, where, and what to do.
 """
 
+import sys
+import warnings
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).parent)
+
 
 class EdgeLorahubError(Exception):
     """The base of every error that edge-lorahub raises on purpose."""
@@ -70,3 +76,11 @@ class MissingDependencyError(EdgeLorahubError, ImportError):
 
 class EdgeLorahubWarning(UserWarning):
     """Something that is probably not what the user meant, but that does not stop the work."""
+
+
+def warn(message: str) -> None:
+    """Warns (EdgeLorahubWarning) at the line outside of this package that called it, however far up that is."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, EdgeLorahubWarning, stacklevel=level)

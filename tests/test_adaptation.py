@@ -247,6 +247,7 @@ def test_a_loss_that_is_not_a_number_is_the_worst(model: Model, modules: Modules
         )
     assert [c.loss for c in result.trace] == [1.0, WORST_LOSS, WORST_LOSS, 0.5, 2.0]
     json.dumps(record_json(result.adapter.record), allow_nan=False)
+    assert next(values, None) is None  # and it is not called beside the search
 
 
 def test_one_example_and_one_module(model: Model, module_folders: list[Path], examples: list[Example]) -> None:

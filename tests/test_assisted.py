@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize as scipy_minimize
 
 from edge_lorahub.label_logits import scored
+from edge_lorahub.search import explain as explain_module
 from edge_lorahub.search.advice import advise
 from edge_lorahub.search.assisted import PROBE, SurrogateSearch
 from edge_lorahub.search.budget import budget_for
-from edge_lorahub.search.explain import explain
+from edge_lorahub.search.explain import Explanation, explain
 from edge_lorahub.search.loop import Found, search
 from edge_lorahub.search.settings import SearchSettings
 from edge_lorahub.search.strategy import Candidate, Observation, Proposal
-from edge_lorahub.search.surrogate import Labels
+from edge_lorahub.search.surrogate import Labels, Surrogate
 
 MODULES, EXAMPLES, TOKENS, VOCABULARY = 12, 4, 3, 400
 
@@ -234,14 +237,57 @@ def test_the_explanation_is_of_the_weights_found() -> None:
     assert told.left_out.shape == (EXAMPLES,)
 
 
+def explained(problem: Problem, found: Found, strategy: SurrogateSearch) -> Explanation:
+    def evaluate(w: np.ndarray) -> Observation:
+        return problem(Proposal(w[None], "report", logits=True))[0]
+
+    return strategy.explain(found.weights, problem.losses(found.weights), evaluate)
+
+
 def test_examples_that_contradict_each_other_are_named() -> None:
     problem = Problem()
     # the last example wants the opposite of the others
     problem.effects[:, -TOKENS:, :] = 0
     problem.effects[3, np.arange(9, 12), problem.labels[-TOKENS:]] = -6
     found, strategy = run(problem, 40)
-    told = explain(strategy.surrogate(), strategy.labels, strategy.penalty, found.weights, 1.5)
+    told = explained(problem, found, strategy)
+    assert told.checked == (3,)
     assert told.disagreeing == [3]
+
+
+def test_an_example_is_not_named_for_what_the_surrogate_believes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The surrogate says of every example that the others' weights ruin it; evaluating them shows that they do not."""
+    problem = Problem()
+    found, strategy = run(problem, 40)
+    trace = list(found.trace)
+    true = explain_module._by_example
+
+    def wrong(surrogate: Surrogate, labels: Labels, w: np.ndarray) -> np.ndarray:
+        return true(surrogate, labels, w) + 100 * w.any()
+
+    monkeypatch.setattr(explain_module, "_by_example", wrong)
+    believed = strategy.explain(found.weights)
+    assert (believed.left_out > believed.plain).all()
+    assert believed.disagreeing == []
+    evaluated = problem.evaluated
+    told = explained(problem, found, strategy)
+    assert told.checked == tuple(range(EXAMPLES))
+    assert told.disagreeing == []
+    assert (told.left_out < 10).all()
+    assert 0 < problem.evaluated - evaluated <= 2 * EXAMPLES
+    assert list(found.trace) == trace
+
+
+def test_a_check_of_losses_that_are_no_numbers_names_nobody() -> None:
+    problem = Problem()
+    found, strategy = run(problem, 40)
+    told = replace(strategy.explain(found.weights), left_out=np.full(EXAMPLES, 100.0))
+    nan = np.full(EXAMPLES, np.nan)
+    checked = explain_module.check(
+        told, strategy.surrogate, strategy.labels, strategy.penalty, found.weights, problem.losses(found.weights), 1.5,
+        lambda w: nan,
+    )  # fmt: skip
+    assert checked.disagreeing == []
 
 
 def test_the_budget_chosen_for_the_user() -> None:

@@ -59,7 +59,10 @@ def check_line(stderr: str, code: int, out: Path, reason: str) -> None:
     assert lines[0].startswith(f"Error: {out}: could not be written ({reason}); nothing was changed;")
 
 
-def test_a_full_disk(run: Callable[..., Result], command: Command, disk: Path) -> None:
+def test_a_full_disk(
+    run: Callable[..., Result], command: Command, disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where weights are kept that have no other place
     out, filler = disk / "out", disk / "filler"
     empty = shutil.disk_usage(disk).free
     assert run(*command(out)).exit_code == 0
@@ -88,6 +91,7 @@ def test_a_file_size_limit(run: Callable[..., Result], command: Command, tmp_pat
         capture_output=True,
         text=True,
         check=False,
+        cwd=tmp_path,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, size - 1)),
     )
     check_line(ended.stderr, ended.returncode, out, "File too large")

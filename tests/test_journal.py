@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,10 @@ def run(settings: SearchSettings, journal: Journal | None, *, kill_after: int | 
             yield observation
 
     strategy = make_strategy(settings, MODULES, BUDGET, labels=LABELS)
-    return search(evaluate if journal is None else journaled(evaluate, journal), strategy, BUDGET)
+    if journal is None:
+        return search(evaluate, strategy, BUDGET)
+    with closing(journal):
+        return search(journaled(evaluate, journal), strategy, BUDGET)
 
 
 def told(found: Found) -> list[tuple[bytes, float, float | None]]:
@@ -96,6 +100,12 @@ def test_what_was_ended_goes_on_to_the_same_end(settings: SearchSettings, killed
     assert told(replayed) == told(whole)
 
 
+def timeless(data: bytes) -> list[dict[str, object]]:
+    """A journal's rows without what its candidates took."""
+    rows = [json.loads(line) for line in data.splitlines()]
+    return [{key: value for key, value in row.items() if key not in ("seconds", "elapsed")} for row in rows]
+
+
 def test_a_torn_last_line_is_dropped_wherever_it_was_torn(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     whole = run(SETTINGS[0], Journal(path, "digest", resume=False))
@@ -106,7 +116,7 @@ def test_a_torn_last_line_is_dropped_wherever_it_was_torn(tmp_path: Path) -> Non
         for torn in (start, start + 1, (start + end) // 2, end - 1):
             path.write_bytes(data[:torn])
             assert told(run(SETTINGS[0], Journal(path, "digest", resume=True))) == told(whole)
-            assert path.read_bytes() == data
+            assert timeless(path.read_bytes()) == timeless(data)
 
 
 def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
@@ -160,7 +170,7 @@ def test_an_observation_is_read_back_to_the_last_bit(tmp_path: Path) -> None:
     stopped = Observation(np.array([0.5, 0.25, 0.125]), np.inf)
     path = tmp_path / "journal.jsonl"
     journal = Journal(path, "digest", resume=False)
-    journal.record([one, stopped])
+    journal.record([one, stopped], 0.5)
     journal.fix_budget(Budget(17, "as given"))
     journal.close()
     again = Journal(path, "digest", resume=True)
@@ -240,8 +250,7 @@ def test_adapt_after_an_interrupt(
     best = json.loads(run(*arguments, "--out", out, "--resume", "--keep-best", "--json").stdout)
     assert 1 < len(best["trace"]) < len(whole["trace"])
     assert best["trace"] == whole["trace"][: len(best["trace"])]
-    assert not journal.exists()
-    journal.write_bytes(before)
+    assert journal.read_bytes().startswith(before)
     resumed = json.loads(run(*arguments, "--out", out, "--resume", "--force", "--json").stdout)
     assert resumed["trace"] == whole["trace"]
     assert resumed["weights"] == whole["weights"]

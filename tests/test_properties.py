@@ -182,7 +182,7 @@ def test_a_journal_is_read_back_to_the_last_bit(
     journal = Journal(path, "digest", resume=False, overwrite=True)
     journal.fix_budget(Budget(budget, "réason\n"))
     for group in groups:
-        journal.record(group)
+        journal.record(group, 0.25)
     journal.close()
     data = path.read_bytes()
     again = Journal(path, "digest", resume=True)

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +95,8 @@ def test_with_three_examples_added_to_five_only_these_are_evaluated(
     fresh = search(model, modules, both, earlier, reuse=False)
     texts_run.clear()
     more = search(model, modules, both, earlier)
-    whole = len(more.trace) - 4
+    assert more.explanation is not None
+    whole = len(more.trace) - 4 + 2 * len(more.explanation.checked)
     assert sum(texts_run) == 8 * whole + 3 * 4
     assert more.record.reused == Reused(candidates=4, examples=5, evaluations=20)
     # other batches round otherwise in the last digits, and the search goes the same way
@@ -480,15 +480,14 @@ def test_a_search_that_reuses_is_resumed_to_the_same_weights(
             raise KeyboardInterrupt
 
     known = {"start": earlier.weights, "evaluations": earlier.evaluations}
+
+    def journal(stack: ExitStack, resume: bool) -> Callable[[str], Journal]:
+        return lambda digest: stack.enter_context(closing(Journal(path, digest, resume=resume)))
+
+    with ExitStack() as stack, pytest.raises(KeyboardInterrupt):
+        learn(model, modules, both, SETTINGS, **known, on_candidate=stop, open_journal=journal(stack, False))
     with ExitStack() as stack:
-
-        def journal(digest: str, *, resume: bool) -> Journal:
-            return stack.enter_context(closing(Journal(path, digest, resume=resume)))
-
-        with pytest.raises(KeyboardInterrupt):
-            learn(model, modules, both, SETTINGS, **known, on_candidate=stop,
-                  open_journal=partial(journal, resume=False))  # fmt: skip
-        resumed = learn(model, modules, both, SETTINGS, **known, open_journal=partial(journal, resume=True))
+        resumed = learn(model, modules, both, SETTINGS, **known, open_journal=journal(stack, True))
     whole = search(model, modules, both, earlier)
     assert trace(resumed) == trace(whole)  # type: ignore[arg-type]
     assert resumed.record.reused == whole.record.reused

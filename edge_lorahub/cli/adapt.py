@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import EdgeLorahubWarning, MissingPathError, SettingsError
+from ..errors import EdgeLorahubWarning, MissingPathError, SettingsError, warn
 from . import options
 from .holdout import MOST_EXAMPLES, split, use
 from .main import COMMANDS
-from .printable import say, say_json
+from .printable import count_of, say, say_json
 
 if TYPE_CHECKING:
     from ..bundle.manifest import Manifest
@@ -104,7 +104,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Go on with a search that was ended, from the journal beside --out; with the same inputs and options.",
 )
-@click.option("--keep-best", is_flag=True, help="With --resume: evaluate no more, and take the best found so far.")
+@click.option(
+    "--keep-best",
+    is_flag=True,
+    help="With --resume: evaluate no more, and take the best found so far; the journal stays, to go on later.",
+)
 @options.threads
 @options.force
 @options.as_json
@@ -118,7 +122,8 @@ def command(
 ) -> None:  # fmt: skip
     """Learn a task: find weights for LoRA modules from a few examples.
 
-    EXAMPLES is JSONL with "input" and "output" (or "context" and "completion"), or BIG-Bench Hard's JSON.
+    EXAMPLES is JSONL, JSON, CSV or TSV, with "input" and "output" or other people's names for them: Alpaca's,
+    question and answer, prompt and completion, messages of one turn, BIG-Bench Hard's.
     The adapter is a PEFT folder that generate, evaluate and peft read.
     """
     from ..composition.adapter import ADAPTER_FILES
@@ -136,14 +141,23 @@ def command(
 
     if keep_best and not resume:
         raise SettingsError("--keep-best takes what a journal has; give --resume too")
+    options.refuse_unused(
+        optimizer, ["step_size", "population", "racing", *(["surrogate"] if surrogate is False else [])]
+    )
     settings = Settings(
         optimizer=optimizer, surrogate=surrogate, budget=budget, seed=seed, composition=composition,
         regularization=regularization, step_size=step_size, population=population,
         max_input_tokens=max_input_tokens, max_output_tokens=max_output_tokens, racing=racing,
     )  # fmt: skip
     # everything that can be wrong is looked at before the slow part
-    check_output_folder(out, force=force, names=ADAPTER_FILES)
     keeper = JournalKeeper(out, resume=resume, keep_best=keep_best, force=force)
+    if keeper.saved:
+        if as_json:
+            say_json({"adapter": str(out)})
+        else:
+            say(f"adapter: {out}")
+        return
+    check_output_folder(out, force=force, names=ADAPTER_FILES)
     task, held_out = split(read_examples(examples, shuffle_seed=shuffle_seed), holdout, limit, examples)
     opened = OpenBundle(bundle)
     prompt = choose_prompt(opened, prompt_format, system)
@@ -160,10 +174,11 @@ def command(
     with keeper:
         result = learn_with_progress(model, modules, task, settings, start, known, keeper, workers, prompt)
     del model  # the adapter of many modules takes memory of its own
-    with keeper.until_saved(result):
+    with keeper.until_saved(result) as saving:
         adapter, error = result.compose(modules), None
         if rank is not None:
             adapter, error = adapter.truncated(rank)
+        saving(adapter.sha256)
         adapter.save(out, force=force)
     found: dict[str, Any] = {"adapter": str(out)}
     if error is not None:
@@ -245,11 +260,14 @@ def _seen_by(reuse: str | None, warm_start: str | None, settings: Settings) -> E
     from ..search.evaluations import EVALUATIONS, load_evaluations
 
     if reuse is None:
-        return None if warm_start is None else load_evaluations(warm_start)
+        # without the surrogate no candidate of it would come again
+        return None if warm_start is None or not settings.assisted else load_evaluations(warm_start)
     if not settings.assisted:
         raise SettingsError("--reuse is for the surrogate, which assists --optimizer cma in exact composition")
     if not (module_folder(reuse) / EVALUATIONS).exists():
         raise SettingsError(f"{reuse}: no {EVALUATIONS} in it; name an adapter that `adapt` has saved")
+    if warm_start is not None and warm_start != reuse:
+        warn(f"--reuse {reuse} is used, and not what the search for {warm_start} has seen: its weights alone are taken")
     return load_evaluations(reuse)
 
 
@@ -272,7 +290,8 @@ def learn_with_progress(
 
 
 def _print_report(result: Learned, settings: Settings, examples: int) -> None:
-    from .learned import count_of, print_losses, print_time, print_weights
+    from ..search.settings import CMA
+    from .learned import print_losses, print_time, print_weights
 
     say(
         f"{count_of(len(result.weights), 'module')}, {count_of(examples, 'example')}, {result.optimizer}, "
@@ -280,4 +299,4 @@ def _print_report(result: Learned, settings: Settings, examples: int) -> None:
     )
     print_weights(result)
     print_losses(result, "as the released code counts it" if settings.preset.token_loss else "mean")
-    print_time(result, racing=settings.racing)
+    print_time(result, racing=settings.racing and settings.optimizer == CMA)

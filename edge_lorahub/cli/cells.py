@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .learned import count_of
-from .printable import say
+from .printable import count_of, say
 
 if TYPE_CHECKING:
     from ..bench.cells import Cells

@@ -58,6 +58,7 @@ def command(
         return
     if name not in tasks:
         raise SettingsError(f"no unseen task {name!r}; `edge-lorahub demo --list` has them all")
+    options.refuse_unused(optimizer, ["surrogate"] if surrogate is False else [])
     settings = Settings(optimizer=optimizer, surrogate=surrogate, budget=budget, seed=seed, composition=composition)
     facts = _demonstrate(tasks[name], kind, settings, threads, quiet=as_json)
     if as_json:
@@ -126,7 +127,7 @@ def _demonstrate(
                 for who, one in measured.items()
             ],
         )
-        print_time(result, racing=settings.racing)
+        print_time(result, racing=settings.racing and settings.optimizer == "cma")
         _print_commands(bundle, task, kind, settings, shots, held_out, threads)
     return {
         "task": task.name,

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import OutputFailedError, warn
+from ..files.locks import locked
 from . import options
+from .cells import keeping
 from .main import COMMANDS
 from .printable import say, say_json
 from .progress import progress
+
+if TYPE_CHECKING:
+    from ..bench.cells import Cells
+    from ..bundle.prompt import Prompt
+    from ..composition.adapter import Adapter
+    from ..examples.example import Example
+    from ..runtime.session import Model
+
+# How the first line of `bench.cells.Cells` begins, and the most of it that is read.
+_HEADER, _MOST_HEADER = b'{"name": "edge-lorahub cells"', 4096
 
 
 @click.command(short_help=COMMANDS["evaluate"][1])
@@ -25,12 +41,17 @@ from .progress import progress
     type=click.Path(path_type=Path),
     help="Write every prediction to this JSONL file, in the place of one that is there.",
 )
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with an evaluation that was ended, from the predictions kept beside --predictions.",
+)
 @options.threads
 @options.as_json
 def command(
     bundle: Path, data: Path, adapter: str | None, limit: int | None, shuffle_seed: int | None, skip: int,
     max_new_tokens: int, max_input_tokens: int, batch_size: int, predictions: Path | None,
-    threads: int | None, as_json: bool, prompt_format: str | None, system: str | None,
+    resume: bool, threads: int | None, as_json: bool, prompt_format: str | None, system: str | None,
 ) -> None:  # fmt: skip
     """Measure exact match on a file of examples.
 
@@ -46,27 +67,35 @@ def command(
     from ..examples.example import read_examples
     from ..files.outputs import check_output_file, write_text
 
+    if resume and predictions is None:
+        raise SettingsError("--resume goes on with what is kept beside --predictions; give that too")
     if predictions is not None:
         if predictions.resolve() == data.resolve():
             raise SettingsError(f"{predictions}: the examples themselves; name another file for the predictions")
         check_output_file(predictions)
     examples = read_examples(data, skip=skip, limit=limit, shuffle_seed=shuffle_seed)
+    options.warn_of_fewer(data, limit, len(examples))
     model, loaded, prompt = options.load_model(bundle, adapter, threads, prompt_format, system)
     if loaded is not None and loaded.record is not None:
         warn_of_learned_examples(loaded.name, loaded.record, examples)
-    with progress("examples", len(examples), batch_size) as on_answers:
+    with ExitStack() as stack:
+        cells = None
+        if predictions is not None:
+            facts = _facts(model, loaded, examples, prompt, max_new_tokens, max_input_tokens, batch_size)
+            cells = stack.enter_context(_kept(predictions, facts, resume=resume))
+        on_answers = stack.enter_context(progress("examples", len(examples), batch_size))
         result = evaluate(
             model, examples, adapter=loaded, max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens,
-            batch_size=batch_size, on_answers=on_answers, prompt=prompt,
+            batch_size=batch_size, on_answers=on_answers, prompt=prompt, kept=cells,
         )  # fmt: skip
-    if predictions is not None:
-        rows = (
-            {"input": e.input, "output": e.output, "prediction": p, "exact": exact, "normalized": normalized}
-            for e, p, exact, normalized in zip(
-                examples, result.predictions, result.exact, result.normalized, strict=True
+        if predictions is not None:
+            rows = (
+                {"input": e.input, "output": e.output, "prediction": p, "exact": exact, "normalized": normalized}
+                for e, p, exact, normalized in zip(
+                    examples, result.predictions, result.exact, result.normalized, strict=True
+                )
             )
-        )
-        write_text(predictions, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+            write_text(predictions, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     count, exact, normalized = len(examples), sum(result.exact), sum(result.normalized)
     if as_json:
         record = {
@@ -83,3 +112,52 @@ def command(
         f"normalized match (without capitals, full stops and outer spaces): {normalized} of {count}, "
         f"{result.normalized_match_percent:.1f} %"
     )
+
+
+@contextmanager
+def _kept(predictions: Path, facts: dict[str, Any], *, resume: bool) -> Iterator[Cells]:
+    """What is predicted, kept beside the file of predictions until that is written."""
+    file = predictions.with_name(f"{predictions.name}.cells.jsonl")
+    if not resume and file.is_file():
+        _remove_ended(file)
+    with ExitStack() as stack:
+        kept = keeping(file, ["example"], facts, lambda value: isinstance(value, str), resume=resume, named=False)
+        try:
+            cells = stack.enter_context(kept)
+        except OutputFailedError as error:  # of the place that the user has named
+            raise OutputFailedError(str(error).replace(str(file), str(predictions))) from error
+        yield cells
+
+
+def _remove_ended(file: Path) -> None:
+    """Removes what an evaluation that was ended has kept; nothing else, and not that of one that still runs."""
+    with file.open("r+b") as handle:
+        if not handle.readline(_MOST_HEADER).startswith(_HEADER):
+            return
+        try:
+            locked(handle.fileno())
+        except BlockingIOError:
+            return
+        warn(f"{file}: kept by an evaluation that was ended; without --resume it begins anew")
+        file.unlink()
+
+
+def _facts(
+    model: Model, adapter: Adapter | None, examples: Sequence[Example], prompt: Prompt, *limits: int
+) -> dict[str, Any]:
+    """What predictions depend on: those of other inputs are not taken for these."""
+    import hashlib
+    import json
+
+    from ..bundle.manifest import MANIFEST
+    from ..files.outputs import sha256
+    from ..files.typed_json import to_json
+
+    rows = json.dumps([(example.input, example.output) for example in examples])
+    return {
+        "bundle": sha256(model.folder / MANIFEST),
+        "adapter": None if adapter is None else adapter.sha256,
+        "examples": hashlib.sha256(rows.encode()).hexdigest(),
+        "prompt": to_json(prompt),
+        "limits": list(limits),
+    }

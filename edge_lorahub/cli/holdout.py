@@ -6,8 +6,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import EdgeLorahubWarning, ExamplesError
+from ..errors import EdgeLorahubWarning, ExamplesError, warn
 from . import options
+from .printable import say
 
 if TYPE_CHECKING:
     from ..bundle.prompt import Prompt
@@ -36,7 +37,14 @@ def split(
             stacklevel=2,
         )
         limit = MOST_EXAMPLES
-    return rest[:limit], held_out
+    options.warn_of_fewer(path, limit, len(rest))
+    used = rest[:limit]
+    if known := len([example for example in held_out if example in set(used)]):
+        warn(
+            f"{path}: {known} of {len(held_out)} examples kept aside are also among those that are learned from, so "
+            "what is measured on them says little"
+        )
+    return used, held_out
 
 
 def use(
@@ -45,18 +53,20 @@ def use(
 ) -> dict[str, Any]:  # fmt: skip
     """Answers to the examples and exact match on those kept aside: of the plain model and of the adapter."""
     from ..composition.adapter import load_adapter
-    from ..evaluation.matches import evaluate
-    from ..runtime.generation import generate
+    from ..evaluation.matches import evaluate, longest_output
+    from ..runtime.generation import MAX_NEW_TOKENS, generate
     from ..runtime.session import Model
     from .learned import print_answers
 
     model = Model(bundle, threads=threads)
+    longest = longest_output(model, [*task, *held_out], prompt)
+    most = max(MAX_NEW_TOKENS, longest)
     found: dict[str, Any] = {}
     if task:
         texts = [example.input for example in task]
         # the graphs that take an adapter first: they do for the plain model too
         after, before = (
-            generate(model, texts, adapter=one, max_input_tokens=max_input_tokens, prompt=prompt)
+            generate(model, texts, adapter=one, max_new_tokens=most, max_input_tokens=max_input_tokens, prompt=prompt)
             for one in (adapter, None)
         )
         found["answers"] = [
@@ -70,9 +80,15 @@ def use(
         if result.best_single is not None:
             folder = next(module.folder for module in modules if module.name == result.best_single)
             rows["best single module"] = load_adapter(folder)
+        else:
+            say(
+                "best single module: not measured, as this search tried no module alone; the surrogate's does", err=True
+            )
         rows["adapted"] = adapter
         measured = {
-            who: evaluate(model, held_out, adapter=one, max_input_tokens=max_input_tokens, prompt=prompt)
+            who: evaluate(
+                model, held_out, adapter=one, max_new_tokens=most, max_input_tokens=max_input_tokens, prompt=prompt
+            )
             for who, one in rows.items()
         }
         found["held_out"] = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import options
-from .printable import say
+from .printable import count_of, say
 
 if TYPE_CHECKING:
     from ..examples.example import Example
@@ -33,7 +33,9 @@ def print_weights(result: Learned) -> None:
     if len(used) < len(rows):
         say(f"{count_of(len(rows) - len(used), 'module')} with weight 0: {_some([n for n, w in rows if not w])}")
     if result.untried:
-        say(f"in no candidate, as the budget was too small: {_some(result.untried)}")
+        ended = not result.converged and len(result.trace) < result.budget
+        reason = "the search was ended" if ended else "the budget was too small"
+        say(f"in no candidate, as {reason}: {_some(result.untried)}")
 
 
 def _interval(low: float, high: float) -> str:
@@ -50,8 +52,10 @@ def print_losses(result: Learned, kind: str) -> None:
         return
     left_out, plain = result.explanation.left_out, result.explanation.plain
     if len(left_out):
+        checked = len(result.explanation.checked)
+        evaluated = f", and evaluating shows for {checked} of them" if checked else ""
         say(
-            f"mean loss of the examples at weights learned without each of them, as the surrogate predicts: "
+            f"mean loss of the examples at weights learned without each of them, as the surrogate predicts{evaluated}: "
             f"{left_out.mean():.4f}"
         )
     for example in result.explanation.disagreeing:
@@ -89,10 +93,6 @@ def print_time(result: Learned, *, racing: bool) -> None:
 def _cut(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
-
-
-def count_of(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _some(names: Sequence[str], most: int = 8) -> str:

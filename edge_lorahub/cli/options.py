@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
-from .printable import printable
+from ..errors import SettingsError, warn
+from .printable import count_of, printable
 
 if TYPE_CHECKING:
     from ..bundle.prompt import Prompt
@@ -93,6 +95,24 @@ def search(function: F) -> F:
     ):  # fmt: skip
         function = option(function)
     return function
+
+
+def refuse_unused(optimizer: str, names: Sequence[str]) -> None:
+    """Refuses the running command's options of CMA-ES, by their names, where they were given for another optimizer."""
+    context = click.get_current_context()
+    given = [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if optimizer != "cma" and given:
+        flags = {o.name: (o.secondary_opts or o.opts)[0] for o in context.command.params if o.name in given}
+        raise SettingsError(
+            f"--optimizer {optimizer} has no use for {', '.join(flags[name] for name in given)}, which is for "
+            "--optimizer cma alone; leave it out"
+        )
+
+
+def warn_of_fewer(path: Path, limit: int | None, count: int) -> None:
+    """Where --limit is more than the examples that there are."""
+    if limit is not None and count < limit:
+        warn(f"{path}: --limit {limit}, but there are only {count_of(count, 'example')}; all of them are taken")
 
 
 def threads(function: F) -> F:

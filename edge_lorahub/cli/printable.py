@@ -43,3 +43,7 @@ def say(*lines: str, err: bool = False) -> None:
 def say_json(record: Any) -> None:
     """Prints JSON. On a terminal all but ASCII is escaped; a program gets the characters themselves."""
     click.echo(json.dumps(record, ensure_ascii=sys.stdout.isatty()))
+
+
+def count_of(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypedDict
 
+from ..bundle.prompt import Prompt
 from ..composition.adapter import Adapter
-from ..errors import ExamplesError
+from ..errors import EdgeLorahubWarning, ExamplesError, warn
 from ..examples.example import Example, check_examples
-from ..runtime.generation import BATCH_SIZE, MAX_INPUT_TOKENS, MAX_NEW_TOKENS, generate
-from ..runtime.prompt_choice import PromptFormat
+from ..runtime.binding import Runner
+from ..runtime.generation import (
+    BATCH_SIZE,
+    MAX_INPUT_TOKENS,
+    MAX_NEW_TOKENS,
+    generate,
+    generate_with,
+    runner_for,
+)
+from ..runtime.prompt_choice import PromptFormat, choose_prompt
 from ..runtime.session import Model
+from ..runtime.tokens import buckets
 from ..runtime.unwritable import warn_of_unwritable
+
+
+class _Limits(TypedDict):
+    max_new_tokens: int
+    max_input_tokens: int
+    batch_size: int
+
+
+class Kept(Protocol):
+    """Predictions by the place of their example, as `bench.cells.Cells` keeps them on disk."""
+
+    def __contains__(self, key: tuple[int]) -> bool: ...
+
+    def __getitem__(self, key: tuple[int]) -> str: ...
+
+    def record(self, key: tuple[int], value: str) -> None: ...
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,27 +89,70 @@ def evaluate(
     on_answers: Callable[[int], None] = lambda count: None,
     prompt: PromptFormat = None,
     system: str | None = None,
+    kept: Kept | None = None,
 ) -> Evaluation:
     """Greedy predictions, compared with the outputs.
 
     prompt and system: the texts around each input, as `generate` has them. on_answers is called after every batch
-    with the number of examples that it answered. Warns of outputs that the tokenizer cannot write. Raises ExamplesError
+    with the number of examples that it answered. kept: has the predictions of an evaluation that was ended, and is
+    told every other one as soon as it is there. Warns of outputs that the tokenizer cannot write. Raises ExamplesError
     if there are no examples, SettingsError if they are none.
     """
     check_examples(examples)
     warn_of_unwritable(model.tokens, examples)
-    predictions = generate(
-        model,
-        [example.input for example in examples],
-        adapter=adapter,
-        max_new_tokens=max_new_tokens,
-        max_input_tokens=max_input_tokens,
-        batch_size=batch_size,
-        on_answers=on_answers,
-        prompt=prompt,
-        system=system,
-    )
+    chosen = choose_prompt(model.bundle, prompt, system, adapter)
+    _warn_of_long(model, examples, chosen, max_new_tokens)
+    inputs = [example.input for example in examples]
+    limits = _Limits(max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens, batch_size=batch_size)
+    if kept is None:
+        predictions = generate(model, inputs, adapter=adapter, on_answers=on_answers, prompt=chosen, **limits)
+    else:
+        predictions = _predict(runner_for(model, adapter), inputs, limits, chosen, kept, on_answers)
     return compare(predictions, examples)
+
+
+def _predict(
+    runner: Runner, inputs: Sequence[str], limits: _Limits, prompt: Prompt, kept: Kept,
+    on_answers: Callable[[int], None],
+) -> list[str]:  # fmt: skip
+    """As `generate_with`, batch by batch, in the same batches."""
+    # says once, with the texts' own numbers, which are cut; the batches would say it again with others
+    rows = runner.model.bundle.sources(inputs, limits["max_input_tokens"], prompt=prompt)
+    for members in buckets([len(row) for row in rows], largest=limits["batch_size"]):
+        missing = [place for place in members if (place,) not in kept]
+        if missing:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "text .* is cut to", EdgeLorahubWarning)
+                found = generate_with(runner, [inputs[place] for place in members], prompt=prompt, **limits)
+            for place, answer in zip(members, found, strict=True):
+                if place in missing:
+                    kept.record((place,), answer)
+        on_answers(len(members))
+    return [kept[(place,)] for place in range(len(inputs))]
+
+
+def longest_output(model: Model, examples: Sequence[Example], prompt: Prompt) -> int:
+    """The tokens of the longest output, without its end token; 0 for no examples."""
+    return max(_lengths(model, examples, prompt), default=0)
+
+
+def _lengths(model: Model, examples: Sequence[Example], prompt: Prompt) -> list[int]:
+    return [len(row) - 1 for row in model.architecture.labels(model.tokens, prompt, examples, sys.maxsize)]
+
+
+def _warn_of_long(model: Model, examples: Sequence[Example], prompt: Prompt, most: int) -> None:
+    lengths = _lengths(model, examples, prompt)
+    if max(lengths, default=0) <= most:
+        return
+    outputs = [example.output for example in examples]
+    backs = model.tokens.read_back(outputs)
+    # what the tokenizer cannot write was named already
+    pairs = zip(lengths, outputs, backs, strict=True)
+    if longer := sum(length > most and output == back for length, output, back in pairs):
+        warn(
+            f"{longer} of {len(lengths)} outputs have more than {most} tokens and can never match, as answers end "
+            f"there; --max-new-tokens {max(lengths)} (max_new_tokens in Python) is enough for all"
+        )
 
 
 def compare(predictions: Sequence[str], examples: Sequence[Example]) -> Evaluation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -64,11 +64,12 @@ def adapt(
         found = adapt("flan-t5-base.bundle", ["module-a", "module-b"], read_examples("task.jsonl"), budget=40)
         found.adapter.save("my-task")
     """
+    _check_kinds(settings, evaluations)
     if isinstance(bundle, Model) and threads is not None:
         raise SettingsError("threads are the loaded model's; give them to load")
     model = bundle if isinstance(bundle, Model) else Model(bundle, threads=threads)
     if not isinstance(modules, Modules):
-        modules = Modules.load(modules)
+        modules = Modules.load(_paths(modules))
     found = learn(
         model,
         modules,
@@ -84,6 +85,28 @@ def adapt(
         prompt=choose_prompt(model.bundle, prompt, system),
     )
     return Adaptation(**vars(found), modules=modules)
+
+
+def _check_kinds(settings: object, evaluations: object) -> None:
+    if settings is not None and not isinstance(settings, Settings):
+        raise SettingsError(f"settings must be Settings, got a {type(settings).__name__}; write Settings(budget=40)")
+    if evaluations is not None and not isinstance(evaluations, Evaluations):
+        raise SettingsError(
+            f"evaluations must be those of `load_evaluations`, or a result's, got a {type(evaluations).__name__}"
+        )
+
+
+def _paths(modules: object) -> Sequence[str | Path]:
+    """Modules as folders and Hub ids. Raises SettingsError for anything else; a single one is for `Modules.load`."""
+    if isinstance(modules, (str, Path)):
+        return modules  # type: ignore[return-value]  # refused there, with what to write
+    if not isinstance(modules, Iterable):
+        raise SettingsError(f"modules must be Modules, or a list of folders and Hub ids, got {modules!r:.80}")
+    found = list(modules)
+    for number, one in enumerate(found, 1):
+        if not isinstance(one, (str, Path)):
+            raise SettingsError(f"module {number} must be a folder or a Hub id, got a {type(one).__name__}")
+    return found
 
 
 def _changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from ..bundle.graphs import Variant
 from ..bundle.manifest import Manifest
 from ..composition.record import SearchInputs
-from ..errors import EdgeLorahubWarning
+from ..errors import warn
 from ..label_logits import KEPT_TOKENS, LabelLogits
 from ..runtime.scoring import Batches
 from ..search.evaluations import LARGEST, Evaluations
@@ -55,7 +54,7 @@ def usable(earlier: Evaluations, origin: Mapping[str, str]) -> bool:
         there, here = earlier.origin.get(name), origin[name]
         if there != here:
             why = words.format(there=f"{there!s:.60}", here=here)
-            _warn(f"the earlier search's evaluations are not used, and everything is evaluated anew: {why}")
+            warn(f"the earlier search's evaluations are not used, and everything is evaluated anew: {why}")
             return False
     return True
 
@@ -70,9 +69,9 @@ class Known:
         same examples as it had.
         """
         self._earlier = earlier
-        self._rows = {_key(weights): row for row, weights in enumerate(earlier.weights)}
+        self._rows = {key_of(weights): row for row, weights in enumerate(earlier.weights)}
         zero = np.zeros(earlier.weights.shape[1])
-        self._witnesses = {_key(zero), _key(zero if center is None else center)}
+        self._witnesses = {key_of(zero), key_of(zero if center is None else center)}
         self._tolerance = _TOLERANCE[precision]
         there = {digest: place for place, digest in enumerate(earlier.examples)}
         counts = dict(zip(batches.digests, batches.tokens, strict=True))
@@ -98,24 +97,24 @@ class Known:
 
         The plain model and the weights that the search begins with are: they show that the same comes out here.
         """
-        key = _key(weights)
+        key = key_of(weights)
         return key in self._rows and key not in self._witnesses
 
     def seen(self, weights: Float64) -> Iterable[tuple[int, float, LabelLogits]]:
         """Of a candidate that it has: by example here, the mean token cross-entropy and the label logits."""
-        row = self._rows[_key(weights)]
+        row = self._rows[key_of(weights)]
         for example, place in self._places.items():
             yield example, float(self._earlier.losses[row, place]), self._earlier.label_logits(row, place)
 
     def contradicted(self, observation: Observation) -> bool:
         """Whether an evaluation shows another loss than is known; warns if so."""
-        row = self._rows.get(_key(observation.weights))
+        row = self._rows.get(key_of(observation.weights))
         if row is None or observation.losses is None:
             return False
         for example, place in self._places.items():
             known, found = float(self._earlier.losses[row, place]), float(observation.losses[example])
             if not abs(found - known) <= self._tolerance * max(1.0, abs(known)):
-                _warn(
+                warn(
                     "the earlier search's evaluations are not used, and everything is evaluated anew: example "
                     f"{example + 1} has a loss of {found:.6g} here, and had {known:.6g} for the same weights; another "
                     "processor or onnxruntime may compute otherwise"
@@ -146,16 +145,20 @@ class Collected:
             return
         size = _bytes(entry)
         # room is left for the best
-        if self._size + 2 * size <= LARGEST and _key(observation.weights) not in self._kept:
+        if self._size + 2 * size <= LARGEST and key_of(observation.weights) not in self._kept:
             self._size += size
-            self._kept[_key(observation.weights)] = entry
+            self._kept[key_of(observation.weights)] = entry
 
     def evaluations(self, origin: Mapping[str, str], batches: Batches, found: Float64) -> Evaluations | None:
         """What there is to keep; found: the weights that the search took, (N,). None without a module alone."""
         kept = list(self._kept.values())
         if len(kept) < 2 or kept[0][0].weights.any():
             return None
-        if self._best is not None and _key(self._best[0].weights) == _key(found) and _key(found) not in self._kept:
+        if (
+            self._best is not None
+            and key_of(self._best[0].weights) == key_of(found)
+            and key_of(found) not in self._kept
+        ):
             kept.insert(1, self._best)
         seen = [observation for observation, _ in kept]
         logits = [observation.logits for observation in seen if observation.logits is not None]
@@ -182,9 +185,6 @@ def _bytes(entry: tuple[Observation, NDArray[Any]]) -> int:
     return sum(array.nbytes for array in arrays)
 
 
-def _key(weights: Float64) -> bytes:
+def key_of(weights: Float64) -> bytes:
+    """By which equal weights (N,) are found."""
     return (weights + 0.0).tobytes()  # -0.0 is 0.0
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, EdgeLorahubWarning, stacklevel=2)

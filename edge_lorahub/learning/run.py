@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -16,7 +16,7 @@ from ..composition.prompt_record import warn_of_modules_prompts
 from ..composition.record import Losses as RecordedLosses
 from ..composition.record import Record, Reused
 from ..composition.stack import make_stack
-from ..errors import EdgeLorahubWarning, ExamplesError, ObjectiveError, SettingsError
+from ..errors import ExamplesError, ObjectiveError, SettingsError, warn
 from ..examples.example import Example
 from ..examples.example import check_examples as check_types
 from ..lora.modules import Modules
@@ -39,7 +39,7 @@ from .loss_evaluator import LossEvaluator
 from .objective import WORST_LOSS, LossObjective, TextObjective, mean_loss, number, reference_loss, regularization
 from .promise import change_of, promising
 from .recording import explained, search_inputs, tried
-from .reuse import Collected, origin_of, usable
+from .reuse import Collected, key_of, origin_of, usable
 from .settings import Settings
 from .text_evaluator import TextEvaluator
 from .variant import scoring_variant
@@ -63,6 +63,7 @@ class Learning:
         warn_of_unwritable(model.tokens, examples)
         warn_of_modules_prompts(modules, prompt)
         self._began = time.perf_counter()
+        self._earlier_seconds = 0.0  # of the processes that a journal is from
         self._model, self._modules, self._settings = model, modules, settings
         self._own = objective is not None or text_objective is not None
         self._center = None if start is None else _start(start, modules, settings)
@@ -73,12 +74,14 @@ class Learning:
         inputs = search_inputs(model, modules, examples, settings, variant, prompt, self._center)
         self._origin = origin_of(inputs, model.manifest)
         earlier = evaluations if evaluations is not None and usable(evaluations, self._origin) else None
-        if not settings.assisted:
-            earlier = None  # no candidate would come again
+        if earlier is not None and not settings.assisted:
+            warn("evaluations are not used: without the surrogate no candidate of the earlier search comes again")
+            earlier = None
         self._inputs = replace(inputs, evaluations_sha256=None if earlier is None else earlier.digest)
-        self._budget = budget_for(settings, len(modules))
+        self._starts = self._center is not None and bool(self._center.any())
+        self._budget = budget_for(settings, len(modules), start=self._starts)
         self._advised: set[str] = set()
-        self._advise(stacklevel=6)
+        self._advise()
         self._workbench = Workbench(
             model,
             make_stack(list(modules), model.manifest, composition, variant.lora_type),
@@ -117,11 +120,11 @@ class Learning:
         self._seen: dict[bytes, Observation] = {}
         self._collected = Collected(self._workbench.batches.tokens, model.manifest.model.vocab_size)
 
-    def _advise(self, *, stacklevel: int) -> None:
-        for message in advise(self._settings, len(self._modules), self._budget.candidates):
+    def _advise(self) -> None:
+        for message in advise(self._settings, len(self._modules), self._budget.candidates, start=self._starts):
             if message not in self._advised:
                 self._advised.add(message)
-                warnings.warn(message, EdgeLorahubWarning, stacklevel=stacklevel)
+                warn(message)
 
     @property
     def digest(self) -> str:
@@ -135,21 +138,37 @@ class Learning:
         evaluate: Callable[[Proposal], Iterable[Observation]] = self._evaluator
         if journal is not None:
             evaluate = journaled(evaluate, journal, known_only=known_only)
+            self._earlier_seconds = journal.elapsed
+            if not known_only:
+                self._warn_of_other_threads(journal)
+        seen = 0
 
         def remembered(proposal: Proposal) -> Iterator[Observation]:
+            nonlocal seen
             for observation in evaluate(proposal):
+                seen += 1
                 self._remember(observation)
                 yield observation
 
         def revise(seconds: float) -> int:
+            if journal is not None:
+                # what is read from the journal took its time before
+                seconds += sum(journal.known_seconds[:seen]) / seen
             # a search that goes on keeps the budget that it had, whatever a candidate takes by now
-            resumed = journal is not None and bool(journal.known)
-            self._budget = budget_for(self._settings, len(self._modules), None if resumed else seconds)
+            fixed = journal is not None and journal.has_budget
+            self._budget = budget_for(
+                self._settings, len(self._modules), None if fixed else seconds, start=self._starts
+            )
             if journal is not None:
                 self._budget = journal.fix_budget(self._budget)
             on_budget(self._budget)
-            self._advise(stacklevel=8)
+            self._advise()
             return self._budget.candidates
+
+        def check(weights: Float64) -> Observation:
+            """Evaluates one more candidate (N,), after the search: no part of its trace, but of the journal."""
+            (observation,) = evaluate(Proposal(weights[None], "report", logits=True))
+            return observation
 
         on_budget(self._budget)
         # the surrogate's products are small, and BLAS's threads would take the processors from the sessions
@@ -159,14 +178,23 @@ class Learning:
             )
             # an optimizer that had no candidate at w = 0, or chose one that it never tried: evaluated for the report
             for weights in (np.zeros(len(self._modules)), found.weights):
-                if _key(weights) not in self._seen:
+                if key_of(weights) not in self._seen:
                     for observation in self._evaluator(Proposal(weights[None], "report")):
                         self._remember(observation)
-            return self._learned(found)
+            # what an objective of the user's own minimizes says nothing of the labels' cross-entropy
+            return self._learned(found, None if known_only or self._own else check)
+
+    def _warn_of_other_threads(self, journal: Journal) -> None:
+        before = journal.go_on_with(self._model.threads)
+        if before not in (None, self._model.threads):
+            warn(
+                f"the search was begun with threads={before} and goes on with {self._model.threads}: losses may differ "
+                "in their last digits, and it may end in other weights than one that was not ended"
+            )
 
     def _remember(self, observation: Observation) -> None:
         """For the report; without the logits, which the strategy keeps as long as it needs them."""
-        self._seen[_key(observation.weights)] = replace(observation, logits=None)
+        self._seen[key_of(observation.weights)] = replace(observation, logits=None)
         self._collected.add(observation)
         known = self._workbench.known
         if known is not None and known.contradicted(observation):
@@ -178,18 +206,24 @@ class Learning:
                 "not finite; export it again from a checkpoint that works"
             )
 
-    def _learned(self, found: Found) -> Learned:
+    def _learned(self, found: Found, check: Callable[[Float64], Observation] | None) -> Learned:
         self._check(found)
         names = self._modules.names
         explanation = None
         if isinstance(self._strategy, SurrogateSearch) and self._strategy.knows:
-            explanation = self._strategy.explain(found.weights)
+            explanation = self._strategy.explain(found.weights, self._seen[key_of(found.weights)].losses, check)
         had_weight = np.any([candidate.weights != 0 for candidate in found.trace], axis=0)
         untried = tuple(name for name, had in zip(names, had_weight, strict=True) if not had)
-        before, chosen = self._seen[_key(np.zeros(len(names)))], self._seen[_key(found.weights)]
+        before, chosen = self._seen[key_of(np.zeros(len(names)))], self._seen[key_of(found.weights)]
         plain, after = (one.loss - float(self._penalties(one.weights[None])[0]) for one in (before, chosen))
+        if after > plain:
+            warn(
+                f"the weights found have a loss of {after:.4f} without regularization, and the plain model "
+                f"{plain:.4f}: the adapter makes the examples worse; "
+                + ("leave the weights to start from out" if self._starts else "try a smaller regularization")
+            )
         weights = dict(zip(names, found.weights.tolist(), strict=True))
-        seconds = time.perf_counter() - self._began
+        seconds = self._earlier_seconds + time.perf_counter() - self._began
         known = self._workbench.known
         candidates = 0 if known is None else sum(known.has(candidate.weights) for candidate in found.trace)
         examples = 0 if known is None else known.examples
@@ -235,11 +269,9 @@ class Learning:
                 + ("mend the objective" if self._own else "the modules' numbers are too large for this model")
             )
         if not found.weights.any():
-            warnings.warn(
+            warn(
                 f"none of {count} candidates of optimizer {self._settings.optimizer} was better than the plain model, "
-                "so the adapter changes nothing; try other modules, or more examples",
-                EdgeLorahubWarning,
-                stacklevel=6,
+                "so the adapter changes nothing; try other modules, or more examples"
             )
 
 
@@ -251,22 +283,23 @@ def _order(modules: Modules, examples: Sequence[Example], center: Float64 | None
 
 def _start(start: Mapping[str, float], modules: Modules, settings: Settings) -> Float64:
     """The weights to begin with in the modules' order; what has none begins at 0."""
+    if not isinstance(start, Mapping):
+        raise SettingsError(f"start must map modules' names to numbers, got {start!r:.80}")
     if settings.optimizer != CMA:
         raise SettingsError(f"weights to start from are for optimizer {CMA}, not {settings.optimizer}")
     if strange := sorted(set(start) - set(modules.names)):
-        warnings.warn(
-            f"weights to start from name modules that are not among these, and are left out: {', '.join(strange[:5])}",
-            EdgeLorahubWarning,
-            stacklevel=4,
-        )
-    weights = np.array([number(start.get(name, 0.0)) for name in modules.names])
+        warn(f"weights to start from name modules that are not among these, and are left out: {', '.join(strange[:5])}")
+    weights = np.array([_weight(name, start.get(name, 0.0)) for name in modules.names])
     if not (np.abs(weights) <= settings.bound).all():
         raise SettingsError(f"weights to start from must be within {settings.bound:g} of 0")
     return weights
 
 
-def _key(weights: Float64) -> bytes:
-    return (weights + 0.0).tobytes()  # -0.0 is 0.0
+def _weight(name: str, value: object) -> float:
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+        with suppress(OverflowError):
+            return float(value)
+    raise SettingsError(f"start must map modules' names to numbers, got {value!r:.80} for {name}")
 
 
 def _reduce(

@@ -44,6 +44,7 @@ class Settings(SearchSettings):
         if self.surrogate and not (self.optimizer == CMA and self.chosen_composition == "exact"):
             raise SettingsError("a surrogate assists the optimizer cma in exact composition; leave one of these out")
         super().__post_init__()
+        self._refuse_unused({"racing": True})
         for name, least in (("max_input_tokens", 2), ("max_output_tokens", 2), ("batch_tokens", 1)):
             if getattr(self, name) < least:
                 raise SettingsError(f"{name} must be at least {least}, got {getattr(self, name)}")
@@ -54,9 +55,9 @@ class Settings(SearchSettings):
         return self.preset.composition if self.composition is None else self.composition
 
     @property
-    def assisted(self) -> bool:
-        """Whether the surrogate proposes candidates, where it gets logits to learn from."""
-        return super().assisted and self.chosen_composition == "exact"
+    def assistable(self) -> bool:
+        """Whether a surrogate could propose candidates."""
+        return super().assistable and self.chosen_composition == "exact"
 
 
 def _check_kind(name: str, annotation: str, value: object) -> None:
@@ -69,3 +70,8 @@ def _check_kind(name: str, annotation: str, value: object) -> None:
     # so that a record can hold it; its digits are not shown, as there may be too many of them
     if isinstance(value, int) and abs(value) > LARGEST_INT:
         raise SettingsError(f"{name} must be at most 2^63 - 1")
+    if types == (int, float):
+        try:
+            float(value)  # type: ignore[arg-type]
+        except OverflowError:
+            raise SettingsError(f"{name} must be a number, got a whole number that is too large for one") from None

@@ -16,7 +16,7 @@ import numpy as np
 
 from .cma_es import CmaEs
 from .compaction import Compaction
-from .explain import Explanation, explain
+from .explain import Explanation, check, explain
 from .newton import MOST_STEPS, Penalty, minimize
 from .settings import SearchSettings
 from .strategy import Candidate, Float64, Observation, Proposal, best
@@ -52,6 +52,14 @@ def probes_within(budget: int, dimension: int) -> int:
     """How many of so many modules are tried alone in a budget, after the plain model: all, if enough is left then."""
     left = budget - 1
     return min(dimension, left if left < 2 else max(1, round(_PROBED * left)))
+
+
+def budget_for_probes(dimension: int) -> int:
+    """The least budget in which so many modules are all tried alone."""
+    budget = 1 + dimension
+    while probes_within(budget, dimension) < dimension:
+        budget += 1
+    return budget
 
 
 class SurrogateSearch:
@@ -174,16 +182,19 @@ class SurrogateSearch:
             return
         before = min(self._values, default=np.inf)
         for observation in seen:
-            if observation.logits is None or observation.losses is None:
-                continue
-            loss = float(observation.losses.mean())
-            if np.isfinite(loss):  # a candidate that overflows teaches nothing
-                self._weights.append(observation.weights.copy())
-                self._logits.add(observation.logits)
-                self._values.append(loss + self.penalty(observation.weights))
+            self._learn(observation)
         if self._predicted is not None:
             self._judge(before, self._values[-1], self._predicted)
             self._predicted = None
+
+    def _learn(self, observation: Observation) -> None:
+        if observation.logits is None or observation.losses is None:
+            return
+        loss = float(observation.losses.mean())
+        if np.isfinite(loss):  # a candidate that overflows teaches nothing
+            self._weights.append(observation.weights.copy())
+            self._logits.add(observation.logits)
+            self._values.append(loss + self.penalty(observation.weights))
 
     def _judge(self, before: float, found: float, predicted: float) -> None:
         """Widens or narrows the trust region by what came of what was predicted."""
@@ -236,9 +247,25 @@ class SurrogateSearch:
         metric: Float64 = covariance / np.trace(covariance) * len(start)
         return metric
 
-    def explain(self, weights: Float64) -> Explanation:
-        """What the surrogate says of weights (N,) that were evaluated."""
-        return explain(self.surrogate(), self.labels, self.penalty, weights, self._settings.bound)
+    def explain(
+        self, weights: Float64, losses: Float64 | None = None,
+        evaluate: Callable[[Float64], Observation] | None = None,
+    ) -> Explanation:  # fmt: skip
+        """What the surrogate says of weights (N,) that were evaluated, after the search.
+
+        losses (E,): theirs. evaluate: evaluates one more candidate (N,), with its label logits; with both the examples
+        that seem to disagree are checked.
+        """
+        told = explain(self.surrogate(), self.labels, self.penalty, weights, self._settings.bound)
+        if losses is None or evaluate is None:
+            return told
+
+        def seen(w: Float64) -> Float64:
+            observation = evaluate(w)
+            self._learn(observation)
+            return np.full_like(losses, np.nan) if observation.losses is None else observation.losses
+
+        return check(told, self.surrogate, self.labels, self.penalty, weights, losses, self._settings.bound, seen)
 
     def choice(self, trace: Sequence[Candidate]) -> Float64:
         return best(trace)

@@ -1,16 +1,18 @@
 """A search's journal: every candidate on disk as soon as it was evaluated, so that a search that was ended goes on.
 
-JSON lines. The first says what the search is of, by a digest; the others hold observations, and the budget once it is
-fixed. Numbers are read back to the last bit, and a strategy told the same asks for the same: so a search that goes on
-ends as one that was never ended. A last line that was torn is dropped.
+JSON lines. The first says what the search is of, by a digest; the others hold observations with the time that they
+took, the number of threads, the budget once it is fixed, and a digest of what is about to be saved. Numbers are read
+back to the last bit, and a strategy told the same asks for the same: so a search that goes on ends as one that was
+never ended. A last line that was torn is dropped.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
+import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -20,68 +22,90 @@ from typing import Any
 import numpy as np
 
 from ..errors import EdgeLorahubWarning, JournalError
-from ..files.reading import open_file
-from ..label_logits import LabelLogits
 from .budget import Budget
-from .strategy import Float64, Observation, Proposal
-
-_NAME, _FORMAT = "edge-lorahub journal", 1
-# A journal's first line has at most so many bytes: what is longer is no journal.
-_MOST_HEADER = 4096
+from .journal_file import FORMAT, NAME, check_journal, damaged, is_at, open_locked, read_header, read_rows
+from .journal_rows import observation_of, row_of
+from .strategy import Observation, Proposal
 
 
 class Journal:
-    """The journal of one search, open for writing; `known` is what it held already, in order."""
+    """The journal of one search, open for writing; `known` is what it held already, in order.
+
+    It is locked as long as it is open, so that two processes never write to one, or remove each other's.
+    """
 
     def __init__(self, path: Path, digest: str, *, resume: bool, overwrite: bool = False) -> None:
         """digest: of all that the search depends on. resume: go on with the journal that is there.
 
         overwrite: begin anew where one is there. Raises JournalError for a journal that is there without either, for
-        none that could be resumed, for one of another search, and for a file that is no journal at all.
+        none that could be resumed, for one of another search or that another process has open, and for a file that is
+        no journal at all.
         """
         self.path = path
         self.known: list[Observation] = []
-        self._budget: Budget | None = None
+        # what evaluating each of them took, in seconds, as far as the journal says
+        self.known_seconds: list[float] = []
+        self.elapsed = 0.0  # seconds of the processes that searched before
         self.candidates = 0
         self.whole = True  # until something cannot be written
+        self._budget: Budget | None = None
+        self._threads: int | None = None
+        self._opened = time.perf_counter()
         check_journal(path, resume=resume, overwrite=overwrite)
         if resume:
-            self._read(digest)
+            self._file = open_locked(path, path)
+            try:
+                self._read(digest)
+            except BaseException:
+                self.close()
+                raise
             return
         # under another name until it is whole: a journal without its first line is none
         begun = path.with_name(f"{path.name}.new")
-        self._file = begun.open("w", encoding="ascii")
+        self._file = open_locked(begun, path)
         try:
-            self._file.write(json.dumps({"name": _NAME, "format": _FORMAT, "digest": digest}) + "\n")
+            # another process may have begun meanwhile
+            check_journal(path, resume=False, overwrite=overwrite)
+            self._file.truncate(0)
+            self._file.write(json.dumps({"name": NAME, "format": FORMAT, "digest": digest}) + "\n")
             self._file.flush()
             os.fsync(self._file.fileno())
             begun.replace(path)
-        except OSError:
-            self.close()
+        except BaseException:
             begun.unlink(missing_ok=True)
+            self.close()
             raise
 
     def _read(self, digest: str) -> None:
-        if _header(self.path).get("digest") != digest:
+        if read_header(self.path).get("digest") != digest:
             raise JournalError(
                 f"{self.path}: the journal of a search with other inputs or settings; give the same ones, or begin "
                 "anew with --force and without --resume"
             )
-        data = self.path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        for number, line in enumerate(whole.split(b"\n")[1:-1], 2):
+        rows, size = read_rows(self.path)
+        for number, row in rows:
             try:
-                row = json.loads(line)
                 if "budget" in row:
                     self._budget = Budget(int(row["budget"]), str(row["reason"]))
-                else:
-                    self.known.extend(_observation(one) for one in row["seen"])
-            except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-                raise JournalError(f"{self.path}, line {number}: damaged ({error}); begin anew with --force") from error
+                elif "threads" in row:
+                    self._threads = int(row["threads"])
+                elif "seen" in row:
+                    seen = [observation_of(one) for one in row["seen"]]
+                    self.known.extend(seen)
+                    self.known_seconds += [float(row.get("seconds", 0)) / max(1, len(seen))] * len(seen)
+                    self.elapsed = float(row.get("elapsed", 0))
+                elif not isinstance(row["saved"], str):
+                    raise ValueError("no digest of what was saved")
+            except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+                raise damaged(self.path, number, error) from error
         self.candidates = len(self.known)
-        self._file = self.path.open("r+", encoding="ascii")
-        self._file.truncate(len(whole))
+        self._file.truncate(size)
         self._file.seek(0, os.SEEK_END)
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether the budget was fixed."""
+        return self._budget is not None
 
     def fix_budget(self, budget: Budget) -> Budget:
         """The budget that the journal has; if it has none, this one, which it has from now on."""
@@ -90,10 +114,24 @@ class Journal:
             self._write({"budget": budget.candidates, "reason": budget.reason})
         return self._budget
 
-    def record(self, seen: list[Observation]) -> None:
-        """Writes observations, all of them or none."""
-        self._write({"seen": [_row(observation) for observation in seen]})
+    def go_on_with(self, threads: int) -> int | None:
+        """Says with how many threads candidates are evaluated from now on; gives with how many they were before."""
+        before, self._threads = self._threads, threads
+        if before != threads:
+            self._write({"threads": threads})
+        return before
+
+    def record(self, seen: list[Observation], seconds: float) -> None:
+        """Writes observations, all of them or none; seconds: what evaluating them took."""
+        elapsed = self.elapsed + time.perf_counter() - self._opened
+        rows = [row_of(observation) for observation in seen]
+        self._write({"seen": rows, "seconds": round(seconds, 6), "elapsed": round(elapsed, 3)})
         self.candidates += len(seen)
+
+    def saving(self, digest: str) -> None:
+        """What the search found is about to be saved; digest: of that, by which `saved_in` finds that it was."""
+        self._write({"saved": digest})
+        self.sync()
 
     def _write(self, row: dict[str, Any]) -> None:
         if not self.whole:
@@ -127,22 +165,12 @@ class Journal:
             self._file.close()
 
     def remove(self) -> None:
-        """The search has ended, and what it found is saved."""
+        """Closes and deletes it: the search has ended, and what it found is saved."""
+        if not self._file.closed and is_at(self._file.fileno(), self.path):
+            if sys.platform == "win32":
+                self.close()  # an open file cannot be removed there
+            self.path.unlink(missing_ok=True)
         self.close()
-        self.path.unlink(missing_ok=True)
-
-
-def check_journal(path: Path, *, resume: bool, overwrite: bool) -> None:
-    """Refuses what `Journal` would, as far as the file itself tells. Raises JournalError."""
-    if not path.exists():
-        if resume:
-            raise JournalError(f"{path}: no journal to resume from; leave --resume out to begin a search")
-        return
-    _header(path)
-    if not resume and not overwrite:
-        raise JournalError(
-            f"{path}: the journal of a search that did not end; --resume goes on with it, --force begins anew"
-        )
 
 
 def journaled(
@@ -174,67 +202,16 @@ def journaled(
             return
         if proposal.keep is not None:
             # which of them are stopped depends on all of them
+            start = time.perf_counter()
             group = list(evaluate(rest))
-            journal.record(group)
+            journal.record(group, time.perf_counter() - start)
             yield from group
         else:
+            start = time.perf_counter()
             for observation in evaluate(rest):
-                journal.record([observation])
+                journal.record([observation], time.perf_counter() - start)
                 yield observation
+                start = time.perf_counter()
         journal.sync()
 
     return wrapped
-
-
-def _header(path: Path) -> dict[str, Any]:
-    """A journal's first line. Raises JournalError if there is none."""
-    try:
-        with open_file(path, JournalError) as file:
-            line = file.readline(_MOST_HEADER)
-        header = json.loads(line)
-        if line.endswith(b"\n") and header["name"] == _NAME and header["format"] == _FORMAT:
-            return dict(header)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass
-    raise JournalError(f"{path}: in the place of the search's journal, and no journal of this version; move it away")
-
-
-def _row(observation: Observation) -> dict[str, Any]:
-    row: dict[str, Any] = {"weights": observation.weights.tolist()}
-    row["loss"] = observation.loss if np.isfinite(observation.loss) else None  # stopped early
-    if observation.losses is not None:
-        row["losses"] = [loss if np.isfinite(loss) else None for loss in observation.losses.tolist()]
-    if observation.logits is not None:
-        logits = observation.logits
-        row["logits"] = [_packed(logits.tokens, "<i4"), _packed(logits.logits, "<f4"), _packed(logits.rest, "<f4")]
-    return row
-
-
-def _observation(row: dict[str, Any]) -> Observation:
-    losses = row.get("losses")
-    logits = None
-    if "logits" in row:
-        tokens, values, rest = row["logits"]
-        rest_array = np.frombuffer(base64.b64decode(rest), "<f4").astype(np.float32)
-        shape = len(rest_array), -1
-        logits = LabelLogits(
-            np.frombuffer(base64.b64decode(tokens), "<i4").astype(np.int64).reshape(shape),
-            np.frombuffer(base64.b64decode(values), "<f4").astype(np.float32).reshape(shape),
-            rest_array,
-        )
-        if logits.tokens.shape != logits.logits.shape:
-            raise ValueError("tokens and logits differ in number")
-    return Observation(
-        _floats(row["weights"]),
-        np.inf if row["loss"] is None else float(row["loss"]),
-        None if losses is None else _floats(losses),
-        logits,
-    )
-
-
-def _floats(values: list[float | None]) -> Float64:
-    return np.array([np.nan if value is None else value for value in values], np.float64)
-
-
-def _packed(array: np.ndarray[Any, Any], kind: str) -> str:
-    return base64.b64encode(np.ascontiguousarray(array, kind).tobytes()).decode("ascii")

@@ -12,7 +12,7 @@ from .strategy import Candidate, Float64, Observation, Proposal, best
 
 
 class CmaSearch:
-    """w = 0 first, so that the result is never worse than the plain model; then CMA-ES, a generation at a time."""
+    """w = 0 first, so that the result's loss with regularization is never above its; then CMA-ES, by generations."""
 
     def __init__(self, optimizer: CmaEs, start: Float64 | None = None) -> None:
         """start: weights to try beside w = 0, (N,)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +67,7 @@ class SearchSettings:
             raise SettingsError(
                 f"optimizer {self.optimizer!r} is unknown; choose {CMA}, {REFERENCE} or {NEVERGRAD}NAME"
             )
+        self._refuse_unused({"step_size": STEP_SIZE, "population": POPULATION, "surrogate": None})
         if self.budget is not None:
             if not isinstance(self.budget, int) or isinstance(self.budget, bool):
                 raise SettingsError(f"budget must be a whole number or None, got {self.budget!r}")
@@ -83,6 +85,19 @@ class SearchSettings:
         if self.regularization is not None and not 0 <= self.regularization < np.inf:
             raise SettingsError(f"regularization must be at least 0, got {self.regularization}")
 
+    def _refuse_unused(self, defaults: Mapping[str, object]) -> None:
+        """Refuses what is CMA-ES's alone, by the defaults of it, where another optimizer is asked for."""
+        given = [name for name, default in defaults.items() if getattr(self, name) != default]
+        if self.optimizer != CMA and given:
+            raise SettingsError(
+                f"optimizer {self.optimizer} has no use for {', '.join(given)}: for {CMA} alone; leave it out"
+            )
+
+    @property
+    def assistable(self) -> bool:
+        """Whether a surrogate could propose candidates."""
+        return self.optimizer == CMA
+
     @property
     def preset(self) -> Preset:
         return _PRESETS.get(self.optimizer) or Preset(self.optimizer.removeprefix(NEVERGRAD))
@@ -90,7 +105,7 @@ class SearchSettings:
     @property
     def assisted(self) -> bool:
         """Whether the surrogate proposes candidates, where it gets logits to learn from."""
-        return self.optimizer == CMA and self.surrogate is not False
+        return self.assistable and self.surrogate is not False
 
     @property
     def strength(self) -> float:

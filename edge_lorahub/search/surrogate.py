@@ -27,6 +27,8 @@ Float64 = NDArray[np.float64]
 WIDTH, HEIGHT = 2.0, 3.0
 CONSTANT = 10.0
 NOISE = 1e-5
+# A module that moves the logits much farther than the others would make the rest look alike.
+_FARTHEST = 3.0
 # A position's weight in the loss, where one that has none would be divided by.
 _TINY = 1e-30
 
@@ -86,19 +88,21 @@ class Surrogate:
 
     def position_losses(self, w: Float64) -> Float64:
         """The cross-entropy at each position, (T,)."""
-        logits = self.logits(w)
-        logits -= logits.max(axis=1, keepdims=True)
-        losses: Float64 = np.log(np.exp(logits).sum(axis=1)) - logits[:, 0]
-        return losses
+        return self._softmax(w)[0]
 
-    def loss(self, w: Float64, labels: Labels) -> tuple[float, Float64]:
-        """The loss at w (N,), and its gradient by the logits, (T, K)."""
+    def _softmax(self, w: Float64) -> tuple[Float64, Float64]:
+        """The cross-entropy at each position, (T,), and the probabilities, (T, K)."""
         logits = self.logits(w)
         logits -= logits.max(axis=1, keepdims=True)
         shares = np.exp(logits)
         total = shares.sum(axis=1, keepdims=True)
         shares /= total
-        loss = float(labels.weights @ (np.log(total[:, 0]) - logits[:, 0]))
+        return np.log(total[:, 0]) - logits[:, 0], shares
+
+    def loss(self, w: Float64, labels: Labels) -> tuple[float, Float64]:
+        """The loss at w (N,), and its gradient by the logits, (T, K)."""
+        losses, shares = self._softmax(w)
+        loss = float(labels.weights @ losses)
         shares[:, 0] -= 1
         shares *= labels.weights[:, None]
         return loss, shares
@@ -152,7 +156,3 @@ def reaches(weights: Float64, logits: Float64) -> Float64:
     known = far[~np.isnan(far)]
     scale = np.sqrt((known**2).mean()) if known.any() else 1.0
     return np.where(np.isnan(far), 1.0, np.minimum(np.sqrt(far / scale), _FARTHEST))
-
-
-# A module that moves the logits much farther than the others would make the rest look alike.
-_FARTHEST = 3.0
