@@ -89,7 +89,9 @@ def _generators(inputs: Inputs, threads: int, text: Example) -> dict[str, Callab
     options.intra_op_num_threads = threads
     exported = inputs.work / f"{inputs.checkpoint.name}.optimum"
     if not (exported / "config.json").is_file():
-        ORTModelForSeq2SeqLM.from_pretrained(inputs.checkpoint, export=True).save_pretrained(exported)
+        ORTModelForSeq2SeqLM.from_pretrained(inputs.checkpoint, export=True, trust_remote_code=False).save_pretrained(
+            exported
+        )
     converted = inputs.work / f"{inputs.checkpoint.name}.ct2"
     if not (converted / "model.bin").is_file():
         converter = ctranslate2.converters.TransformersConverter(str(inputs.checkpoint))
@@ -106,7 +108,9 @@ def _generators(inputs: Inputs, threads: int, text: Example) -> dict[str, Callab
         return [int(word[1:]) if word.startswith("w") else -1 for word in found.hypotheses[0]]
 
     return {
-        "transformers fp32": of_transformers(AutoModelForSeq2SeqLM.from_pretrained(inputs.checkpoint).eval()),
+        "transformers fp32": of_transformers(
+            AutoModelForSeq2SeqLM.from_pretrained(inputs.checkpoint, trust_remote_code=False).eval()
+        ),
         "optimum fp32": of_transformers(ORTModelForSeq2SeqLM.from_pretrained(exported, session_options=options)),
         "CTranslate2 int8": of_ctranslate2,
         "edge-lorahub fp32": ours(runners["fp32"]),

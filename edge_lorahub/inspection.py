@@ -12,6 +12,7 @@ from .composition.record_file import SIDECAR, OldRecordError, read_record
 from .errors import CheckpointError, MissingPathError
 from .files.kinds import SIGNS, kind_of, modules_in
 from .files.outputs import check_digests, read_json
+from .files.user_path import user_path
 from .hub.resolve import module_folder
 from .lora.peft_files import load_module
 
@@ -22,7 +23,7 @@ def inspect(source: str | Path, *, check: bool = False) -> dict[str, Any]:
     source is a local folder, or a module's Hub id. check reads everything: a bundle's files against their
     digests. Raises MissingPathError, HubError, or the error of what is wrong with the thing.
     """
-    folder = Path(source).expanduser()
+    folder = user_path(source)
     if not folder.is_dir():
         folder = module_folder(source)
     kind = kind_of(folder)
@@ -77,7 +78,7 @@ def _module(folder: Path) -> dict[str, Any]:
         largest = max(largest, lora.a.shape[0])
         idle = idle and not lora.scaled_b().any()
     ranks = sorted({rank for rank, _, _ in module.shapes.values()})
-    scales = sorted({module.config.scale_of(layer) for layer in module.shapes})
+    scales = sorted(set(module.scales.values()))
     facts: dict[str, Any] = {
         "kind": "module",
         "base model": module.config.base_model or "not said",

@@ -14,6 +14,7 @@ from edge_lorahub.bundle.prompt import Prompt
 from edge_lorahub.bundle.weights_sample import sample_digest
 from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning, SettingsError
 from edge_lorahub.files.outputs import check_output_folder, output_folder, sha256
+from edge_lorahub.files.user_path import user_path
 
 from .blocks.form import Form
 from .blocks.onnx_graph import WeightFile
@@ -51,7 +52,7 @@ def export(
     Raises CheckpointError, SettingsError, MissingPathError, MissingDependencyError, OutputExistsError or HubError;
     `out` appears only when it is complete.
     """
-    out = Path(out)
+    out = user_path(out)
     if prompt is not None and (chat_template is not None or template_arguments):
         raise SettingsError("a prompt and a chat template; give one of them")
     if precision not in PRECISIONS:
@@ -61,6 +62,8 @@ def export(
     family = find_family(model.config, model.config_path)
     config = family.read(model.config, model.config_path)
     known = family.slot_kinds(config)
+    if isinstance(slots, str):
+        raise SettingsError(f"slots must be a list of kinds of layers, got the text {slots!r:.40}")
     kinds = family.usual_kinds(config) if slots is None else tuple(slots)
     _check_slots(kinds, known)
     model.check()

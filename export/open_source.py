@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edge_lorahub.files.user_path import user_path
+
 from .gguf_file import SUFFIX, GgufFile
 from .source.folder_source import FolderSource
 from .source.model_source import ModelSource
@@ -11,7 +13,7 @@ from .source.model_source import ModelSource
 
 def open_source(source: str | Path, revision: str | None = None) -> ModelSource:
     """Raises MissingPathError, CheckpointError, MissingDependencyError or HubError."""
-    path = Path(source).expanduser()
+    path = user_path(source)
     if path.is_file() and path.suffix.lower() == SUFFIX:
         return GgufFile(path)
     return FolderSource(source, revision)

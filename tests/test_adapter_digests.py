@@ -18,7 +18,7 @@ from edge_lorahub import Example, Modules, Settings, adapt, load, load_adapter
 from edge_lorahub.bundle.manifest import MANIFEST, read_manifest
 from edge_lorahub.composition.record_file import SIDECAR
 from edge_lorahub.convert.bake import bake
-from edge_lorahub.errors import EdgeLorahubWarning, ModuleFileError
+from edge_lorahub.errors import EdgeLorahubWarning, ModuleFileError, OutputExistsError
 from edge_lorahub.export import export
 from edge_lorahub.testing.random_models import write_checkpoint, write_module
 
@@ -44,6 +44,19 @@ def warned(adapter: Path, bundle: Path) -> list[str]:
 
 def test_the_same_bundle_says_nothing(adapter: Path, bundle: Path) -> None:
     assert warned(adapter, bundle) == []
+
+
+@pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors", "evaluations.safetensors"])
+def test_force_spares_an_adapter_of_which_a_file_is_somebody_elses(adapter: Path, tmp_path: Path, file: str) -> None:
+    copy = Path(shutil.copytree(adapter, tmp_path / "copy"))
+    ours = load_adapter(copy)
+    (copy / file).write_text('{"mine": 1}')
+    with pytest.raises(OutputExistsError, match=f"its {file} is not what edge_lorahub.json says"):
+        ours.save(copy, force=True)
+    assert (copy / file).read_text() == '{"mine": 1}'
+    shutil.rmtree(copy)
+    shutil.copytree(adapter, copy)
+    ours.save(copy, force=True)
 
 
 def test_matrices_that_were_changed_are_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -12,14 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bounded import bounded
+from charsmaps import charsmap
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import normalizers
 from torch_files import archive, mapping, number, program, state_dict, storage, tensor
 
 from edge_lorahub.errors import EdgeLorahubError, ExamplesError, ModuleFileError
 from edge_lorahub.examples.example import read_examples
 from edge_lorahub.files.outputs import read_json
-from edge_lorahub.lora.name_patterns import NameMatcher
+from edge_lorahub.lora.layer_patterns import Endings, check_patterns, whole
+from edge_lorahub.lora.name_patterns import Budget, Name
 from edge_lorahub.lora.peft_files import load_module
 from edge_lorahub.tensors.torch_zip import read_state_dict
 
@@ -50,10 +54,70 @@ def test_no_pattern_of_a_module_takes_forever(
     assert bounded(READ_MODULE, folder).startswith(("read", "refused"))
 
 
+def _module(folder: Path, layers: list[str], **settings: object) -> Path:
+    """A module of rank 1 with those layers."""
+    from safetensors.numpy import save_file
+
+    one = np.ones((1, 1), np.float32)
+    save_file(
+        {f"base_model.model.{layer}.lora_{side}.weight": one for layer in layers for side in "AB"},
+        folder / "adapter_model.safetensors",
+    )
+    fields = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["q", "v"], **settings}
+    (folder / "adapter_config.json").write_text(json.dumps(fields))
+    return folder
+
+
+_LAYERS = [
+    f"{stack}.block.{block}.layer.{place}.{attention}.{kind}"
+    for stack in ("encoder", "decoder")
+    for block in range(36)
+    for place, attention in ((0, "SelfAttention"), (1, "EncDecAttention"))
+    for kind in "qv"
+]
+_LONG = [f"{'a' * 400}{number:03}.q" for number in range(60)]
+_LETTERS = [chr(0x4E00 + place) for place in range(5000)]
+
+
+@pytest.mark.parametrize("form", ["{}", r"^{}", r"({})", r"{}$", r"(?:{})"])
+def test_a_pattern_for_every_layer_is_read_again_and_again(tmp_path: Path, form: str) -> None:
+    """Each layer of 288 is named in both mappings, as some tools write them."""
+    patterns = {form.format(layer.replace(".", r"\.")): number for number, layer in enumerate(_LAYERS, 1)}
+    module = load_module(_module(tmp_path, _LAYERS, rank_pattern=dict.fromkeys(patterns, 1), alpha_pattern=patterns))
+    assert module.scales == {layer: number for number, layer in enumerate(_LAYERS, 1)}
+    for _ in range(30):
+        assert [lora.scale for _, lora in module.loras()] == list(module.scales.values())
+
+
+@pytest.mark.parametrize(
+    ("layers", "settings"),
+    [
+        (["q"], {"rank_pattern": {f"(a{number}f)": 1 for number in range(100_000)}}),
+        (_LONG, {"rank_pattern": {f"(a{number}f)": 1 for number in range(2000)}}),
+        (_LONG, {"rank_pattern": {"[a-z.]?" * 280 + "z": 2}, "target_modules": "[a-z.0-9]?" * 180 + ".*q"}),
+        (_LONG, {"rank_pattern": {f"[{''.join(_LETTERS[n : n + 1900])}]": 2 for n in range(25)}}),
+        (_LONG, {"rank_pattern": {"".join(f"[a-z{one}]?" for one in _LETTERS[n : n + 200]): 2 for n in range(20)}}),
+        (_LONG, {"alpha_pattern": {"(?=a*(?=a*z))*" * 100: 2}}),
+        (_LONG, {"exclude_modules": ".*(?=.*(?=.*(?=.*z)))"}),
+        (_LONG, {"rank_pattern": {"." * 400 + str(number): 2 for number in range(30_000)}}),
+        (
+            [f"{'a.' * 200}{number:03}.q" for number in range(4000)],
+            {"layers_to_transform": [1], "layers_pattern": ["a", "b"] * 8},
+        ),
+    ],
+    ids=["parsing", "patterns", "literals", "classes", "many classes", "looks", "looks within", "dots", "lists"],
+)
+def test_patterns_cost_no_more_than_they_may(tmp_path: Path, layers: list[str], settings: dict[str, object]) -> None:
+    folder = _module(tmp_path, layers, **settings)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    end = bounded(READ_MODULE, folder, megabytes=500 + 4 * size // 1_000_000)
+    assert end.startswith(("read", "refused"))
+
+
 @pytest.mark.parametrize("pattern", [r"(a)\1", "(?i)Q", "(?P<x>a)(?P=x)", "(?<=a|bc)d", "(" * 5000 + ")" * 5000])
 def test_patterns_that_cannot_be_bounded_are_refused(tmp_path: Path, pattern: str) -> None:
     with pytest.raises(ModuleFileError, match="name the layers instead"):
-        NameMatcher(tmp_path).check(pattern)
+        check_patterns([pattern], tmp_path)
 
 
 _ATOMS = st.sampled_from(
@@ -77,9 +141,28 @@ _PATTERNS = st.recursive(
 def test_patterns_match_as_in_python(pattern: str, name: str) -> None:
     import re
 
-    matcher = NameMatcher(Path("adapter_config.json"))
-    assert matcher.whole(pattern, name) == (re.fullmatch(pattern, name) is not None)
-    assert matcher.ending(pattern, name) == (re.match(rf"(.*\.)?({pattern})$", name) is not None)
+    path = Path("adapter_config.json")
+    text = Name(name, Budget(path))
+    assert whole(pattern, path)(text) == (re.fullmatch(pattern, name) is not None)
+    assert (Endings([pattern], path).first(text) is not None) == _is_ending(pattern, name)
+
+
+def _is_ending(pattern: str, name: str) -> bool:
+    """peft's `get_pattern_key`."""
+    import re
+
+    return re.match(rf"(.*\.)?({pattern})$", name) is not None
+
+
+_NAMES = st.lists(st.sampled_from([*"ab1_.", r"\.", r"\-", "-"]), min_size=1, max_size=5).map("".join)
+
+
+@given(st.lists(st.one_of(_NAMES, _PATTERNS), max_size=6), st.text("ab.1_-\n", min_size=1, max_size=7))
+def test_the_first_of_some_patterns_is_pefts(patterns: list[str], name: str) -> None:
+    """Also among names, which are looked up, and in which a dot that is not escaped is any character."""
+    path = Path("adapter_config.json")
+    found = Endings(patterns, path).first(Name(name, Budget(path)))
+    assert found == next((pattern for pattern in patterns if _is_ending(pattern, name)), None)
 
 
 def test_many_views_of_one_storage(bin_file: Path) -> None:
@@ -222,6 +305,18 @@ def test_json_of_nothing_but_values(tmp_path: Path) -> None:
         read_json(path, ModuleFileError)
 
 
+def test_a_shard_of_many_tensors_is_opened_at_once(tmp_path: Path) -> None:
+    count = 60_000
+    header = {f"t{i}": {"dtype": "F32", "shape": [1], "data_offsets": [4 * i, 4 * i + 4]} for i in range(count)}
+    text = json.dumps(header).encode()
+    shard = tmp_path / "model-00001-of-00001.safetensors"
+    shard.write_bytes(struct.pack("<Q", len(text)) + text + bytes(4 * count))
+    index = {"weight_map": {f"t{i}": shard.name for i in range(count)}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    code = "from edge_lorahub.export.source.checkpoint import Checkpoint; Checkpoint(path).__enter__()"
+    assert bounded(code, tmp_path) == "read"
+
+
 def test_names_that_are_too_many_or_too_long(module_folders: list[Path], tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
@@ -252,8 +347,25 @@ def _split(pattern: str) -> dict[str, object]:
     return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
 
 
+_BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+
+
 def _replace(pattern: dict[str, str], content: str) -> dict[str, object]:
     return {"type": "Replace", "pattern": pattern, "content": content}
+
+
+def _rules(longest: int) -> dict[str, object]:
+    rules = charsmap("a", b"b" * longest + b"\0")
+    assert normalizers.Precompiled(rules).normalize_str("aa") == "b" * 2 * longest
+    return {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(rules).decode()}
+
+
+def _template(references: int, ids: int, **other: object) -> dict[str, object]:
+    one = {"SpecialToken": {"id": "a", "type_id": 0}}
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    special = {"a": {"id": "a", "ids": [0] * ids, "tokens": ["a"] * ids}}
+    single = [text, *[one] * references]
+    return {"type": "TemplateProcessing", "single": single, "pair": single, "special_tokens": special, **other}
 
 
 LOAD_TOKENIZER = (
@@ -268,8 +380,8 @@ LOAD_TOKENIZER = (
         ({"pre_tokenizer": _split("(a+)+$")}, "repeats a group"),
         ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [_split("(a|a)*b")]}}, "repeats a group"),
         ({"pre_tokenizer": _split("a*a*a*a*c")}, "too many repetitions"),
-        ({"pre_tokenizer": _split("a?" * 40 + "a" * 40)}, "too many optional parts"),
-        ({"pre_tokenizer": _split("(a|a)" * 30 + "c")}, "too many groups"),
+        ({"pre_tokenizer": _split("a?" * 40 + "a" * 40)}, "too many ways to match"),
+        ({"pre_tokenizer": _split("(a|a)" * 30 + "c")}, "too many ways to match"),
         ({"normalizer": _replace({"Regex": "(a*)*c"}, "")}, "repeats a group"),
         ({"decoder": _replace({"Regex": "(a*)*c"}, "")}, "repeats a group"),
         (
@@ -278,6 +390,28 @@ LOAD_TOKENIZER = (
         ),
         ({"normalizer": _replace({"String": "a"}, "b" * 100_000)}, "times as long"),
         ({"normalizer": {"type": "Prepend", "prepend": "b" * 100_000}}, "times as long"),
+        ({"normalizer": _rules(20_000)}, "its rules make 20000 bytes of one character"),
+        ({"normalizer": {"type": "Sequence", "normalizers": [_rules(64)] * 3}}, "times as long"),
+        ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "ByteLevel"}] * 30}}, "times as long"),
+        ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [_BYTES] * 30}}, "times as long"),
+        ({"post_processor": _template(2000, 2000)}, "its template adds 4000000 tokens to a text"),
+        ({"post_processor": _template(17, 1)}, "its template adds 17 tokens to a text"),
+        ({"post_processor": {"type": "Sequence", "processors": [_template(10, 1)] * 2}}, "its template adds 20 tokens"),
+        ({"post_processor": _template(1, 1, pair=[{"Sequence": {"id": "A", "type_id": 0}}] * 2)}, "repeats a text"),
+        ({"pre_tokenizer": _split("a+a+b")}, "too many repetitions"),
+        ({"pre_tokenizer": _split(r"\w+\d*b")}, "too many repetitions"),
+        ({"pre_tokenizer": _split("a{1,9}{1,9}{1,9}b")}, "repeats a repetition"),
+        ({"pre_tokenizer": _split("a{1,9}a{1,9}b")}, "too many ways to match"),
+        ({"pre_tokenizer": _split("(?#[)(a+)+b(?#])")}, "a group of a kind that is not known"),
+        ({"pre_tokenizer": _split(r"(?<n>a\g<n>?a?)b")}, "a group of a kind that is not known"),
+        ({"pre_tokenizer": _split(r"(a)\1b")}, "which is not known"),
+        ({"pre_tokenizer": _split("(?x: a + ) + b")}, "a group of a kind that is not known"),
+        ({"pre_tokenizer": _split("(?=a*b)a")}, "looks around with a repetition"),
+        ({"pre_tokenizer": _split("|".join(f"a+{letter}" for letter in "bcdefghijk"))}, "pass over a text 10 times"),
+        (
+            {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [_split("a+b")] * 9}},
+            "pass over a text 9 times",
+        ),
     ],
 )
 def test_a_tokenizer_that_would_work_forever(tmp_path: Path, parts: dict[str, object], words: str) -> None:
@@ -297,8 +431,29 @@ def test_a_tokenizer_that_would_work_forever(tmp_path: Path, parts: dict[str, ob
             r"|\s+(?!\S)|\s+"
         )},
         {"pre_tokenizer": _split(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")},
+        {"pre_tokenizer": _split(
+            r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+            r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+            r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        )},
+        {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            _split(r"\p{N}{1,3}"), _split("[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"),
+            _split(
+                r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+                r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+            ),
+            _BYTES,
+        ]}},
+        {"pre_tokenizer": _split(" ?[^(\\s|[.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c])]+")},
+        {"normalizer": _rules(33), "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "WhitespaceSplit"},
+            {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True},
+        ]}},
+        {"post_processor": _template(2, 1)},
     ],
-    ids=["padding to 10^9", "T5", "Llama 3", "GPT-2"],
+    ids=[
+        "padding to 10^9", "T5's spaces", "Llama 3", "GPT-2", "GPT-4o", "DeepSeek", "BLOOM", "T5", "a start and an end",
+    ],
 )  # fmt: skip
 def test_a_tokenizer_that_people_use_is_read(tmp_path: Path, parts: dict[str, object]) -> None:
     path = tmp_path / "tokenizer.json"

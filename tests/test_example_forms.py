@@ -41,6 +41,12 @@ def chat(*turns: tuple[str, str], role: str = "role", content: str = "content") 
         ({"instruction": "Add.", "input": "1 2", "target": "3"}, Example("Add.\n1 2", "3")),
         ({"instruction": "Who?", "context": "It was I.", "response": "I"}, Example("Who?\nIt was I.", "I")),
         ({"instruction": "Guess.", "question": "1?", "answer": "2"}, Example("Guess.\n1?", "2")),
+        ({"instruction": "Add.", "input": "1 2", "response": "3"}, Example("Add.\n1 2", "3")),
+        ({"instruction": "Guess.", "question": "1?", "output": "2"}, Example("Guess.\n1?", "2")),
+        ({"instruction": "Guess.", "input": "", "question": "1?", "output": "2"}, Example("Guess.\n1?", "2")),
+        ({"instruction": "Guess.", "inputs": "1?", "completion": "2"}, Example("Guess.\n1?", "2")),
+        ({"instruction": "Guess.", "inputs": "1?", "targets": "2"}, Example("Guess.\n1?", "2")),
+        ({"instruction": "Guess.", "prompt": "1?", "target": "2"}, Example("Guess.\n1?", "2")),
         ({"messages": chat(("user", "hi"), ("assistant", "yo"))}, Example("hi", "yo")),
         ({"messages": chat(("system", "Be."), ("user", "hi"), ("assistant", "yo"))}, Example("Be.\nhi", "yo")),
         (
@@ -115,6 +121,49 @@ def test_left_over_text_in_messages_and_beside_the_examples_is_named(tmp_path: P
 def test_what_holds_no_text_is_not_warned_of(tmp_path: Path) -> None:
     record = {"input": "a", "output": "b", "id": 7, "score": "0.5", "tags": [], "more": {}, "x": " ", "ok": True}
     read_quietly(write(tmp_path / "x.jsonl", record))
+
+
+@pytest.mark.parametrize("value", [["3", "4"], {"a": "3"}, [["3"]], "nan", "infinity", "1e5", "1_000", "3 4", ["3", 4]])
+def test_numbers_are_texts_where_they_may_be_choices(tmp_path: Path, value: object) -> None:
+    record = {"question": "2+2?", "choices": value, "answer": "4"}
+    assert "under 'choices' (1 of 1)" in warning_of(write(tmp_path / "x.jsonl", record))
+
+
+@pytest.mark.parametrize("value", [" 12 ", "-3.5", "+7", "0", 3, [3, 4], None, ["", " "], {"a": 1.5}])
+def test_a_number_alone_is_no_text(tmp_path: Path, value: object) -> None:
+    read_quietly(write(tmp_path / "x.jsonl", {"question": "2+2?", "score": value, "answer": "4"}))
+
+
+@pytest.mark.parametrize(
+    "rows", ['"w10 w11\tw20\nw12 w13"\tw21\nw14\tw22\n', 'w1\t"w10 w11\n\nw12\tw13"\n', '"w1\tw2\r\nw3\tw4"\tw5\r\n']
+)
+def test_rows_with_tabs_that_a_quote_would_join_are_refused(tmp_path: Path, rows: str) -> None:
+    path = tmp_path / "x.tsv"
+    path.write_text("input\toutput\n" + rows, newline="")
+    with pytest.raises(
+        ExamplesError, match=r"line 2: a quote at the start of a text makes one cell of . lines and the ta"
+    ):
+        read_examples(path)
+
+
+def test_rows_that_a_quote_may_have_joined_are_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text('input,output\n"w10 w11,w20\nw12 w13",w21\nw14,w22\n')
+    with pytest.warns(
+        EdgeLorahubWarning, match="line 2: a quote at the start of a text makes one cell of 2 lines, each"
+    ):
+        assert len(read_examples(path)) == 2
+    path.write_text('input,output\n"one\ntwo, or three",w21\n"a ""quote"", a\nb",c\n"one\ntwo",3\n')
+    assert read_quietly(path)[0] == Example("one\ntwo, or three", "w21")
+    path = tmp_path / "x.tsv"
+    path.write_text('input\toutput\n"one\ntwo"\tw21\n"a\tb"\tc\n')
+    assert [example.input for example in read_quietly(path)] == ["one\ntwo", "a\tb"]
+
+
+def test_a_long_cell_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(f"input,output\n{'w1 ' * 100_000},w2\n")
+    assert len(read_quietly(path)[0].input) == 300_000
 
 
 def test_what_is_deep_or_wide_is_said_in_short(tmp_path: Path) -> None:

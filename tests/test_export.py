@@ -209,3 +209,30 @@ def test_memory_is_that_of_the_largest_tensor(tmp_path: Path) -> None:
     peak = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     largest = 32128 * 512 * 4
     assert peak < 2 * largest < (checkpoint / "model.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"tie_encoder_decoder": True}, "tie_encoder_decoder True is not supported"),
+        ({"pruned_heads": {"0": [1]}}, "pruned_heads .* is not supported"),
+        ({"is_encoder_decoder": False}, "is_encoder_decoder False is not supported"),
+    ],
+)
+def test_fields_that_ask_for_another_model_are_refused(fields: dict[str, object], words: str, tmp_path: Path) -> None:
+    checkpoint = random_models.write_checkpoint(tmp_path / "checkpoint", "tiny")
+    config = checkpoint / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | fields))
+    with pytest.raises(CheckpointError, match=words):
+        export(checkpoint, tmp_path / "bundle")
+
+
+def test_fields_that_are_not_known_are_named(tmp_path: Path) -> None:
+    checkpoint = random_models.write_checkpoint(tmp_path / "checkpoint", "tiny")
+    config = checkpoint / "config.json"
+    others = {"auto_map": {"AutoConfig": "own.Config"}, "attention_temperature": 2.0, "n_positions": 512, "new": None}
+    config.write_text(json.dumps(json.loads(config.read_text()) | others))
+    with pytest.warns(
+        EdgeLorahubWarning, match=r"auto_map .*, attention_temperature .2\.0.: not known to edge-lorahub"
+    ):
+        export(checkpoint, tmp_path / "bundle")

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+import ml_dtypes  # noqa: F401  # numpy's bfloat16
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -22,6 +23,11 @@ from edge_lorahub.testing import random_models
 SHARED, HEAD = "shared.weight", "lm_head.weight"
 ENCODER, DECODER = "encoder.embed_tokens.weight", "decoder.embed_tokens.weight"
 TIED, UNTIED, MT5 = "tiny-t5", "tiny", "tiny-mt5"
+
+
+def without(tensors: Mapping[str, Float32], *names: str) -> dict[str, Float32]:
+    return {name: tensor for name, tensor in tensors.items() if name not in names}
+
 
 Plain = dict[str, tuple[dict[str, Float32], dict[str, str]]]
 
@@ -65,6 +71,30 @@ def test_the_file_decides(size: str, fields: dict[str, object], plain: Plain, tm
     with warnings.catch_warnings():
         warnings.simplefilter("error", EdgeLorahubWarning)
         assert digests(tmp_path, size, tensors, **fields) == expected
+
+
+@pytest.mark.parametrize("size", [TIED, MT5])
+@pytest.mark.parametrize("dtypes", [("float16", "float32"), ("bfloat16", "float32"), ("float32", "bfloat16")])
+def test_a_tied_head_in_another_precision(size: str, dtypes: tuple[str, str], plain: Plain, tmp_path: Path) -> None:
+    """dtypes: the head's and the embedding's."""
+    head, embedding = map(np.dtype, dtypes)
+    tensors = dict(plain[size][0])
+    given = tensors[SHARED].astype(embedding)
+    fields = {"tie_word_embeddings": True}
+    expected = digests(tmp_path / "alone", size, without(tensors | {SHARED: given}, HEAD), **fields)
+    copies = without(tensors, DECODER, ENCODER) | {SHARED: given, HEAD: tensors[SHARED].astype(head)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", EdgeLorahubWarning)
+        assert digests(tmp_path / "both", size, copies, **fields) == expected
+
+
+def test_a_head_in_another_precision_that_is_not_tied_is_its_own(plain: Plain, tmp_path: Path) -> None:
+    tensors = plain[UNTIED][0]
+    rounded = {name: tensors[SHARED].astype(np.float16).astype(np.float32) for name in (HEAD,)}
+    as_float16 = {HEAD: rounded[HEAD].astype(np.float16)}
+    assert digests(tmp_path / "half", UNTIED, tensors | as_float16) == digests(
+        tmp_path / "single", UNTIED, tensors | rounded
+    )
 
 
 @pytest.mark.parametrize("fields", [{"tie_word_embeddings": True}, {"tie_word_embeddings": None}])

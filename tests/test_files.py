@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -12,19 +13,25 @@ from edge_lorahub.errors import OutputExistsError
 from edge_lorahub.files.outputs import output_folder, write_text
 
 NAMES = (SIDECAR, "marker", "other")
-SIGN = json.dumps({"made_by": "edge-lorahub 0.1.0"})
+
+
+def sidecar(marker: str) -> str:
+    """What tells an output with that marker from other folders."""
+    return json.dumps(
+        {"made_by": "edge-lorahub 0.2.0", "sha256": {"marker": hashlib.sha256(marker.encode()).hexdigest()}}
+    )
 
 
 def old_output(folder: Path) -> Path:
     folder.mkdir()
-    (folder / SIDECAR).write_text(SIGN)
+    (folder / SIDECAR).write_text(sidecar("old"))
     (folder / "marker").write_text("old")
     return folder
 
 
 def write(out: Path, *, force: bool = False) -> None:
     with output_folder(out, force=force, names=NAMES) as work:
-        (work / SIDECAR).write_text(SIGN)
+        (work / SIDECAR).write_text(sidecar("new"))
         (work / "marker").write_text("new")
         assert not (out / "marker").is_file() or (out / "marker").read_text() == "old"
 

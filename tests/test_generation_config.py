@@ -42,7 +42,6 @@ def test_config_json_alone(tmp_path: Path) -> None:
         ({"decoder_start_token_id": None}, {"decoder_start_token_id": 7}, SpecialTokens(7, 0, (1,), None, None)),
         (PLAIN, {}, SpecialTokens(0, 0, (1,), None, None)),
         (PLAIN, {"eos_token_id": [1, 5]}, SpecialTokens(0, 0, (1, 5), None, None)),
-        (PLAIN, {"eos_token_id": []}, SpecialTokens(0, 0, (1,), None, None)),
         ({**PLAIN, "eos_token_id": [1, 9]}, {"eos_token_id": None}, SpecialTokens(0, 0, (1, 9), None, None)),
         ({**PLAIN, "pad_token_id": 3}, {"pad_token_id": 4}, SpecialTokens(0, 4, (1,), None, None)),
         ({"bos_token_id": 6}, {}, SpecialTokens(6, 0, (1,), None, None)),
@@ -65,6 +64,18 @@ def test_generation_config_goes_first(
         (PLAIN, {"decoder_start_token_id": 7}, "decoder_start_token_id is 7, and 0 in config.json; the former is used"),
         (PLAIN, {"num_beams": 4, "repetition_penalty": 1.2}, "num_beams 4, repetition_penalty 1.2: not used"),
         ({**PLAIN, "no_repeat_ngram_size": 3}, None, "config.json: no_repeat_ngram_size 3: not used"),
+        (
+            PLAIN,
+            {"guidance_scale": 1.5, "penalty_alpha": 0.6, "top_k": 4},
+            "guidance_scale 1.5, penalty_alpha 0.6: not",
+        ),
+        (PLAIN, {"watermarking_config": {"bias": 2.0}}, "watermarking_config {.*}: not used"),
+        (PLAIN, {"force_words_ids": [[5]], "constraints": [1]}, "force_words_ids .*, constraints .*: not used"),
+        (PLAIN, {"dola_layers": "high", "max_new_tokens": 5}, "dola_layers 'high', max_new_tokens 5: not used"),
+        (PLAIN, {"num_beam_groups": 2, "diversity_penalty": 0.5}, "num_beam_groups 2, diversity_penalty 0.5: not used"),
+        (PLAIN, {"max_time": 3.0, "token_healing": True}, "max_time 3.0, token_healing True: not used"),
+        (PLAIN, {"min_length": 0, "of_a_newer_version": 0}, "of_a_newer_version 0: not used"),
+        (PLAIN | {"penalty_alpha": 0.6, "of_the_model": 1}, None, "config.json: penalty_alpha 0.6: not used"),
         (PLAIN, {"begin_suppress_tokens": [5]}, "begin_suppress_tokens .5.: not used"),
     ],
 )
@@ -75,11 +86,30 @@ def test_what_is_not_honoured_is_a_warning(
         read(tmp_path, config, generation)
 
 
+def test_the_defaults_of_transformers_are_not_warned_of(tmp_path: Path) -> None:
+    """As 4.57 writes them with to_json_file(use_diff=False)."""
+    defaults = {
+        "max_length": 20, "max_new_tokens": None, "min_length": 0, "early_stopping": False, "do_sample": False,
+        "num_beams": 1, "use_cache": True, "temperature": 1.0, "top_k": 50, "top_p": 1.0, "typical_p": 1.0,
+        "epsilon_cutoff": 0.0, "eta_cutoff": 0.0, "repetition_penalty": 1.0, "encoder_repetition_penalty": 1.0,
+        "length_penalty": 1.0, "no_repeat_ngram_size": 0, "renormalize_logits": False, "remove_invalid_values": False,
+        "token_healing": False, "guidance_scale": None, "num_return_sequences": 1, "output_attentions": False,
+        "encoder_no_repeat_ngram_size": 0, "is_assistant": False, "num_assistant_tokens": 20,
+        "num_assistant_tokens_schedule": "constant", "assistant_confidence_threshold": 0.4, "assistant_lookbehind": 10,
+        "target_lookbehind": 10, "disable_compile": False, "diversity_penalty": 0.0, "num_beam_groups": 1,
+        "_from_model_config": False, "transformers_version": "4.57.6",
+    }  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read(tmp_path, PLAIN, PLAIN | defaults)
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
         ({"eos_token_id": "1"}, "generation_config.json: eos_token_id must be a whole number of at least 0, got '1'"),
         ({"eos_token_id": [1, -1]}, "eos_token_id must be a whole number of at least 0, got -1"),
+        ({"eos_token_id": []}, "eos_token_id is an empty list, so nothing would end an answer"),
         ({"eos_token_id": 128}, "eos_token_id is 128, but the model's vocab_size is 128"),
         ({"decoder_start_token_id": [0]}, "decoder_start_token_id must be a whole number"),
         ({"forced_bos_token_id": 1000}, "forced_bos_token_id is 1000, but"),

@@ -140,6 +140,21 @@ def test_what_transformers_5_would_save(size: str, tmp_path: Path, run: Callable
     assert run("export", checkpoint, tmp_path / "verified", "--verify").exit_code == 0
 
 
+@four
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_tied_head_in_half_precision(dtype: torch.dtype, tmp_path: Path, run: Callable[..., Result]) -> None:
+    """transformers ties it to the embedding; --verify compares with the checkpoint's own settings."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", "tiny-t5")
+    tensors = load_file(checkpoint / "model.safetensors")
+    tensors["lm_head.weight"] = tensors["shared.weight"].to(dtype)
+    save_file(tensors, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    truth = truth_of(model_of(checkpoint))
+    result = run("export", checkpoint, tmp_path / "verified", "--verify")
+    assert result.exit_code == 0, result.output
+    assert "tie_word_embeddings" not in result.stderr
+    assert difference(checkpoint, tmp_path / "bundle", truth) <= TOLERANCE
+
+
 @pytest.mark.parametrize("settings", [{}, {"legacy": False}, {"add_prefix_space": None}])
 def test_spiece_model_gives_the_published_ids(settings: dict[str, object], shared: Path, tmp_path: Path) -> None:
     """With both versions; what tokenizer_config.json says of the space before the first word does not count."""

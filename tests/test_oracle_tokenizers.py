@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +17,11 @@ pytest.importorskip("transformers")
 pytest.importorskip("sentencepiece")
 
 import sentencepiece
-from tokenizers import ByteLevelBPETokenizer
-from transformers import ByT5Tokenizer, RobertaTokenizer
+from tokenizers import ByteLevelBPETokenizer, Tokenizer
+from transformers import ByT5Tokenizer, PreTrainedTokenizerFast, RobertaTokenizer, T5TokenizerFast
 
 from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning
+from edge_lorahub.export.source.tokenizer import write_tokenizer
 from edge_lorahub.export.source.tokenizer_conversion import TEXTS, convert
 from edge_lorahub.testing.random_models import write_checkpoint
 
@@ -116,3 +119,87 @@ def test_codet5(settings: dict[str, object], tmp_path: Path) -> None:
         assert tokenizer.encode(text).ids == oracle(text)["input_ids"], text
     assert tokenizer.encode("foo").ids[0] == 1
     assert tokenizer.encode("foo").ids[-1] == 2
+
+
+def added(folder: Path, size: int, *texts: str) -> Path:
+    (folder / "added_tokens.json").write_text(json.dumps({text: size + i for i, text in enumerate(texts)}))
+    return folder
+
+
+@pytest.mark.parametrize("texts", [("~", "|"), ("the",), ("_", "=", "5")])
+def test_sentencepiece_with_added_tokens(texts: tuple[str, ...], tmp_path: Path) -> None:
+    """SentencePiece cannot know them, so what was trained is compared with it, and all of it with transformers."""
+    spiece(tmp_path)
+    before = T5TokenizerFast.from_pretrained(str(tmp_path), extra_ids=0)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"extra_ids": 0}))
+    added(tmp_path, len(before), *texts)
+    tokenizer = convert(tmp_path)
+    oracle = T5TokenizerFast.from_pretrained(str(tmp_path))
+    assert [tokenizer.token_to_id(text) for text in texts] == [len(before) + i for i in range(len(texts))]
+    for text in (*TEXTS, *OTHERS, "the |fox~ _5= a"):
+        assert tokenizer.encode(text).ids == oracle(text)["input_ids"], text
+
+
+def test_an_added_token_with_another_id_is_refused(tmp_path: Path) -> None:
+    spiece(tmp_path)
+    for text in ("~", "{"):  # the latter is a piece
+        added(tmp_path, 5000, text)
+        with pytest.raises(
+            CheckpointError, match=rf"the added token '\{text}' has id 5000 by the tokenizer's settings, "
+        ):
+            convert(tmp_path)
+
+
+_BRACE = {"content": "{", "lstrip": False, "rstrip": False, "single_word": False, "normalized": True}
+
+
+@pytest.mark.parametrize(
+    ("file", "fields"),
+    [
+        ("tokenizer_config.json", {"added_tokens_decoder": {"128": _BRACE | {"special": False}}}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"128": _BRACE | {"special": True, "lstrip": True}}}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"3": {"content": "w3", "special": True}}}),
+        ("tokenizer_config.json", {"additional_special_tokens": ["{", "w5"]}),
+        ("tokenizer_config.json", {"mask_token": {"__type": "AddedToken", "content": "{", "lstrip": True}}),
+        ("special_tokens_map.json", {"mask_token": "{"}),
+        ("added_tokens.json", {"{": 128, "<pad>": 0, "w7": 7}),
+    ],
+)
+def test_tokens_that_only_the_settings_have(file: str, fields: dict[str, object], tmp_path: Path) -> None:
+    """Beside a tokenizer.json: transformers adds them, and gives those that are there the settings' flags."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", "tiny")
+    (checkpoint / file).write_text(json.dumps(fields))
+    oracle = PreTrainedTokenizerFast.from_pretrained(str(checkpoint))
+    write_tokenizer(checkpoint, tmp_path / "written.json", 200, (1,))
+    written = Tokenizer.from_file(str(tmp_path / "written.json"))
+    for text in ("w3 {w5", "w4 { w6 w3", "w5{", "</s> w3w5"):
+        ids = written.encode(text).ids
+        assert ids == oracle(text)["input_ids"], text
+        assert written.decode(ids) == oracle.decode(ids, skip_special_tokens=True)
+
+
+def test_a_file_that_the_settings_name_is_not_read(tmp_path: Path) -> None:
+    """transformers reads vocab_file from wherever tokenizer_config.json says."""
+    for name in ("inside", "outside"):
+        (tmp_path / name).mkdir()
+    spiece(tmp_path / "inside")
+    spiece(tmp_path / "outside", vocab_size=60)
+    settings = {"vocab_file": str(tmp_path / "outside" / "spiece.model"), "init_inputs": [], "gguf_file": "x"}
+    (tmp_path / "inside" / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert_sentencepiece(tmp_path / "inside")
+
+
+@pytest.mark.parametrize("where", ["tokenizer_config.json", "config.json"])
+def test_no_code_of_a_checkpoint_is_run(where: str, tmp_path: Path) -> None:
+    """Neither at export nor by --verify, and nobody is asked whether it may be."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", "tiny")
+    (checkpoint / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    path = checkpoint / where
+    classes = {"AutoConfig": "evil.C", "AutoModelForSeq2SeqLM": "evil.M", "AutoTokenizer": ["evil.T", "evil.T"]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": classes}))
+    (checkpoint / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path / "none")}))
+    command = [sys.executable, "-m", "edge_lorahub", "export", str(checkpoint), str(tmp_path / "out"), "--verify"]
+    done = subprocess.run(command, input="y\n" * 9, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "?" not in done.stdout + done.stderr
+    assert not (tmp_path / "ran").exists()

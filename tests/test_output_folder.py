@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -28,9 +29,17 @@ from edge_lorahub.files.outputs import (
 )
 
 NAMES = (SIDECAR, "marker", "data")
-SIGN = json.dumps({"made_by": "edge-lorahub 0.1.0"})
-OLD = {f"out/{SIDECAR}": SIGN, "out/marker": "old"}
-NEW = {f"out/{SIDECAR}": SIGN, "out/marker": "new"}
+
+
+def sidecar(marker: str) -> str:
+    """What tells an output with that marker from other folders."""
+    return json.dumps(
+        {"made_by": "edge-lorahub 0.2.0", "sha256": {"marker": hashlib.sha256(marker.encode()).hexdigest()}}
+    )
+
+
+OLD = {f"out/{SIDECAR}": sidecar("old"), "out/marker": "old"}
+NEW = {f"out/{SIDECAR}": sidecar("new"), "out/marker": "new"}
 
 
 @pytest.fixture
@@ -48,7 +57,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def old_output(folder: Path) -> Path:
     folder.mkdir(parents=True)
-    (folder / SIDECAR).write_text(SIGN)
+    (folder / SIDECAR).write_text(sidecar("old"))
     (folder / "marker").write_text("old")
     return folder
 
@@ -61,7 +70,7 @@ def contents(folder: Path) -> dict[str, str]:
 def write(out: Path, *, force: bool = False, then: Callable[[], None] = lambda: None) -> None:
     """An output that is written as a command does it; `then` happens before the block ends."""
     with output_folder(out, force=force, names=NAMES) as work:
-        (work / SIDECAR).write_text(SIGN)
+        (work / SIDECAR).write_text(sidecar("new"))
         (work / "marker").write_text("new")
         then()
 
@@ -103,13 +112,18 @@ def test_a_refusal_comes_before_the_block(out: Path) -> None:
     ("files", "reason"),
     [
         ({"data": "mine"}, "it has no edge_lorahub.json"),
-        ({SIDECAR: SIGN, ".git/config": "mine"}, r"it has \.git"),
+        ({SIDECAR: sidecar("mine"), ".git/config": "mine"}, r"it has \.git"),
         ({"photo.jpg": "mine"}, r"it has photo\.jpg"),
         ({SIDECAR: "my notes"}, "its edge_lorahub.json is not one that edge-lorahub wrote"),
         ({SIDECAR: "{}"}, "its edge_lorahub.json is not one that edge-lorahub wrote"),
         ({SIDECAR: '["made_by"]'}, "its edge_lorahub.json is not one that edge-lorahub wrote"),
         ({SIDECAR: '{"made_by": ["edge-lorahub 0.1.0"]}'}, "its edge_lorahub.json is not one that edge-lorahub wrote"),
-        ({SIDECAR: SIGN, "marker/thesis": "mine"}, "its marker is no file"),
+        ({SIDECAR: '{"made_by": "edge-lorahub 9"}'}, "its edge_lorahub.json is not one that edge-lorahub wrote"),
+        ({SIDECAR: '{"made_by": "edge-lorahub 9"}', "marker": "mine"}, "its edge_lorahub.json is not one that edge-"),
+        ({SIDECAR: '{"made_by": "edge-lorahub 9", "sha256": ["marker"]}', "marker": "mine"}, "is not one that edge"),
+        ({SIDECAR: sidecar("other"), "marker": "mine"}, "its marker is not what edge_lorahub.json says"),
+        ({SIDECAR: sidecar("mine"), "marker": "mine", "data": ""}, "its data is not what edge_lorahub.json says"),
+        ({SIDECAR: sidecar("mine"), "marker/thesis": "mine"}, "its marker is no file"),
         ({SIDECAR: json.dumps({"made_by": "edge-lorahub 1", "sha256": {"marker": "00"}}), "marker": "mine"},
          "its marker is not what edge_lorahub.json says"),
         ({SIDECAR: json.dumps({"made_by": "edge-lorahub 1", "sha256": {}}), "marker": "mine"},

@@ -171,7 +171,7 @@ def test_unknown_newer_fields_are_warned_about_by_name(module_folders: list[Path
 )
 def test_the_rank_of_a_layer(folder: Path, fields: dict[str, Any], ranks: tuple[int, ...]) -> None:
     config = read(folder, **fields)
-    assert tuple(map(config.rank_of, LAYERS)) == ranks
+    assert tuple(settings.rank for settings in config.of_layers(LAYERS).values()) == ranks
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_the_rank_of_a_layer(folder: Path, fields: dict[str, Any], ranks: tuple[
 )
 def test_the_scale_of_a_layer(folder: Path, fields: dict[str, Any], scales: tuple[float, ...]) -> None:
     config = read(folder, **fields)
-    assert tuple(map(config.scale_of, LAYERS)) == pytest.approx(scales)
+    assert tuple(settings.scale for settings in config.of_layers(LAYERS).values()) == pytest.approx(scales)
 
 
 # The expected columns (ENCODER_Q, ENCODER_V, DECODER_Q, WO) are those of peft's check_target_module_exists.
@@ -208,7 +208,8 @@ def test_the_scale_of_a_layer(folder: Path, fields: dict[str, Any], scales: tupl
         ({"exclude_modules": r"decoder\..*"}, (1, 1, 0, 0)),
         ({"target_modules": r".*\.q", "exclude_modules": r"encoder.*"}, (0, 0, 1, 0)),
         ({"layers_to_transform": 1}, (0, 1, 1, 0)),
-        ({"layers_to_transform": 0}, (1, 0, 0, 0)),
+        # the newest peft takes the first number of a name (older ones the last), and what either targets is read
+        ({"layers_to_transform": 0}, (1, 1, 0, 0)),
         ({"layers_to_transform": [0, 1]}, (1, 1, 1, 0)),
         ({"layers_to_transform": []}, (1, 1, 1, 0)),
         ({"target_modules": ["wo"], "layers_to_transform": [11]}, (0, 0, 0, 1)),
@@ -223,17 +224,21 @@ def test_the_scale_of_a_layer(folder: Path, fields: dict[str, Any], scales: tupl
         # peft's default for T5 and mT5, which the other fields narrow down as they do a list
         ({"target_modules": ...}, (1, 1, 1, 0)),
         ({"target_modules": None}, (1, 1, 1, 0)),
-        ({"target_modules": None, "layers_to_transform": [0]}, (1, 0, 0, 0)),
+        ({"target_modules": None, "layers_to_transform": [0]}, (1, 1, 0, 0)),
         ({"target_modules": None, "exclude_modules": ["v"]}, (1, 0, 1, 0)),
         ({"target_modules": []}, (0, 0, 0, 0)),
         ({"target_modules": "all-linear"}, (1, 1, 1, 1)),
         ({"target_modules": "All-Linear"}, (1, 1, 1, 1)),
         ({"target_modules": ["all-linear"]}, (0, 0, 0, 0)),
+        ({"exclude_modules": "all-linear"}, (1, 1, 1, 0)),
+        ({"target_modules": "all-linear", "exclude_modules": ["q"]}, (0, 1, 0, 1)),
+        # the last list of that name in the older versions
+        ({"target_modules": ["q"], "layers_to_transform": [7], "layers_pattern": "layer"}, (0, 0, 0, 0)),
     ],
 )
 def test_the_layers_that_are_targeted(folder: Path, fields: dict[str, Any], targeted: tuple[int, ...]) -> None:
     config = read(folder, **fields)
-    assert tuple(map(config.targets, LAYERS)) == tuple(map(bool, targeted))
+    assert tuple(settings.targeted for settings in config.of_layers(LAYERS).values()) == tuple(map(bool, targeted))
 
 
 @pytest.mark.parametrize(

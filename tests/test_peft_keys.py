@@ -28,6 +28,9 @@ Q = "encoder.block.0.layer.0.SelfAttention.q"
         "module.{q}.lora_{side}.weight",
         "base_model.model.base_model.model.{q}.lora_{side}.weight",
         "module.base_model.model.module.base_model.model.{q}.lora_{side}.weight",
+        "model.{q}.lora_{side}.weight",
+        "base_model.{q}.lora_{side}.default.weight",
+        "module.base_model.{q}.lora_{side}.weight",
         "model.base_model.model.{q}.lora_{side}.weight",
         "_forward_module.module.model.base_model.model.{q}.lora_{side}.weight",
         "_fsdp_wrapped_module.base_model.model.encoder.block.0._fsdp_wrapped_module._checkpoint_wrapped_module.layer.0"
@@ -37,6 +40,14 @@ Q = "encoder.block.0.layer.0.SelfAttention.q"
 def test_every_prefix_is_taken_off(key: str) -> None:
     names = [key.format(q=Q, side=side) for side in "BA"]
     assert pairs_of(FILE, names) == {Q: {"A": names[1], "B": names[0]}}
+
+
+def test_a_model_of_a_models_own_name_stays() -> None:
+    layer = "model.layers.0.self_attn.q_proj"
+    names = [f"base_model.model.{layer}.lora_{side}.weight" for side in "AB"]
+    assert set(pairs_of(FILE, names)) == {layer}
+    assert set(pairs_of(FILE, [name.removeprefix("base_model.model.") for name in names])) == {layer}
+    assert set(pairs_of(FILE, [name.removeprefix("base_model.model.model.") for name in names])) == {layer[6:]}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import pytest
 from click.testing import Result
 
 from edge_lorahub.bundle.manifest import read_manifest
-from edge_lorahub.errors import CheckpointError, MissingPathError
+from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning, MissingPathError
+from edge_lorahub.export import export
 from edge_lorahub.export.source.tokenizer_conversion import TEXTS, convert
 from edge_lorahub.runtime.tokens import Tokens
 from edge_lorahub.testing import random_models
@@ -96,6 +97,7 @@ def test_the_extra_is_named(
 ) -> None:
     shutil.copytree(checkpoint, tmp_path / "folder")
     (tmp_path / "folder" / "tokenizer.json").unlink()
+    (tmp_path / "folder" / "tokenizer_config.json").unlink()
     for name in names:
         (tmp_path / "folder" / name).write_text("{}")
     monkeypatch.setitem(sys.modules, "transformers", None)
@@ -108,3 +110,71 @@ def test_a_pointer_of_git_lfs(tmp_path: Path) -> None:
     (tmp_path / "spiece.model").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     with pytest.raises(CheckpointError, match=r"spiece.model: a Git LFS pointer"):
         convert(tmp_path)
+
+
+@pytest.mark.parametrize("names", [(), ("spiece.model",), ("vocab.json", "merges.txt")])
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"tokenizer_class": "OtherTokenizer", "auto_map": {"AutoTokenizer": [None, "other.OtherTokenizer"]}},
+            "auto_map",
+        ),
+        ({"tokenizer_class": "RobertaTokenizer", "auto_map": ["other.A", None]}, "auto_map names code of the checkp"),
+        ({"tokenizer_class": "ByT5Tokenizer", "auto_map": {"AutoTokenizer": "other.A"}}, "auto_map names code of the"),
+        ({"tokenizer_class": "CodeGenTokenizer"}, "tokenizer_class 'CodeGenTokenizer' is not supported with"),
+        ({"tokenizer_class": ["RobertaTokenizer"]}, "tokenizer_class .'RobertaTokenizer'. is not supported with"),
+    ],
+)
+def test_other_classes_and_own_code_are_refused(
+    names: tuple[str, ...], fields: dict[str, object], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before transformers is imported, which would run the code, or ask on the terminal whether to."""
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    (tmp_path / "other.py").write_text("raise SystemExit('ran')")
+    for name in names:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(
+        (CheckpointError, MissingPathError), match=words if names or "auto_map" in fields else "neither"
+    ):
+        convert(settings(tmp_path, fields))
+
+
+def test_own_code_beside_a_tokenizer_file_is_warned_about(checkpoint: Path, tmp_path: Path) -> None:
+    shutil.copytree(checkpoint, tmp_path / "folder")
+    settings(tmp_path / "folder", {"auto_map": {"AutoTokenizer": ["other.A", "other.B"]}})
+    with pytest.warns(
+        EdgeLorahubWarning, match="auto_map names code of the checkpoint's own, which is not run; tokeni"
+    ):
+        export(tmp_path / "folder", tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("names", [("spiece.model",), ("vocab.json", "merges.txt")])
+@pytest.mark.parametrize(
+    ("file", "fields", "words"),
+    [
+        ("tokenizer_config.json", {"extra_ids": 300_000}, "extra_ids is 300000, more than any tokenizer has"),
+        ("tokenizer_config.json", {"extra_ids": "9"}, "extra_ids must be a whole number"),
+        ("added_tokens.json", {f"<{i}>": i for i in range(10_001)}, "10001 added tokens, more than any"),
+        ("added_tokens.json", {"<a>": "b"}, "<a> must be a whole number"),
+        ("tokenizer_config.json", {"additional_special_tokens": ["<a>"] * 10_001}, "10001 added tokens, more than"),
+        ("special_tokens_map.json", {"additional_special_tokens": ["<a>"] * 10_001}, "10001 added tokens, more than"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"x": {"content": "a"}}}, "'x' in added_tokens_decoder is"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"1": {"content": 5}}}, "an added token must be an object"),
+        ("tokenizer_config.json", {"added_tokens_decoder": []}, "added_tokens_decoder must be an object"),
+        ("tokenizer_config.json", {"eos_token": {"content": "a", "lstrip": 1}}, "lstrip must be true or false"),
+    ],
+)
+def test_too_many_tokens_and_what_is_none(
+    names: tuple[str, ...],
+    file: str,
+    fields: dict[str, object],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    for name in names:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(CheckpointError, match=words):
+        convert(settings(tmp_path, fields, file))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from bundles import sign
+from charsmaps import charsmap
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from edge_lorahub.errors import BundleError
@@ -77,6 +79,54 @@ def test_one_line_at_use(name: str, checkpoint: Path, tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert "not a tokenizer file that can be used (" in done.stderr
     assert "export the bundle again" in done.stderr
+
+
+def test_a_panic_on_a_text_is_one_line(checkpoint: Path, tmp_path: Path) -> None:
+    """Rules that send one character to where no replacement is, which no text shows but one that has it."""
+    export(checkpoint, tmp_path / "bundle")
+    rules = base64.b64encode(charsmap("~", b"b\0", 100)).decode()
+    (tmp_path / "bundle" / "tokenizer.json").write_text(
+        with_normalizer({"type": "Precompiled", "precompiled_charsmap": rules})
+    )
+    sign(tmp_path / "bundle")
+    assert command("generate", tmp_path / "bundle", "w3").returncode == 0
+    done = command("generate", tmp_path / "bundle", "w3 ~")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "fails on a text (" in done.stderr
+    assert "take the tokenizer of the model that it was made from, and export the bundle again" in done.stderr
+
+
+def test_forks_and_threads_while_texts_are_encoded(tmp_path: Path) -> None:
+    """Standard error is set aside for every text; a child that is forked meanwhile can use the tokenizer."""
+    (tmp_path / "tokenizer.json").write_text(word_tokenizer(20).to_str())
+    code = """
+import os, sys, threading
+from pathlib import Path
+from edge_lorahub.errors import BundleError
+from edge_lorahub.tokenizer.tokenizer_file import load_tokenizer, one_error
+tokenizer = load_tokenizer(Path(sys.argv[1]), BundleError)
+def work():
+    for _ in range(300):
+        with one_error(BundleError, panics_only=True):
+            tokenizer.encode("w3")
+threads = [threading.Thread(target=work) for _ in range(2)]
+for thread in threads: thread.start()
+for _ in range(20):
+    child = os.fork()
+    if not child:
+        work()
+        os.write(2, b"child\\n")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+for thread in threads: thread.join()
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "tokenizer.json")],
+        capture_output=True, text=True, check=False, timeout=60, env=os.environ | {"TOKENIZERS_PARALLELISM": "false"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "child\n" * 20
 
 
 def test_a_tokenizer_that_bytes_help_out_needs_no_unknown(tmp_path: Path) -> None:

@@ -222,3 +222,17 @@ def test_a_small_file_neither_crashes_the_process_nor_fills_the_memory(tmp_path:
     done = subprocess.run([sys.executable, "-c", _READ, str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{what}: ended with {done.returncode}"
     assert int(done.stdout) < 500, f"{what}: took {done.stdout.strip()} MB"
+
+
+def test_long_names_are_not_printed(tmp_path: Path) -> None:
+    """A line of the terminal is not what a file may fill with megabytes."""
+    long = "x" * 1_000_000
+    for body in (
+        mapping({long: PLAIN}),
+        mapping({"x": tensor(storage("FloatStorage", long, 12), (3, 4))}),
+        mapping({"x": tensor(storage("IntStorage", "0", 12), (3, 4)), "y" * 400: PLAIN}),
+        mapping({"y" * 400: tensor(storage("FloatStorage", "z" * 400, 12), (3, 4))}),
+    ):
+        with pytest.raises(ModuleFileError) as error:
+            read_state_dict(archive(tmp_path / "adapter_model.bin", program(body), FLOATS))
+        assert len(str(error.value)) < 300

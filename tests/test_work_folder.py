@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -22,8 +23,16 @@ from edge_lorahub.files.outputs import check_output_folder, output_file, output_
 from edge_lorahub.files.work_folder import tidy
 
 NAMES = (SIDECAR, "marker")
-SIGN = json.dumps({"made_by": "edge-lorahub 0.1.0"})
-OLD, NEW = {SIDECAR: SIGN, "marker": "old"}, {SIDECAR: SIGN, "marker": "new"}
+
+
+def sidecar(marker: str) -> str:
+    """What tells an output with that marker from other folders."""
+    return json.dumps(
+        {"made_by": "edge-lorahub 0.2.0", "sha256": {"marker": hashlib.sha256(marker.encode()).hexdigest()}}
+    )
+
+
+OLD, NEW = {SIDECAR: sidecar("old"), "marker": "old"}, {SIDECAR: sidecar("new"), "marker": "new"}
 # Every call by which a work folder changes what is on the disk.
 CALLS = ("mkdir", "open", "write", "fsync", "replace", "unlink", "rmdir", "close")
 

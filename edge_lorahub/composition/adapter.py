@@ -11,7 +11,8 @@ import numpy as np
 
 from ..bundle.manifest import Manifest
 from ..errors import EdgeLorahubWarning, SettingsError
-from ..files.outputs import output_folder
+from ..files.outputs import digests_of, output_folder
+from ..files.user_path import user_path
 from ..lora.modules import Modules, check_fit, warn_if_baked
 from ..lora.pair import Lora, identity
 from ..lora.peft_config import CONFIG, TASK_TYPES
@@ -106,12 +107,12 @@ class Adapter:
         Raises OutputExistsError, or ModuleFileError for numbers that are not finite; what is on disk stays until then.
         """
         self._check()
-        with output_folder(Path(folder), force=force, names=ADAPTER_FILES) as work:
+        with output_folder(user_path(folder), force=force, names=ADAPTER_FILES) as work:
             write_peft(work, self.base_model, self.pairs, self.task_type)
             if self.evaluations is not None:
                 self.evaluations.save(work)
             if self.record is not None:
-                write_record(work, self.record, self.sha256)
+                write_record(work, self.record, self.sha256, digests_of(work, ADAPTER_FILES))
 
 
 def load_adapter(source: str | Path, manifest: Manifest | None = None) -> Adapter:

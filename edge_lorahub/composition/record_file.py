@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ SIDECAR = "edge_lorahub.json"
 RECORD_VERSION = 1
 # It has every candidate: the longest searches with the most modules make tens of megabytes.
 _LARGEST = 256 << 20
-# What the file has beside the record's own fields: its version, and the `lora.identity` of the matrices.
-_VERSION, _MATRICES = "format_version", "adapter_sha256"
+# What the file has beside the record's own fields: its version, the `lora.identity` of the matrices, and the digests of
+# the adapter's other files, by which `--force` knows them again.
+_VERSION, _MATRICES, _FILES = "format_version", "adapter_sha256", "sha256"
 _REMEDY = f"copy the adapter again, or remove {SIDECAR} to use it as any other LoRA module"
 
 
@@ -30,9 +32,10 @@ def record_json(record: Record) -> dict[str, Any]:
     return {_VERSION: RECORD_VERSION, **to_json(record)}
 
 
-def write_record(folder: Path, record: Record, matrices: str) -> None:
-    """Writes the file; matrices: the adapter's own `lora.identity`."""
-    text = json.dumps({**record_json(record), _MATRICES: matrices}, indent=1, ensure_ascii=False, allow_nan=False)
+def write_record(folder: Path, record: Record, matrices: str, files: Mapping[str, str]) -> None:
+    """Writes the file; matrices: the adapter's own `lora.identity`; files: the digests of the other files by name."""
+    fields = {**record_json(record), _MATRICES: matrices, _FILES: dict(files)}
+    text = json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / SIDECAR).write_text(text + "\n", encoding="utf-8")
 
 
@@ -48,6 +51,7 @@ def read_record(module: Module) -> Record | None:
     fields = read_json(path, ModuleFileError, largest=_LARGEST)
     _check_version(path, fields.pop(_VERSION, None))
     digest = fields.pop(_MATRICES, None)
+    fields.pop(_FILES, None)
     try:
         if not isinstance(digest, str):
             raise ValueError(f"{_MATRICES} is missing or no text")

@@ -20,6 +20,7 @@ from ..composition.kernels import merge_dense
 from ..composition.prompt_record import warn_of_other_prompt
 from ..errors import BundleError, ModuleFileError, SettingsError
 from ..files.outputs import check_digests, check_output_folder, output_folder, sha256
+from ..files.user_path import user_path
 
 
 def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool = False) -> Manifest:
@@ -30,23 +31,24 @@ def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool =
     which the copy keeps. Raises BundleError, SettingsError, ModuleFileError, ModuleMismatchError, MissingPathError or
     OutputExistsError.
     """
-    source = Path(bundle)
+    source = user_path(bundle)
     manifest = read_manifest(source)
     if manifest.precision != "fp32":
         raise BundleError(
             f"{source}: {manifest.precision} weights, into which no adapter can be merged; bake into a bundle "
             "exported with --precision fp32"
         )
-    if Path(out).resolve() == source.resolve():
+    out = user_path(out)
+    if out.resolve() == source.resolve():
         raise SettingsError(f"{out}: the bundle itself; baking makes a copy, so name another folder")
-    check_output_folder(Path(out), force=force, names=BUNDLE_FILES)
+    check_output_folder(out, force=force, names=BUNDLE_FILES)
     # a map of a file that is too short would make it longer, and bake into nothing
     check_digests(source, manifest.sha256)
     # before anything is written where the manifest says that a slot's weight is
     check_graph_files(source, manifest, manifest.graph_files)
     inputs = adapter.inputs(manifest)
     warn_of_other_prompt(adapter, manifest.prompt)
-    with output_folder(Path(out), force=force, names=BUNDLE_FILES) as work:
+    with output_folder(out, force=force, names=BUNDLE_FILES) as work:
         for name in manifest.files:
             shutil.copyfile(source / name, work / name)
         for slot in manifest.slots:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EdgeLorahubWarning, ExamplesError, SettingsError
+from ..files.user_path import user_path
 from .records import Records, read_records
 from .spellings import Read, holds_text, in_short, is_form, read_input, read_pair
 
@@ -34,18 +35,20 @@ def read_examples(
     """Reads examples from JSONL, JSON (a list, or {"examples": [...]}), or a CSV or TSV table with a header.
 
     Each has one of the spellings of `example_forms`: "input" and "output", or "target" (BIG-Bench Hard), "question"
-    and "answer", "context" or "prompt" and "completion" or "response", "inputs" and "targets", each with an
-    "instruction" before its input or without; or "messages" of one user and one assistant. Text under other keys is
-    warned about. A pipe will do.
+    and "answer", "context" or "prompt" and "completion" or "response", "inputs" and "targets"; or "messages" of one
+    user and one assistant. An "instruction" may stand before the input, and then any input goes with any output. Text
+    under other keys is warned about. A pipe will do.
 
     shuffle_seed shuffles first, skip then leaves out that many from the front, and limit takes that many of the
-    rest. Raises ExamplesError, MissingPathError or SettingsError (a skip below 0, a limit below 1).
+    rest. Raises ExamplesError, MissingPathError or SettingsError (no whole number, a skip or seed below 0, a limit
+    below 1).
     """
-    if skip < 0:
-        raise SettingsError(f"skip must be at least 0, got {skip}")
-    if limit is not None and limit < 1:
-        raise SettingsError(f"limit must be at least 1, got {limit}")
-    path = Path(path)
+    _check_whole("skip", skip, least=0)
+    if limit is not None:
+        _check_whole("limit", limit, least=1)
+    if shuffle_seed is not None:
+        _check_whole("shuffle_seed", shuffle_seed, least=0)
+    path = user_path(path)
     found = read_records(path, is_form)
     examples = _take(path, found, read_pair)
     if shuffle_seed is not None:
@@ -57,7 +60,7 @@ def read_examples(
 
 def read_inputs(path: str | Path) -> list[str]:
     """Reads only the inputs of a file that `read_examples` reads; the outputs may be missing."""
-    path = Path(path)
+    path = user_path(path)
     found = read_records(path, is_form)
     return [example.input for example in _take(path, found, read_input)]
 
@@ -76,6 +79,13 @@ def check_examples(examples: Sequence[Example]) -> None:
     for number, example in enumerate(examples, 1):
         if not isinstance(example, Example):
             raise SettingsError(f"example {number} must be an Example, got a {type(example).__name__}")
+
+
+def _check_whole(name: str, value: object, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise SettingsError(f"{name} must be a whole number, got {value!r:.80}")
+    if value < least:
+        raise SettingsError(f"{name} must be at least {least}, got {value}")
 
 
 def _take(path: Path, found: Records, read: Callable[[Any, str], Read]) -> list[Example]:

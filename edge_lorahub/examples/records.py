@@ -8,19 +8,21 @@ import json
 import os
 import re
 import stat
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import ExamplesError, MissingPathError
+from ..errors import EdgeLorahubWarning, ExamplesError, MissingPathError
 from ..files.outputs import LFS_HEAD, lfs_message
 from ..files.reading import check_values, read_stream
 
 # By a file's ending, the delimiters in the order in which they are tried. Spreadsheets write ";" where "," is the
 # decimal sign.
 _TABLES = {".csv": (",", ";", "\t"), ".tsv": ("\t",), ".tab": ("\t",)}
+_BREAK = re.compile(r"[\r\n]")
 _EMPTY_LINES = re.compile(r"\s*\n")
 # Examples beyond this are no longer a few; a device may have no end.
 _LARGEST = 256 << 20
@@ -143,12 +145,15 @@ def _table(
     if not text.strip():
         return
     delimiter = _delimiter(text, delimiters, known) or delimiters[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    lines = _Lines(text)
+    # its bound is there against what a file could take, which is bounded already
+    csv.field_size_limit(max(csv.field_size_limit(), _LARGEST))
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] = []
     line = 1
     try:
         for row in reader:
-            where, line = f"{path}, line {line}", reader.line_num + 1
+            where, line, raw = f"{path}, line {line}", reader.line_num + 1, lines.take()
             if not row:
                 continue
             if not header:
@@ -167,11 +172,51 @@ def _table(
                     f"{where}: {len(row)} cells under {len(header)} column names; "
                     "put texts that hold the delimiter or quotes into quotes"
                 )
+            if len(raw) > 1:
+                _check_joined(where, delimiter, row, raw)
             yield where, dict(zip(header, row, strict=True))
     except csv.Error as error:
         raise ExamplesError(
             f"{path}, line {line}: not a table's row ({error}); a quote within quotes is written twice"
         ) from error
+
+
+def _check_joined(where: str, delimiter: str, row: Sequence[str], raw: Sequence[str]) -> None:
+    """Looks for rows that a quote at the start of a text has joined; raw: the lines that the row is made of.
+
+    With tabs it is an error: nobody writes tabs and line breaks into one cell. Elsewhere a warning, where every line
+    might be a row, and no quote is written twice.
+    """
+    what = f"{where}: a quote at the start of a text makes one cell of {len(raw)} lines"
+    if delimiter == "\t" and any("\t" in cell and _BREAK.search(cell) for cell in row):
+        raise ExamplesError(
+            f"{what} and the tabs in them; put texts that hold quotes into quotes, and write these twice"
+        )
+    if all(line.count(delimiter) + 1 == len(row) and '""' not in line for line in raw):
+        warnings.warn(
+            f"{what}, each of which might be a row; if it is, put texts that hold quotes into quotes, and write these "
+            "twice",
+            EdgeLorahubWarning,
+            stacklevel=2,
+        )
+
+
+class _Lines:
+    """A text's lines, for a reader of rows, which takes more than one where a cell has line breaks."""
+
+    def __init__(self, text: str) -> None:
+        self._lines = io.StringIO(text, newline="")
+        self._taken: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            self._taken.append(line)
+            yield line
+
+    def take(self) -> list[str]:
+        """The lines since the last time."""
+        taken, self._taken = self._taken, []
+        return taken
 
 
 def _delimiter(text: str, delimiters: Sequence[str], known: Callable[[Sequence[str]], bool]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +41,7 @@ FORMS = (
     Form(("instruction", "prompt"), "completion"),
     Form(("instruction", "context"), "response"),
     Form(("instruction", "prompt"), "response"),
-    Form(("inputs",), "targets"),
+    Form(("instruction", "inputs"), "targets"),
 )
 _INPUTS = tuple(dict.fromkeys(key for form in FORMS for key in form.inputs))
 _OUTPUTS = tuple(dict.fromkeys(form.output for form in FORMS))
@@ -49,6 +50,8 @@ _OUTPUTS = tuple(dict.fromkeys(form.output for form in FORMS))
 _CONVERSATIONS = {"messages": ("role", "content"), "conversations": ("from", "value")}
 _SYSTEM, _USER, _ASSISTANT = ("system", "developer"), ("user", "human"), ("assistant", "gpt", "model")
 
+# A number that somebody wrote as a text, such as a score or a row's number.
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
 # How many names a message lists.
 _MOST_NAMED = 10
 
@@ -81,8 +84,7 @@ def read_pair(record: Any, where: str) -> Read:
 def read_input(record: Any, where: str) -> Read:
     """As `read_pair`, of a record that need not have an output; its output is empty, and its input may be."""
     mapping = _mapping(record, where)
-    # an instruction alone is that of the first form
-    form = _form(mapping) or next((f for f in FORMS if f.inputs[-1] in mapping), FORMS[0])
+    form = _form(mapping) or _input_form(mapping)
     if not any(key in mapping for key in form.inputs):
         if key := _conversation_key(mapping):
             return _conversation(mapping, key, where, answered=False)
@@ -101,7 +103,32 @@ def _mapping(record: Any, where: str) -> Mapping[str, Any]:
 
 
 def _form(record: Mapping[str, Any]) -> Form | None:
-    return next((f for f in FORMS if f.output in record and any(key in record for key in f.inputs)), None)
+    """The form of a record, None without an input or without an output.
+
+    With an instruction people mix the forms: then it is the first input that holds text, with the first output. An
+    instruction is all of the input only where there is no other.
+    """
+    of_output = [form for form in FORMS if form.output in record and any(key in record for key in form.inputs)]
+    for form in of_output:
+        if _has_text(record, form.inputs[-1]):
+            return form
+    output = next((key for key in _OUTPUTS if key in record), None)
+    main = next((form.inputs for form in FORMS if _has_text(record, form.inputs[-1])), None)
+    if "instruction" in record and output is not None and main is not None:
+        return Form(main, output)
+    return of_output[0] if of_output else None
+
+
+def _input_form(record: Mapping[str, Any]) -> Form:
+    """The form of a record without an output; an instruction alone is that of the first form."""
+    with_text = (form for form in FORMS if _has_text(record, form.inputs[-1]))
+    there = (form for form in FORMS if form.inputs[-1] in record)
+    return next(with_text, None) or next(there, FORMS[0])
+
+
+def _has_text(record: Mapping[str, Any], key: str) -> bool:
+    value = record.get(key)
+    return value is not None and not (isinstance(value, str) and not value.strip())
 
 
 def _conversation_key(record: Mapping[str, Any]) -> str | None:
@@ -152,14 +179,15 @@ def _left(record: Mapping[str, Any], used: Sequence[str]) -> tuple[str, ...]:
 
 
 def holds_text(value: Any) -> bool:
-    """Whether there is a text in a JSON value that is not a number's."""
+    """Whether there is a text in a JSON value. Numbers as texts count within a list or an object, as of choices."""
+    if isinstance(value, str):
+        return bool(value.strip()) and _NUMBER.fullmatch(value.strip()) is None
     waiting = [value]
     while waiting:
         item = waiting.pop()
-        if isinstance(item, str):
-            if item.strip() and not _is_number(item):
-                return True
-        elif isinstance(item, dict):
+        if isinstance(item, str) and item.strip():
+            return True
+        if isinstance(item, dict):
             waiting.extend(item.values())
         elif isinstance(item, list):
             waiting.extend(item)
@@ -170,11 +198,3 @@ def in_short(names: Sequence[str]) -> str:
     """The first of some names, and how many more there are."""
     more = len(names) - _MOST_NAMED
     return ", ".join([*names[:_MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]) or "nothing"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -9,7 +9,8 @@ from typing import Any
 
 # The file that only a folder of this kind has, in the order in which to look: a module may lie beside its base model.
 SIGNS = {"bundle": "manifest.json", "module": "adapter_config.json", "checkpoint": "config.json"}
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+# owner/name or name, as the Hub spells repositories; anything else can only be a path
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 
 
 def kind_of(folder: Path) -> str | None:
@@ -18,11 +19,14 @@ def kind_of(folder: Path) -> str | None:
 
 
 def made_here(sign: str, record: Mapping[str, Any]) -> bool:
-    """Whether edge-lorahub wrote the record, a bundle's manifest or an adapter's sidecar; sign is its file's name."""
+    """Whether edge-lorahub wrote the record, a bundle's manifest or an adapter's sidecar; sign is its file's name.
+
+    Both have digests of all files beside them, under "sha256". An adapter's of before that may be anybody's.
+    """
     if sign == SIGNS["bundle"]:
         types = {"format_version": int, "tool_version": str, "slots": list, "sha256": dict}
         return all(isinstance(record.get(key), kind) for key, kind in types.items())
-    return str(record.get("made_by", "")).startswith("edge-lorahub ")
+    return str(record.get("made_by", "")).startswith("edge-lorahub ") and isinstance(record.get("sha256"), dict)
 
 
 def modules_in(folder: Path) -> list[Path]:
@@ -38,7 +42,7 @@ def not_a_bundle(path: Path) -> str:
             return f"{path}: a file of a bundle; name its folder, {folder}"
         return f"{path}: a file, where a bundle's folder was expected; make one with `edge-lorahub export`"
     if not path.exists():
-        if _HUB_ID.fullmatch(str(path)) and not path.parent.exists():
+        if "/" in str(path) and HUB_ID.fullmatch(str(path)) and not path.parent.exists():
             return (
                 f"{path}: no such bundle; make one with `edge-lorahub export {path} {path.name}`, and name its folder"
             )

@@ -23,7 +23,8 @@ from .work_folder import WorkFolder, tidy
 from .write_errors import write_error
 
 LFS_HEAD = b"version https://git-lfs"
-_LARGEST_SIGN = 1 << 28  # bytes
+# Bytes of an adapter's record, which has every candidate.
+_LARGEST_SIGN = 256 << 20
 # SHA-256 by device, inode, size and times of change: an older output is compared before and after the slow part.
 _known_digests: dict[tuple[int, ...], str] = {}
 
@@ -35,6 +36,11 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def digests_of(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """The SHA-256 of those of the files that are there, by name."""
+    return {name: sha256(folder / name) for name in names if (folder / name).is_file()}
 
 
 def check_digests(folder: Path, digests: Mapping[str, str]) -> None:
@@ -77,8 +83,8 @@ def check_output_folder(out: Path, *, force: bool, names: Sequence[str]) -> None
     """Refuses an output folder that cannot be made, or that exists.
 
     With `force` an existing one may be overwritten if it is an older output by its contents. names are the files of
-    one. The first of them must be there and written by this tool (`kinds.made_here`). No other files may be there, and
-    none that differs from a digest that the first has of it: that would be somebody's data.
+    one. The first of them must be there and written by this tool (`kinds.made_here`), with the digests of all others
+    that are there: anything else would be somebody's data.
 
     What runs that died have left beside it is finished or removed before. Raises OutputExistsError or NotWritableError.
     """
@@ -119,21 +125,17 @@ def _not_ours(folder: Path, names: Sequence[str]) -> str | None:
         return None
     record = _read_sign(folder / sign)
     if not made_here(sign, record):
-        return f"its {sign} is not one that edge-lorahub wrote"
-    digests = record.get("sha256")
-    if isinstance(digests, dict):
-        for name in found:
-            if name != sign and digests.get(name) != _digest(folder / name):
-                return f"its {name} is not what {sign} says"
+        return f"its {sign} is not one that edge-lorahub wrote, with digests of the other files"
+    for name in found:
+        if name != sign and record["sha256"].get(name) != _digest(folder / name):
+            return f"its {name} is not what {sign} says"
     return None
 
 
 def _read_sign(path: Path) -> dict[str, Any]:
     """The JSON object in a file; an empty one where there is none."""
-    if path.stat().st_size > _LARGEST_SIGN:
-        return {}
     try:
-        return read_json(path, BundleError)
+        return read_json(path, BundleError, largest=_LARGEST_SIGN)
     except BundleError:
         return {}
 

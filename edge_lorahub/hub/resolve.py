@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import HubError, MissingPathError
-from ..files.kinds import kind_of
+from ..errors import HubError, MissingPathError, SettingsError
+from ..files.kinds import HUB_ID, kind_of
+from ..files.user_path import user_path
 
-# owner/name or name, as the Hub spells repositories; anything else can only be a path
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 _CHECKPOINT_FILES = (
     "config.json", "generation_config.json",
     "model.safetensors", "model.safetensors.index.json", "model-*.safetensors",
@@ -24,8 +22,11 @@ _PICKLED = (*_CONFIG, "adapter_model.bin")
 
 
 def checkpoint_folder(source: str | Path, revision: str | None = None) -> Path:
-    """The local folder of a checkpoint, downloaded from the Hub if `source` is not a folder."""
-    return _local(source) or _download(str(source), revision, _CHECKPOINT_FILES)
+    """The local folder of a checkpoint, downloaded from the Hub if `source` is not a folder.
+
+    Raises MissingPathError, HubError, or SettingsError for a revision of a local folder.
+    """
+    return _local(source, revision) or _download(str(source), revision, _CHECKPOINT_FILES)
 
 
 def repository_files(repository: str, revision: str | None = None) -> list[str]:
@@ -41,9 +42,9 @@ def repository_files(repository: str, revision: str | None = None) -> list[str]:
 def module_folder(source: str | Path, revision: str | None = None) -> Path:
     """The local folder of a LoRA module, downloaded from the Hub if `source` is not a folder.
 
-    adapter_model.bin is fetched only where there is no adapter_model.safetensors.
+    adapter_model.bin is fetched only where there is no adapter_model.safetensors. Raises what `checkpoint_folder` does.
     """
-    local = _local(source)
+    local = _local(source, revision)
     if local is not None:
         return local
     folder = _download(str(source), revision, _SAFETENSORS)
@@ -54,14 +55,19 @@ def module_folder(source: str | Path, revision: str | None = None) -> Path:
     return _download(str(source), revision, _PICKLED)
 
 
-def _local(source: str | Path) -> Path | None:
-    path = Path(source).expanduser()
+def _local(source: str | Path, revision: str | None) -> Path | None:
+    path = user_path(source)
     if path.is_dir() and source != "":  # an empty shell variable is not the working folder
+        if revision is not None:
+            raise SettingsError(
+                f"{path}: a local folder, which has no revision {revision:.80}; leave the revision out, or name the "
+                "repository on the Hub"
+            )
         return path
     if path.is_file():
         inside = f"; name its folder, {path.parent}" if kind_of(path.parent) else ""
         raise MissingPathError(f"{path}: a file, where a folder was expected{inside}")
-    if isinstance(source, Path) or not _HUB_ID.fullmatch(source):
+    if isinstance(source, Path) or not HUB_ID.fullmatch(source):
         raise MissingPathError(f"{source or repr(source)}: no such folder, and not a Hub id (owner/name)")
     return None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..bundle.manifest import Manifest
 from ..errors import EdgeLorahubWarning, ModuleMismatchError, SettingsError
+from ..files.user_path import user_path
 from ..hub.resolve import module_folder
 from .base_names import may_be_same
 from .peft_config import TASK_TYPES
@@ -23,6 +24,14 @@ class Modules(Sequence[Module]):
     """Modules under distinct names, in the order in which they were named."""
 
     def __init__(self, modules: Sequence[Module]) -> None:
+        if isinstance(modules, (str, Path)) or not isinstance(modules, Iterable):
+            raise SettingsError(f"modules must be a list of Module, got {modules!r:.80}; Modules.load reads folders")
+        modules = list(modules)
+        for module in modules:
+            if not isinstance(module, Module):
+                raise SettingsError(
+                    f"modules must be a list of Module, got {module!r:.80} in it; Modules.load reads folders"
+                )
         if not modules:
             raise SettingsError("no modules; name at least one LoRA module")
         repeated = [name for name, count in Counter(m.name for m in modules).items() if count > 1]
@@ -31,17 +40,19 @@ class Modules(Sequence[Module]):
         self._modules = tuple(modules)
 
     @classmethod
-    def load(cls, sources: str | Path | Sequence[str | Path], *, revision: str | None = None) -> Modules:
+    def load(cls, sources: str | Path | Iterable[str | Path], *, revision: str | None = None) -> Modules:
         """Reads the modules' settings and checks their files; the matrices stay on disk.
 
         sources are PEFT folders or Hub ids; a single one may stand alone. A module is called after its folder; folders
         of the same name (`task-a/checkpoint-10`, `task-b/checkpoint-10`) get as much of their path as tells them apart.
         Warns about modules that are the same, whatever their files are called. Raises what `load_module` raises.
         """
-        if isinstance(sources, (str, Path)):
-            sources = [sources]  # a text is a sequence too, of letters
+        sources = _checked(sources)
         names = _names(sources)
-        folders = [module_folder(source, revision) for source in sources]
+        # of a revision that is for some of them, local folders are not
+        local = [user_path(source).is_dir() for source in sources]
+        revisions = [None if here and not all(local) else revision for here in local]
+        folders = list(map(module_folder, sources, revisions))
         # most of the time goes into the modules' digests, which several threads compute at once
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             loaded = cls(list(pool.map(lambda folder, name: load_module(folder, name=name), folders, names)))
@@ -158,9 +169,22 @@ def warn_if_baked(name: str, sha256: str, manifest: Manifest) -> None:
             return
 
 
+def _checked(sources: object) -> list[str | Path]:
+    """Folders and Hub ids; a text is a sequence too, of letters, and is one of them."""
+    if isinstance(sources, (str, Path)):
+        return [sources]
+    if not isinstance(sources, Iterable):
+        raise SettingsError(f"modules must be folders or Hub ids, got {sources!r:.80}")
+    found = list(sources)
+    for source in found:
+        if not isinstance(source, (str, Path)):
+            raise SettingsError(f"modules must be folders or Hub ids, got {source!r:.80} among them")
+    return found
+
+
 def _names(sources: Sequence[str | Path]) -> list[str]:
     """The Hub id, or the folder's name, with as much of its path before it as tells it from others of that name."""
-    paths = [Path(s).expanduser().resolve() if Path(s).expanduser().is_dir() else None for s in sources]
+    paths = [user_path(source).resolve() if user_path(source).is_dir() else None for source in sources]
     names: list[str] = []
     for path, source in zip(paths, sources, strict=True):
         if path is None:

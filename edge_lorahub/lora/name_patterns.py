@@ -9,9 +9,12 @@ what needs more than positions (back references, inline flags) is refused.
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,38 +25,81 @@ if sys.version_info >= (3, 11):
 else:
     import sre_parse as syntax
 
-_LONGEST = 2000
-# Steps for all patterns of a file and all names; more than a hundred patterns on a thousand names take.
-_MOST_STEPS = 2_000_000
-_PLAIN = re.compile(r"[\w.-]+")
-
+# Work for all patterns and all names, in steps of about half a microsecond.
+_MOST_STEPS = 4_000_000
 _CATEGORIES: dict[str, Callable[[str], bool]] = {
     "DIGIT": str.isdecimal,
     "SPACE": str.isspace,
     "WORD": lambda c: c.isalnum() or c == "_",
 }
-Test = Callable[[str], bool]
 
 
-def is_plain(pattern: str) -> bool:
-    """Whether a pattern is a name, in which a dot stands for any character as in every pattern."""
-    return _PLAIN.fullmatch(pattern) is not None
+@dataclass(frozen=True)
+class Test:
+    """A test of one character. key: the same for tests that are the same; cost: of how many comparisons it is."""
+
+    key: tuple[Any, ...]
+    passes: Callable[[str], bool] = field(repr=False, compare=False)
+    cost: int = field(default=1, compare=False)
 
 
-class _Name:
+class Budget:
+    """The work that the patterns of one file may cause while its names are matched. `path` is for the message."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._left = _MOST_STEPS
+
+    def spend(self, steps: int = 1) -> None:
+        """Raises ModuleFileError."""
+        self._left -= steps
+        if self._left < 0:
+            raise ModuleFileError(
+                f"{self._path}: its patterns take too long on the names of the layers; name the layers instead"
+            )
+
+
+class Name:
     """A name that is matched: bit i of a number is the position before character i."""
 
-    def __init__(self, text: str, spend: Callable[[], None]) -> None:
+    def __init__(self, text: str, budget: Budget) -> None:
         self.text = text
         self.end = len(text)
-        self.spend = spend
-        self._found: dict[Test, int] = {}
+        self.spend = budget.spend
+        self._found: dict[object, int] = {}
 
     def where(self, test: Test) -> int:
         """The positions before a character that passes a test."""
-        if test not in self._found:
-            self._found[test] = sum(1 << i for i, character in enumerate(self.text) if test(character))
-        return self._found[test]
+        if test.key not in self._found:
+            self.spend(1 + self.end * (test.cost + 2) // 3)
+            self._found[test.key] = sum(1 << i for i, character in enumerate(self.text) if test.passes(character))
+        return self._found[test.key]
+
+    def where_text(self, text: str) -> int:
+        """The positions before a text."""
+        if text not in self._found:
+            found, start = 0, self.text.find(text)
+            while start >= 0:
+                found |= 1 << start
+                self.spend()
+                start = self.text.find(text, start + 1)
+            self._found[text] = found
+        return self._found[text]
+
+    def matches(self, pattern: str, part: Part) -> bool:
+        """Whether the pattern is one that the name ends with, from its start or after a dot. part: `pattern$`."""
+        key = (pattern,)
+        if key not in self._found:
+            self.spend(4)
+            # no dot is passed over where there is a line's end before it
+            line = self.text.find("\n")
+            self._found[key] = part(self, self._starts if line < 0 else self._starts & ((2 << line) - 1))
+        return self._found[key] != 0
+
+    @cached_property
+    def _starts(self) -> int:
+        """The positions at the start and after a dot."""
+        return 1 | self.where_text(".") << 1
 
     @property
     def all(self) -> int:
@@ -61,75 +107,38 @@ class _Name:
 
 
 # From a name and the positions where a part of the pattern may begin to those where it may end.
-Part = Callable[[_Name, int], int]
+Part = Callable[[Name, int], int]
 
 
-class NameMatcher:
-    """The patterns of one file. `path` is for messages; every error is a ModuleFileError."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._parts: dict[str, Part] = {}
-        self._steps = 0
-
-    def check(self, pattern: str) -> str:
-        """Refuses a pattern that is none, or that is not supported; gives it back."""
-        self._part(pattern)
-        self._part(_ending(pattern))
-        return pattern
-
-    def whole(self, pattern: str, name: str) -> bool:
-        """As `re.fullmatch`, whether the pattern is all of a name."""
-        return bool(self._ends(pattern, name) >> len(name))
-
-    def ending(self, pattern: str, name: str) -> bool:
-        """Whether a name is the pattern, or ends with a dot and the pattern: peft's rule for its mappings."""
-        if is_plain(pattern):
-            self._spend()
-            return re.match(_ending(pattern), name) is not None
-        return self._ends(_ending(pattern), name) != 0
-
-    def _ends(self, pattern: str, name: str) -> int:
-        return self._part(pattern)(_Name(name, self._spend), 1)
-
-    def _part(self, pattern: str) -> Part:
-        if pattern not in self._parts:
-            if len(pattern) > _LONGEST:
-                raise ModuleFileError(f"{self._path}: a pattern of {len(pattern)} characters; name the layers instead")
-            try:
-                parsed = syntax.parse(pattern)
-                if parsed.state.flags & ~re.UNICODE.value:
-                    raise _UnsupportedError("inline flags")
-                self._parts[pattern] = _sequence(iter(parsed))
-            except (re.error, OverflowError) as error:
-                raise ModuleFileError(f"{self._path}: {pattern!r} is not a regular expression ({error})") from error
-            except (_UnsupportedError, RecursionError) as error:
-                reason = "groups nested too deep" if isinstance(error, RecursionError) else str(error)
-                raise ModuleFileError(
-                    f"{self._path}: the pattern {pattern!r} is not supported ({reason}); name the layers instead"
-                ) from error
-        return self._parts[pattern]
-
-    def _spend(self) -> None:
-        self._steps += 1
-        if self._steps > _MOST_STEPS:
-            raise ModuleFileError(
-                f"{self._path}: its patterns take too long on the names of the layers; name the layers instead"
-            )
+def parse(pattern: str, path: Path) -> Part:
+    """A pattern that is ready to match. Raises ModuleFileError, naming `path`, where it is none or not supported."""
+    try:
+        parsed = syntax.parse(pattern)
+        if parsed.state.flags & ~re.UNICODE.value:
+            raise _UnsupportedError("inline flags")
+        return _sequence(iter(parsed))
+    except (re.error, OverflowError) as error:
+        raise ModuleFileError(f"{path}: {pattern!r:.80} is not a regular expression ({error})") from error
+    except (_UnsupportedError, RecursionError) as error:
+        reason = "groups nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise ModuleFileError(
+            f"{path}: the pattern {pattern!r:.80} is not supported ({reason}); name the layers instead"
+        ) from error
 
 
 class _UnsupportedError(Exception):
     """A part of the syntax that positions do not suffice for."""
 
 
-def _ending(pattern: str) -> str:
-    return rf"(.*\.)?({pattern})$"
-
-
 def _sequence(nodes: Iterable[Any]) -> Part:
-    parts = [_node(str(code), value) for code, value in nodes]
+    parts: list[Part] = []
+    for literal, group in itertools.groupby(nodes, key=lambda node: str(node[0]) == "LITERAL"):
+        if literal:
+            parts.append(_text("".join(chr(value) for _, value in group)))
+        else:
+            parts += [_node(str(code), value) for code, value in group]
 
-    def run(name: _Name, starts: int) -> int:
+    def run(name: Name, starts: int) -> int:
         for part in parts:
             name.spend()
             starts = part(name, starts)
@@ -138,6 +147,10 @@ def _sequence(nodes: Iterable[Any]) -> Part:
         return starts
 
     return run
+
+
+def _text(text: str) -> Part:
+    return lambda name, starts: (starts & name.where_text(text)) << len(text)
 
 
 def _node(code: str, value: Any) -> Part:
@@ -154,6 +167,9 @@ def _node(code: str, value: Any) -> Part:
             return _sequence(inner)
         case "MAX_REPEAT" | "MIN_REPEAT":
             least, most, inner = value
+            one = _test(*_only(inner))
+            if one is not None and int(most) >= int(syntax.MAXREPEAT):
+                return _star(one, int(least))
             return _repeat(_sequence(inner), int(least), int(most))
         case "AT":
             return _anchor(str(value))
@@ -169,23 +185,24 @@ def _test(code: str, value: Any) -> Test | None:
     match code:
         case "LITERAL":
             wanted = chr(value)
-            return lambda character: character == wanted
+            return Test((code, value), lambda character: character == wanted)
         case "NOT_LITERAL":
             other = chr(value)
-            return lambda character: character != other
+            return Test((code, value), lambda character: character != other)
         case "ANY":
-            return lambda character: character != "\n"
+            return Test((code,), lambda character: character != "\n")
         case "RANGE":
             low, high = map(chr, value)
-            return lambda character: low <= character <= high
+            return Test((code, *value), lambda character: low <= character <= high)
         case "CATEGORY":
             negated, kind = re.fullmatch(r"CATEGORY_(NOT_)?(\w+)", str(value)).groups()  # type: ignore[union-attr]
             holds = _CATEGORIES[kind]
-            return (lambda character: not holds(character)) if negated else holds
+            return Test((code, str(value)), (lambda character: not holds(character)) if negated else holds)
         case "IN":
-            tests = [_test(str(kind), item) for kind, item in value if str(kind) != "NEGATE"]
+            tests = [test for kind, item in value if (test := _test(str(kind), item)) is not None]
             negated = len(tests) < len(value)
-            return lambda character: negated != any(test is not None and test(character) for test in tests)
+            key = (code, negated, frozenset(test.key for test in tests))
+            return Test(key, lambda c: negated != any(test.passes(c) for test in tests), max(1, len(tests)))
     return None
 
 
@@ -196,8 +213,28 @@ def _union(masks: Iterable[int]) -> int:
     return result
 
 
+def _only(nodes: Sequence[Any]) -> tuple[str, Any]:
+    """The only node of a part, and a code that is none where it has several."""
+    return (str(nodes[0][0]), nodes[0][1]) if len(nodes) == 1 else ("", None)
+
+
+def _star(test: Test, least: int) -> Part:
+    """At least so many characters that pass a test."""
+
+    def run(name: Name, starts: int) -> int:
+        where = name.where(test)
+        for _ in range(min(least, name.end + 1)):
+            name.spend()
+            starts = (starts & where) << 1
+        # MatchStar of Cameron et al. (PACT 2014, "Bitwise Data Parallelism in Regular Expression Matching"): the carry
+        # runs through all that pass
+        return (((starts & where) + where) ^ where) | starts
+
+    return run
+
+
 def _repeat(part: Part, least: int, most: int) -> Part:
-    def run(name: _Name, starts: int) -> int:
+    def run(name: Name, starts: int) -> int:
         for _ in range(least):
             ends = part(name, starts)
             if ends == starts:  # and so it will stay
@@ -215,15 +252,18 @@ def _repeat(part: Part, least: int, most: int) -> Part:
     return run
 
 
+_WORD = Test(("CATEGORY", "CATEGORY_WORD"), _CATEGORIES["WORD"])
+
+
 def _anchor(kind: str) -> Part:
-    def allowed(name: _Name) -> int:
+    def allowed(name: Name) -> int:
         if kind in ("AT_BEGINNING", "AT_BEGINNING_STRING"):
             return 1
         if kind == "AT_END_STRING":
             return 1 << name.end
         if kind == "AT_END":
             return 1 << name.end | (1 << (name.end - 1) if name.text.endswith("\n") else 0)
-        words = name.where(_CATEGORIES["WORD"])
+        words = name.where(_WORD)
         edges = words ^ (words << 1)
         return edges if kind == "AT_BOUNDARY" else name.all & ~edges
 
@@ -238,8 +278,9 @@ def _look(value: tuple[int, Any], *, wanted: bool) -> Part:
         raise _UnsupportedError("a lookbehind of several widths")
     part = _sequence(inner)
 
-    def run(name: _Name, starts: int) -> int:
+    def run(name: Name, starts: int) -> int:
         result = 0
+        name.spend(1 + name.end // 4)
         for position in range(name.end + 1):
             if starts >> position & 1:
                 begin = position if direction > 0 else position - shortest

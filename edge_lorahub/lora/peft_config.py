@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..bundle.architectures import DECODER_ONLY, ENCODER_DECODER
 from ..errors import ModuleFileError
 from ..files.outputs import read_json
-from .name_patterns import NameMatcher, is_plain
+from .layer_patterns import Endings, check_patterns, is_plain, whole
+from .name_patterns import Budget, Name
 from .peft_keys import WRAPPERS
 
 CONFIG = "adapter_config.json"
@@ -48,6 +49,15 @@ _KNOWN = frozenset((
 
 
 @dataclass(frozen=True)
+class LayerSettings:
+    """Of one linear layer: whether peft would put the LoRA on it, its rank r, and s = alpha / r."""
+
+    targeted: bool
+    rank: int
+    scale: float
+
+
+@dataclass(frozen=True)
 class LoraConfig:
     """The fields of adapter_config.json that decide what a module computes.
 
@@ -69,41 +79,53 @@ class LoraConfig:
     layers_pattern: tuple[str, ...]
     unknown_fields: tuple[str, ...]
     idle_fields: tuple[str, ...]
-    matcher: NameMatcher = field(repr=False, compare=False)
 
-    def rank_of(self, layer: str) -> int:
-        """The rank r of a linear layer, by its full name."""
-        return self.rank_pattern.get(self._pattern_for(self.rank_pattern, layer), self.rank)
+    def of_layers(self, layers: Iterable[str]) -> dict[str, LayerSettings]:
+        """What each linear layer gets, by its full name. Raises ModuleFileError where the patterns take too long."""
+        budget = Budget(self.path)
+        ranks, alphas = Endings(self.rank_pattern, self.path), Endings(self.alpha_pattern, self.path)
+        is_target, is_excluded = self._named(self.target_modules), self._named(self.exclude_modules)
+        every_layer = self.target_modules == _ALL_LINEAR
+        found = {}
+        for layer in layers:
+            name = Name(layer, budget)
+            # peft looks for the layer's own name where no pattern matches
+            rank = self.rank_pattern.get(ranks.first(name) or layer, self.rank)
+            alpha = self.alpha_pattern.get(alphas.first(name) or layer, self.alpha)
+            targeted = not is_excluded(name) and (every_layer or (is_target(name) and self._is_in_layers(name)))
+            # alpha / sqrt(r) for rank-stabilised LoRA (arXiv 2312.03732)
+            found[layer] = LayerSettings(targeted, rank, alpha / (math.sqrt(rank) if self.use_rslora else rank))
+        return found
 
-    def scale_of(self, layer: str) -> float:
-        """s = alpha / r, and alpha / sqrt(r) for rank-stabilised LoRA (arXiv 2312.03732)."""
-        alpha = self.alpha_pattern.get(self._pattern_for(self.alpha_pattern, layer), self.alpha)
-        rank = self.rank_of(layer)
-        return alpha / math.sqrt(rank) if self.use_rslora else alpha / rank
+    def _is_in_layers(self, name: Name) -> bool:
+        """Whether layers_to_transform leaves a layer, in peft's newest version or in one of the older ones.
 
-    def targets(self, layer: str) -> bool:
-        """Whether peft would put the LoRA on that linear layer."""
-        if self.exclude_modules and self._matches(self.exclude_modules, layer):
-            return False
-        if self.target_modules == _ALL_LINEAR:
-            return True
-        if not self._matches(self.target_modules, layer):
-            return False
+        Those took the last number in a name, where the newest takes the first. The tensors of a module that one of
+        them trained are right.
+        """
+        layer = name.text
         # peft: a pattern, and a layer that is named in full, are not narrowed down by layers_to_transform
         if not self.layers_to_transform or isinstance(self.target_modules, str) or layer in self.target_modules:
             return True
-        patterns = [rf"(?:^|.*?\.){p}\.(\d+)\." for p in self.layers_pattern] or [r".*?\.[^.]*\.(\d+)\."]
-        found = next((match for p in patterns if (match := re.match(p, layer))), None)
-        return found is not None and int(found[1]) in self.layers_to_transform
+        for before, lists in ((r"(?:^|.*?\.)", r".*?\.[^.]*"), (r".*\.", r".*\.[^.]*")):
+            patterns = [before + p for p in self.layers_pattern] or [lists]
+            name.spend(len(patterns) * name.end // 8)
+            patterns = [rf"{p}\.(\d+)\." for p in patterns]
+            found = next((match for p in patterns if (match := re.match(p, layer))), None)
+            if found is not None and int(found[1]) in self.layers_to_transform:
+                return True
+        return False
 
-    def _pattern_for(self, patterns: Mapping[str, Any], layer: str) -> str:
-        return next((p for p in patterns if self.matcher.ending(p, layer)), layer)
-
-    def _matches(self, names: str | frozenset[str], layer: str) -> bool:
+    def _named(self, names: str | frozenset[str]) -> Callable[[Name], bool]:
+        """Whether a layer is one of those that target_modules or exclude_modules names."""
         if isinstance(names, str):
-            return self.matcher.whole(names, layer)
-        parts = layer.split(".")
-        return any(".".join(parts[start:]) in names for start in range(len(parts)))
+            return whole(names, self.path)
+
+        def is_one(name: Name) -> bool:
+            parts = name.text.split(".")
+            return any(".".join(parts[start:]) in names for start in range(len(parts)))
+
+        return is_one
 
 
 def read_lora_config(folder: Path) -> LoraConfig:
@@ -111,31 +133,31 @@ def read_lora_config(folder: Path) -> LoraConfig:
     path = folder / CONFIG
     fields = read_json(path, ModuleFileError)
     _refuse(fields, path)
-    matcher = NameMatcher(path)
-    targets = _names(fields, "target_modules", matcher, path)
-    alpha_pattern = _mapping(fields, "alpha_pattern", path)
+    targets, excluded = (_names(fields, key, path) for key in ("target_modules", "exclude_modules"))
+    rank_pattern, alpha_pattern = (_mapping(fields, key, path) for key in ("rank_pattern", "alpha_pattern"))
+    written = [names for names in (targets, excluded) if isinstance(names, str) and names != _ALL_LINEAR]
+    layers_pattern = _name_list(fields, "layers_pattern", path)
+    patterns = list(dict.fromkeys([*written, *rank_pattern, *alpha_pattern, *layers_pattern]))
+    for pattern in patterns:
+        _refuse_wrappers(pattern, path)
+    check_patterns(patterns, path)
     return LoraConfig(
         path=path,
         base_model=str(fields.get("base_model_name_or_path") or ""),
         task_type=next((known for known in TASK_TYPES.values() if known == fields.get("task_type")), None),
         rank=_rank(fields.get("r", 8), "r", path),
         alpha=_number(fields.get("lora_alpha", 8), "lora_alpha", path),
-        rank_pattern={
-            _regex(key, matcher, path): _rank(value, f"rank_pattern[{key!r:.80}]", path)
-            for key, value in _mapping(fields, "rank_pattern", path).items()
-        },
+        rank_pattern={key: _rank(value, f"rank_pattern[{key!r:.80}]", path) for key, value in rank_pattern.items()},
         alpha_pattern={
-            _regex(key, matcher, path): _number(value, f"alpha_pattern[{key!r:.80}]", path)
-            for key, value in alpha_pattern.items()
+            key: _number(value, f"alpha_pattern[{key!r:.80}]", path) for key, value in alpha_pattern.items()
         },
         use_rslora=bool(fields.get("use_rslora")),
         target_modules=_DEFAULT_TARGETS if fields.get("target_modules") is None else targets,
-        exclude_modules=_names(fields, "exclude_modules", matcher, path),
+        exclude_modules=excluded,
         layers_to_transform=_layers(fields, path),
-        layers_pattern=_layers_pattern(fields, matcher, path),
+        layers_pattern=_layers_pattern(layers_pattern, path),
         unknown_fields=tuple(key for key, value in fields.items() if value and key not in _KNOWN),
         idle_fields=tuple(_idle(fields)),
-        matcher=matcher,
     )
 
 
@@ -167,13 +189,13 @@ def _idle(fields: dict[str, Any]) -> Iterator[str]:
         yield f"fan_in_fan_out {fields['fan_in_fan_out']!r:.80} (for layers of another kind)"
 
 
-def _names(fields: dict[str, Any], key: str, matcher: NameMatcher, path: Path) -> str | frozenset[str]:
+def _names(fields: dict[str, Any], key: str, path: Path) -> str | frozenset[str]:
     """A list of names, or one regular expression."""
     value = fields.get(key)
     if isinstance(value, str) and value.lower() == _ALL_LINEAR:
         return _ALL_LINEAR
     if isinstance(value, str) and value:
-        return _regex(value, matcher, path)
+        return value
     return frozenset(_name_list(fields, key, path))
 
 
@@ -210,16 +232,9 @@ def _mapping(fields: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
     return value
 
 
-def _regex(pattern: str, matcher: NameMatcher, path: Path) -> str:
-    _refuse_wrappers(pattern, path)
-    return matcher.check(pattern)
-
-
-def _layers_pattern(fields: dict[str, Any], matcher: NameMatcher, path: Path) -> tuple[str, ...]:
+def _layers_pattern(names: tuple[str, ...], path: Path) -> tuple[str, ...]:
     """Names of lists of layers. peft takes them for regular expressions too, and nobody writes more than a name."""
-    names = _name_list(fields, "layers_pattern", path)
     for name in names:
-        matcher.check(name)
         if not is_plain(name):
             raise ModuleFileError(f"{path}: layers_pattern {name!r:.80} is not supported: a pattern, not a plain name")
     if len(names) > _MOST_LISTS:

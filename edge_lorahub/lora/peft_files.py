@@ -16,12 +16,13 @@ import numpy as np
 from ..errors import EdgeLorahubWarning, MissingPathError, ModuleFileError
 from ..files.kinds import not_a_module
 from ..files.reading import open_file
+from ..files.user_path import user_path
 from ..hub.resolve import module_folder
 from ..tensors.safetensors_file import Float32, open_tensors
 from ..tensors.torch_zip import read_state_dict
 from .base_names import public_name
 from .pair import Lora, identity
-from .peft_config import CONFIG, LoraConfig, read_lora_config
+from .peft_config import CONFIG, LayerSettings, LoraConfig, read_lora_config
 from .peft_keys import pairs_of
 
 SAFETENSORS = "adapter_model.safetensors"
@@ -32,8 +33,8 @@ PICKLED = "adapter_model.bin"
 class Module:
     """A LoRA module: its settings read and its tensors checked against them, the tensors still on disk.
 
-    shapes maps each linear layer to (r, d_in, d_out). name is for the user's eyes; sha256 says which module it is,
-    whatever its files are called (`lora.identity`).
+    shapes maps each linear layer to (r, d_in, d_out), scales to alpha / r. name is for the user's eyes; sha256 says
+    which module it is, whatever its files are called (`lora.identity`).
     """
 
     name: str
@@ -42,11 +43,12 @@ class Module:
     file: Path
     sha256: str
     shapes: Mapping[str, tuple[int, int, int]]
+    scales: Mapping[str, float]
 
     def loras(self) -> Iterator[tuple[str, Lora]]:
         """Reads the matrices: (linear layer, pair), in the order of `shapes`."""
         with _open(self.file) as tensors:
-            yield from _read(self.file, tensors, pairs_of(self.file, tensors.names), self.config)
+            yield from _read(self.file, tensors, pairs_of(self.file, tensors.names), self.scales)
 
 
 def load_module(source: str | Path, *, name: str | None = None, revision: str | None = None) -> Module:
@@ -68,11 +70,13 @@ def load_module(source: str | Path, *, name: str | None = None, revision: str | 
     if file is None:
         raise MissingPathError(f"{folder}: neither {SAFETENSORS} nor {PICKLED} is there; is the module complete?")
     if name is None:
-        name = folder.resolve().name if Path(source).expanduser().is_dir() else str(source)
+        name = folder.resolve().name if user_path(source).is_dir() else str(source)
     with _open(file) as tensors:
         pairs = pairs_of(file, tensors.names)
-        shapes = _shapes(file, tensors, pairs, config)
-        digest = identity(_read(file, tensors, pairs, config))
+        layers = config.of_layers(pairs)
+        shapes = _shapes(file, tensors, pairs, layers)
+        scales = {layer: settings.scale for layer, settings in layers.items()}
+        digest = identity(_read(file, tensors, pairs, scales))
     # last: with bias 'all' there may be a tensor that is refused
     for what, fields in (
         ("unknown settings are ignored", config.unknown_fields),
@@ -80,21 +84,21 @@ def load_module(source: str | Path, *, name: str | None = None, revision: str | 
     ):
         if fields:
             warnings.warn(f"{config.path}: {what}: {', '.join(fields)}", EdgeLorahubWarning, stacklevel=2)
-    return Module(name, folder, config, file, digest, shapes)
+    return Module(name, folder, config, file, digest, shapes, scales)
 
 
 def _shapes(
-    file: Path, tensors: Any, pairs: Mapping[str, Mapping[str, str]], config: LoraConfig
+    file: Path, tensors: Any, pairs: Mapping[str, Mapping[str, str]], layers: Mapping[str, LayerSettings]
 ) -> dict[str, tuple[int, int, int]]:
     shapes = {}
     for layer, pair in pairs.items():
-        if not config.targets(layer):
+        if not layers[layer].targeted:
             raise ModuleFileError(
-                f"{file}: tensor {pair['A']} is there, but {CONFIG} does not target that layer "
-                "(target_modules, exclude_modules, layers_to_transform), so peft does not read it; mend the settings"
+                f"{file}: tensor {pair['A']} is there, but {CONFIG} does not target that layer (target_modules, "
+                "exclude_modules, layers_to_transform), so no version of peft reads it; mend the settings"
             )
         a, b = tensors.shape(pair["A"]), tensors.shape(pair["B"])
-        rank = config.rank_of(layer)
+        rank = layers[layer].rank
         for key, shape, axis in ((pair["A"], a, 0), (pair["B"], b, 1)):
             if 0 in shape:
                 raise ModuleFileError(
@@ -110,11 +114,11 @@ def _shapes(
 
 
 def _read(
-    file: Path, tensors: Any, pairs: Mapping[str, Mapping[str, str]], config: LoraConfig
+    file: Path, tensors: Any, pairs: Mapping[str, Mapping[str, str]], scales: Mapping[str, float]
 ) -> Iterator[tuple[str, Lora]]:
     for layer, pair in pairs.items():
         with np.errstate(over="ignore"):  # of float64, refused below
-            lora = Lora(tensors.read(pair["A"]), tensors.read(pair["B"]), config.scale_of(layer))
+            lora = Lora(tensors.read(pair["A"]), tensors.read(pair["B"]), scales[layer])
         lora.check(*(f"{file}: tensor {pair[side]}" for side in "AB"))
         yield layer, lora
 

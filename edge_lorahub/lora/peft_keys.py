@@ -17,9 +17,11 @@ _INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_f
 # DataParallel, DistributedDataParallel and DeepSpeed, at the front of a path.
 _OUTER = "module"
 _PEFT = ["base_model", "model"]
+# T5's stacks, before which a lone "model" is half of peft's prefix. Other models' own names begin with it.
+_STACKS = (["encoder", "block"], ["decoder", "block"])
 # More than any model's: T5 with the most layers has about 500 linear ones.
 _MOST_TENSORS = 10_000
-_LONGEST_NAME = 500
+LONGEST_NAME = 500
 WRAPPERS = frozenset({*_INNER, _OUTER})
 _KEY = re.compile(r"(?P<path>.+)\.lora_(?P<side>[AB])(?:\.(?P<adapter>[^.]+))?\.weight")
 
@@ -35,7 +37,7 @@ def pairs_of(file: Path, names: Iterable[str]) -> dict[str, dict[str, str]]:
     if len(names) > _MOST_TENSORS:
         raise ModuleFileError(f"{file}: {len(names)} tensors; a LoRA module has two for each linear layer")
     for name in names:
-        if len(name) > _LONGEST_NAME:
+        if len(name) > LONGEST_NAME:
             raise ModuleFileError(f"{file}: a tensor's name of {len(name)} characters; no layer is called so")
         match = _KEY.fullmatch(".".join(part for part in name.split(".") if part not in _INNER))
         if match is None:
@@ -44,7 +46,7 @@ def pairs_of(file: Path, names: Iterable[str]) -> dict[str, dict[str, str]]:
     if not found:
         raise ModuleFileError(f"{file}: no tensors in it")
     if len(adapters := {adapter for *_, adapter in found}) > 1:
-        raise ModuleFileError(f"{file}: tensors of several adapters ({', '.join(sorted(adapters))})")
+        raise ModuleFileError(f"{file}: tensors of several adapters ({', '.join(sorted(adapters)):.200})")
     pairs: dict[str, dict[str, str]] = {}
     for name, layer, side, _ in found:
         other = pairs.setdefault(layer, {}).setdefault(side, name)
@@ -69,6 +71,9 @@ def _layer(file: Path, name: str, path: str) -> str:
             )
         parts = parts[starts[-1] + 2 :]
     while parts[:1] == [_OUTER]:
+        del parts[0]
+    # half of the prefix, as those leave it who rename tensors
+    if parts[:1] == _PEFT[:1] or (parts[:1] == _PEFT[1:] and parts[1:3] in _STACKS):
         del parts[0]
     if not parts:
         raise ModuleFileError(f"{file}: tensor {name} is not supported: it names no layer")

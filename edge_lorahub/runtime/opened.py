@@ -10,6 +10,7 @@ from pathlib import Path
 from ..bundle.manifest import TOKENIZER, read_manifest
 from ..bundle.prompt import Prompt
 from ..examples.example import Example
+from ..files.user_path import user_path
 from .architecture import Architecture, architecture_of
 from .framing import warn_of_reserved
 from .tokens import Ids, Tokens
@@ -33,7 +34,7 @@ class OpenBundle:
 
     def __init__(self, folder: str | Path) -> None:
         """Raises MissingPathError or BundleError."""
-        self.folder = Path(folder)
+        self.folder = user_path(folder)
         self.manifest = read_manifest(self.folder)
         self._task: tuple[object, EncodedTask] | None = None
 

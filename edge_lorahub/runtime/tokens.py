@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tokenizers import Encoding
 
 from ..bundle.manifest import ModelConfig
 from ..errors import BundleError, EdgeLorahubWarning, ExamplesError
-from ..tokenizer.tokenizer_file import load_tokenizer
+from ..tokenizer.tokenizer_file import load_tokenizer, one_error
 
 Ids = NDArray[np.int64]
 
@@ -140,17 +140,15 @@ class Tokens:
         return ids, mask
 
 
-@contextmanager
-def _one_error(path: Path) -> Iterator[None]:
+def _one_error(path: Path) -> AbstractContextManager[None]:
     """Turns a panic of the library into a BundleError: a text that the file's own rules break down on."""
-    try:
-        yield
-    except BaseException as problem:
-        if type(problem).__name__ != "PanicException":  # of no module that could be imported
-            raise
-        raise BundleError(
-            f"{path}: fails on a text ({' '.join(str(problem).split()):.200}); export the bundle again"
-        ) from None
+    return one_error(
+        lambda reason: BundleError(
+            f"{path}: fails on a text ({reason:.200}); take the tokenizer of the model that it was made from, and "
+            "export the bundle again"
+        ),
+        panics_only=True,
+    )
 
 
 def buckets(

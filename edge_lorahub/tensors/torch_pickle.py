@@ -19,6 +19,8 @@ STORAGES = {"FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "<u2
 _OTHER_STORAGES = ("LongStorage", "IntStorage", "ShortStorage", "CharStorage", "ByteStorage", "BoolStorage")
 _REBUILDERS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")
 # A tensor's arguments hold tuples of numbers; torch nests no deeper.
+# Characters: of a tensor's name, and of a storage's.
+_LONGEST_KEY = 500
 _DEEPEST = 4
 _LONGEST_TUPLE = 32
 _LARGEST_NUMBER = 1 << 48
@@ -159,6 +161,8 @@ class _Machine:
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, (str, int)):
                 raise RefusedError(f"a key that is a {type(key).__name__.lstrip('_').lower()}, not a text")
+            if isinstance(key, str) and len(key) > _LONGEST_KEY:
+                raise RefusedError(f"a key of {len(key)} characters, which no tensor is called")
             target[key] = value
 
     def _extend(self, items: list[Any]) -> None:
@@ -182,7 +186,7 @@ class _Machine:
     def _storage(self, pid: Any) -> None:
         """A persistent id: ("storage", type, key, location, elements)."""
         match pid.items if isinstance(pid, _Tuple) else ():
-            case ("storage", _Name("storage", kind), str(key), *_):
+            case ("storage", _Name("storage", kind), str(key), *_) if len(key) <= _LONGEST_KEY:
                 self.stack.append(Storage(kind, key))
             case _:
                 raise RefusedError("a storage in an unknown form")

@@ -117,11 +117,11 @@ def _read_storages(
     for name, tensor in tensors.items():
         key, kind = tensor.storage.key, tensor.storage.type
         if kind not in STORAGES:
-            raise RefusedError(f"tensor {name} is a {kind}, not floating point")
+            raise RefusedError(f"tensor {name:.80} is a {kind:.40}, not floating point")
         if key not in storages:
             info = entries.get(f"{folder}data/{key}")
             if info is None or key in elsewhere:
-                raise RefusedError(f"storage {key} is not in the archive" + (" once" if info else ""))
+                raise RefusedError(f"storage {key:.80} is not in the archive" + (" once" if info else ""))
             storages[key] = _float32(_read(archive, info), kind)
     return storages
 
@@ -137,10 +137,10 @@ def _check(data: Float32, name: str, tensor: Tensor) -> None:
     """Refuses a tensor that is not within its storage."""
     if prod(tensor.shape) > len(data):
         # torch's expanded tensors have a stride of 0; no state dict of a module does
-        raise RefusedError(f"tensor {name} is larger than its storage")
+        raise RefusedError(f"tensor {name:.80} is larger than its storage")
     last = tensor.offset + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride, strict=True))
     if prod(tensor.shape) and last >= len(data):
-        raise RefusedError(f"tensor {name} reaches past its storage")
+        raise RefusedError(f"tensor {name:.80} reaches past its storage")
 
 
 def _view(data: Float32, tensor: Tensor) -> Float32:
@@ -153,5 +153,5 @@ def _view(data: Float32, tensor: Tensor) -> Float32:
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     """An entry's bytes. torch never compresses; a small file that unpacks to gigabytes does."""
     if info.compress_type != zipfile.ZIP_STORED:
-        raise RefusedError(f"{info.filename} is compressed")
+        raise RefusedError(f"{info.filename:.80} is compressed")
     return archive.read(info)

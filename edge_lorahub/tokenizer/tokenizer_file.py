@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from tokenizers import Tokenizer
 
@@ -17,8 +17,12 @@ from ..errors import EdgeLorahubError
 from ..files.reading import open_file
 from .tokenizer_parts import check_parts
 
-# Standard error is the process's: two threads must not set it aside at once.
-_standard_error = threading.Lock()
+# Standard error is the process's: two threads must not set it aside at once, and no process forked meanwhile.
+_standard_error = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_standard_error.acquire, after_in_parent=_standard_error.release, after_in_child=_standard_error.release
+    )
 # The tokenizer of mT5, with a quarter of a million pieces, has 16 MB.
 _LARGEST = 64 << 20
 # Texts of which some show what a tokenizer lacks: characters that no vocabulary has, spaces alone, nothing.
@@ -43,7 +47,7 @@ def load_tokenizer(path: Path, error: Callable[[str], EdgeLorahubError]) -> Toke
 
 
 @contextmanager
-def one_error(error: Callable[[str], EdgeLorahubError]) -> Iterator[None]:
+def one_error(error: Callable[[str], EdgeLorahubError], *, panics_only: bool = False) -> Iterator[None]:
     """Turns exceptions of the block, panics of Rust among them, into `error(reason)`.
 
     A panic is a BaseException, and the library has printed a backtrace to the process's standard error by then; what
@@ -54,15 +58,17 @@ def one_error(error: Callable[[str], EdgeLorahubError]) -> Iterator[None]:
             yield
         except (KeyboardInterrupt, SystemExit, MemoryError):
             raise
-        except BaseException as problem:  # noqa: BLE001  # a panic is one, and of no class that could be named
+        except BaseException as problem:  # a panic is one, and of no class that could be named
+            if panics_only and type(problem).__name__ != "PanicException":
+                raise
             printed.truncate(0)
             raise error(" ".join(str(problem).split())[:300] or type(problem).__name__) from None
 
 
 @contextmanager
-def _held_back() -> Iterator[BinaryIO]:
+def _held_back() -> Iterator[IO[bytes]]:
     """Sends what is written to the process's standard error to a file, which is printed when the block ends."""
-    with _standard_error, tempfile.TemporaryFile() as printed:
+    with _standard_error, _file_in_memory() as printed:
         if sys.stderr is not None:
             sys.stderr.flush()
         try:
@@ -78,3 +84,10 @@ def _held_back() -> Iterator[BinaryIO]:
             os.close(kept)
             printed.seek(0)
             os.write(2, printed.read())
+
+
+def _file_in_memory() -> IO[bytes]:
+    """On Linux it takes microseconds; elsewhere it may lie on a disk."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("stderr"), "w+b", 0)
+    return tempfile.TemporaryFile(buffering=0)

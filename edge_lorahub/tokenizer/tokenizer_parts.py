@@ -6,29 +6,30 @@ text of any other. Both run inside of it, where nothing can stop them, so they a
 
 from __future__ import annotations
 
+import base64
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tokenizers import Tokenizer
 
+from .pattern_cost import scans
+
 # By how much all replacements together may make a text longer.
 _MOST_GROWTH = 64
-# What one alternative of a pattern may have, each of which is a factor of the ways to match: repetitions (each a factor
-# of a text's length), optional parts, groups. The patterns of GPT-2 and its successors have 2, 2 and 1.
-_MOST = {"repetitions": 2, "optional parts": 4, "groups": 4}
-_LONGEST_PATTERN = 1000
-_QUANTIFIER = re.compile(r"\{(\d*)(,?)(\d*)\}|[*+?]")
-# From so many times on it is a repetition.
-_MANY = 10
-# A character of a pattern: escaped, a class, or itself.
-_ATOM = re.compile(r"\\[pP]\{[^}]*\}|\\.|\[(?:\\.|\[:\w+:\]|[^\]\\])+\]|.", re.DOTALL)
+# How often all patterns together may pass over the rest of a text, from each of its characters: GPT-4o's do 4 times.
+_MOST_SCANS = 8
+# Tokens that a template puts around a text: one or two, most often.
+_MOST_ADDED = 16
+# The longest replacement of a character in SentencePiece's rules: the widest ligature of NFKC makes 33 bytes.
+_LONGEST_REPLACEMENT = 64
+# How much longer parts make a text by what they are: a byte as a letter, a space as a mark.
+_GROWTH = {"ByteLevel": 2, "Metaspace": 4}
 
 
 def check_parts(tokenizer: Tokenizer) -> None:
     """Refuses a tokenizer of which a text can make too much work, or too much text. Raises ValueError."""
-    for part in (tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder):
+    for part in (tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder, tokenizer.post_processor):
         if part is None:
             continue
         try:
@@ -36,19 +37,58 @@ def check_parts(tokenizer: Tokenizer) -> None:
         except (TypeError, ValueError):
             raise ValueError("a part of it was made by a program, and cannot be looked at") from None
         growth = 1.0
+        added = over = 0
         for found in _objects(state):
             pattern = found.get("pattern")
             regex = pattern.get("Regex") if isinstance(pattern, dict) else None
             if isinstance(regex, str):
-                _check_regex(regex)
-            if found.get("type") == "Replace":
-                text = pattern.get("String") if isinstance(pattern, dict) else pattern
-                shortest = len(text.encode()) if isinstance(text, str) else 1
-                growth *= max(1.0, len(str(found.get("content", "")).encode()) / max(1, shortest))
-            elif found.get("type") == "Prepend":
-                growth *= max(1, len(str(found.get("prepend", "")).encode()))
+                over += scans(regex)
+            growth *= _growth(found)
+            added += _added(found)
         if growth > _MOST_GROWTH:
             raise ValueError(f"its replacements make a text up to {growth:.3g} times as long")
+        if over > _MOST_SCANS:
+            raise ValueError(f"its patterns may pass over a text {over} times from each character")
+        if added > _MOST_ADDED:
+            raise ValueError(f"its template adds {added} tokens to a text")
+
+
+def _growth(part: Mapping[str, Any]) -> float:
+    """By how much a part may make a text longer."""
+    kind, pattern = part.get("type"), part.get("pattern")
+    if kind == "Replace":
+        text = pattern.get("String") if isinstance(pattern, dict) else pattern
+        shortest = len(text.encode()) if isinstance(text, str) else 1
+        return max(1.0, len(str(part.get("content", "")).encode()) / max(1, shortest))
+    if kind == "Prepend":
+        return max(1, len(str(part.get("prepend", "")).encode()))
+    if kind == "Precompiled":
+        longest = _longest_replacement(part.get("precompiled_charsmap"))
+        if longest > _LONGEST_REPLACEMENT:
+            raise ValueError(f"its rules make {longest} bytes of one character")
+        return max(1.0, longest / 8)
+    return _GROWTH.get(str(kind), 1)
+
+
+def _longest_replacement(charsmap: Any) -> int:
+    """In bytes. SentencePiece's rules are the size of a trie in four bytes, the trie, and texts that end with NUL."""
+    data = base64.b64decode(charsmap) if isinstance(charsmap, str) else bytes(charsmap or ())
+    texts = data[4 + int.from_bytes(data[:4], "little") :]
+    return max(map(len, texts.split(b"\0")))
+
+
+def _added(part: Mapping[str, Any]) -> int:
+    """How many tokens a template adds; a text that it has twice is refused."""
+    if part.get("type") != "TemplateProcessing":
+        return 0
+    numbers = {name: len(token["ids"]) for name, token in part["special_tokens"].items()}
+    counts = []
+    for template in (part["single"], part["pair"]):
+        texts = [piece["Sequence"]["id"] for piece in template if "Sequence" in piece]
+        if len(set(texts)) < len(texts):
+            raise ValueError("its template repeats a text")
+        counts.append(sum(numbers[piece["SpecialToken"]["id"]] for piece in template if "SpecialToken" in piece))
+    return max(counts)
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
@@ -61,39 +101,3 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
             waiting.extend(item.values())
         elif isinstance(item, list):
             waiting.extend(item)
-
-
-def _check_regex(pattern: str) -> None:
-    """Refuses repetitions of a group, and alternatives with more in them than `_MOST`."""
-    if len(pattern) > _LONGEST_PATTERN:
-        raise ValueError(f"a regular expression of {len(pattern)} characters in it")
-    counts = dict.fromkeys(_MOST, 0)
-    depth = position = 0
-    before = "("  # as at the start there is nothing to repeat
-    while position < len(pattern):
-        quantifier = _QUANTIFIER.match(pattern, position) if before != "(" else None
-        if quantifier and before != "quantifier":
-            many = _is_many(quantifier)
-            if many and before == ")":
-                raise ValueError(f"its pattern {pattern!r:.80} repeats a group, which can take forever")
-            counts["repetitions" if many else "optional parts"] += 1
-        if quantifier:  # a second one makes the first lazy or possessive
-            before, position = "quantifier", quantifier.end()
-        else:
-            atom = _ATOM.match(pattern, position)
-            assert atom is not None
-            before, position = atom[0], atom.end()
-            depth += {"(": 1, ")": -1}.get(before, 0)
-            counts["groups"] += before == "("
-            if before == "|" and depth == 0:
-                counts = dict.fromkeys(_MOST, 0)
-        for what, most in _MOST.items():
-            if counts[what] > most:
-                raise ValueError(f"its pattern {pattern!r:.80} has too many {what}, and can take forever")
-
-
-def _is_many(quantifier: re.Match[str]) -> bool:
-    least, comma, most = quantifier.groups()
-    if least is None:
-        return quantifier[0] != "?"
-    return (bool(comma) and not most) or int(most or least or 0) > _MANY

@@ -24,6 +24,8 @@ from ..families import find_family
 from ..families.t5.config import read_t5_config
 from ..families.t5.embeddings import HEAD, find_embeddings
 from ..source.model_source import ModelSource
+from ..source.tokenizer_files import LOCAL
+from .model_files import MODEL, model_files
 
 _EXTRA = "pip install 'edge-lorahub[verify]'"
 
@@ -94,17 +96,19 @@ def _decoder(source: ModelSource) -> Any:
     from transformers import AutoModelForCausalLM
 
     if source.path.is_file():
-        return AutoModelForCausalLM.from_pretrained(source.path.parent, gguf_file=source.path.name)
-    return AutoModelForCausalLM.from_pretrained(source.path)
+        return AutoModelForCausalLM.from_pretrained(source.path.parent, gguf_file=source.path.name, **LOCAL)
+    with model_files(source.path) as files:
+        return AutoModelForCausalLM.from_pretrained(files, **LOCAL, **MODEL)
 
 
 def _t5(source: ModelSource) -> Any:
     from transformers import AutoConfig, AutoModelForSeq2SeqLM, __version__
 
-    settings = AutoConfig.from_pretrained(source.path)
-    config = read_t5_config(source.config, source.config_path)
+    with model_files(source.path) as files:
+        settings = AutoConfig.from_pretrained(files, **LOCAL)
     with source.open() as tensors, warnings.catch_warnings():
         warnings.simplefilter("ignore", EdgeLorahubWarning)  # the export gave them
+        config = read_t5_config(source.config, source.config_path)
         embeddings = find_embeddings(config, tensors)
         # transformers 4 scales what a tied head reads, and no other
         known = embeddings.head is None if embeddings.scaled else HEAD in tensors
@@ -115,5 +119,14 @@ def _t5(source: ModelSource) -> Any:
                 "transformers 5; --verify this checkpoint with that"
             )
         # it would tie every head that transformers 5 saved
+        if settings.tie_word_embeddings != embeddings.scaled:
+            warnings.warn(
+                f"{source.path}: compared with transformers {__version__} with tie_word_embeddings "
+                f"{str(embeddings.scaled).lower()}, by the tensors that are in the file, and not "
+                f"{str(settings.tie_word_embeddings).lower()} as config.json has it",
+                EdgeLorahubWarning,
+                stacklevel=3,
+            )
         settings.tie_word_embeddings = embeddings.scaled
-    return AutoModelForSeq2SeqLM.from_pretrained(source.path, config=settings)
+    with model_files(source.path) as files:
+        return AutoModelForSeq2SeqLM.from_pretrained(files, config=settings, **LOCAL, **MODEL)

@@ -61,8 +61,11 @@ class GgufCheckpoint:
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
 
-    def equal(self, name: str, other: str) -> bool:
-        """Whether two tensors hold the same numbers; compared a piece at a time."""
+    def equal(self, name: str, other: str, *, rounded: bool = False) -> bool:
+        """Whether two tensors hold the same numbers; compared a piece at a time.
+
+        rounded makes no difference: a converter leaves a tied head out.
+        """
         (first, layout), (second, other_layout) = self._found(name), self._found(other)
         self._used |= {name, other}
         if first.shape != second.shape:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -38,10 +39,11 @@ class Checkpoint:
         with self._stack:
             for path, names in self._files().items():
                 tensors = self._stack.enter_context(open_tensors(path, CheckpointError))
+                there = set(tensors.names)
                 for name in tensors.names if names is None else names:
-                    if name not in tensors.names:
+                    if name not in there:
                         raise CheckpointError(
-                            f"{path}: tensor {name} is missing, though {INDEX} says it is there; "
+                            f"{path}: tensor {name:.200} is missing, though {INDEX} says it is there; "
                             "download the checkpoint again"
                         )
                     self._where[name] = tensors
@@ -65,17 +67,23 @@ class Checkpoint:
     def __contains__(self, name: str) -> bool:
         return name in self._where
 
-    def equal(self, name: str, other: str) -> bool:
-        """Whether two tensors hold the same numbers; compared some rows at a time."""
+    def equal(self, name: str, other: str, *, rounded: bool = False) -> bool:
+        """Whether two tensors hold the same numbers; compared some rows at a time.
+
+        rounded: or would, if the one of the finer dtype were rounded to the other's.
+        """
         first, second = self._where[name], self._where[other]
         self._used |= {name, other}
         shape = first.shape(name)
         if shape != second.shape(other):
             return False
+        convert = _rounding(first.dtype(name), second.dtype(other)) if rounded else _as_it_is
         rows = max(1, _COMPARED // max(1, math.prod(shape[1:])))
         starts = range(0, shape[0], rows) if shape else ()
         return all(
-            np.array_equal(first.rows(name, start, start + rows), second.rows(other, start, start + rows))
+            np.array_equal(
+                convert(first.rows(name, start, start + rows)), convert(second.rows(other, start, start + rows))
+            )
             for start in starts
         )
 
@@ -119,3 +127,23 @@ class Checkpoint:
                 names.append(name)
             return files
         raise MissingPathError(f"{self.folder}: neither {SINGLE} nor {INDEX} is there; is it a checkpoint?")
+
+
+def _as_it_is(array: Float32) -> Float32:
+    return array
+
+
+def _rounding(*dtypes: str) -> Callable[[Float32], Float32]:
+    """Rounds to each of some dtypes, named as safetensors does, and back."""
+
+    def convert(array: Float32) -> Float32:
+        with np.errstate(over="ignore"):
+            if "F16" in dtypes:
+                array = array.astype(np.float16).astype(np.float32)
+            if "BF16" in dtypes:
+                import ml_dtypes
+
+                array = array.astype(ml_dtypes.bfloat16).astype(np.float32)
+        return array
+
+    return convert

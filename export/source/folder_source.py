@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from edge_lorahub.errors import CheckpointError
 from edge_lorahub.files.outputs import read_json
+from edge_lorahub.files.user_path import user_path
 
 from .chat_templates import ChatTemplate, find_template
 from .checkpoint import Checkpoint
@@ -43,7 +44,7 @@ class FolderSource:
 
         The Hub's fine-tuned models often keep their parent's name in config.json, so there the id goes first.
         """
-        if Path(self._source).expanduser().is_dir():
+        if user_path(self._source).is_dir():
             return str(self.config.get("_name_or_path") or "") or str(self._source)
         return str(self._source)
 

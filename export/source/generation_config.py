@@ -15,24 +15,56 @@ from .json_fields import whole
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
-# Settings that change what transformers' generate answers, and the values with which they change nothing.
+# Settings that change what transformers' generate answers, and the values with which they change nothing beside those
+# that say nothing.
 _OTHER_DECODING: Mapping[str, tuple[Any, ...]] = {
-    "do_sample": (False,),
+    "do_sample": (),
     "num_beams": (1,),
-    "repetition_penalty": (1, 1.0),
-    "encoder_repetition_penalty": (1, 1.0),
+    "num_beam_groups": (1,),
+    "num_return_sequences": (1,),
+    "repetition_penalty": (1,),
+    "encoder_repetition_penalty": (1,),
     "no_repeat_ngram_size": (0,),
     "encoder_no_repeat_ngram_size": (0,),
+    "diversity_penalty": (0,),
+    "penalty_alpha": (0,),
+    "guidance_scale": (1,),
     "min_length": (0,),
     "min_new_tokens": (0,),
-    "suppress_tokens": ([],),
-    "begin_suppress_tokens": ([],),
-    "bad_words_ids": ([],),
-    "sequence_bias": ({}, []),
-    "forced_decoder_ids": ([],),
+    "max_length": (20,),  # transformers' default, which it takes for none
+    "max_new_tokens": (),
+    "suppress_tokens": (),
+    "begin_suppress_tokens": (),
+    "bad_words_ids": (),
+    "force_words_ids": (),
+    "constraints": (),
+    "sequence_bias": (),
+    "forced_decoder_ids": (),
     "exponential_decay_length_penalty": (),
-    "stop_strings": ([],),
+    "stop_strings": (),
+    "watermarking_config": (),
+    "dola_layers": (),
 }
+# All others that generation_config.json may have: tokens that are read here, what only sampling or beams look at, how
+# fast transformers is, and what it gives back.
+_READ_OR_IDLE = frozenset(
+    {
+        "decoder_start_token_id", "pad_token_id", "eos_token_id", "bos_token_id", "forced_bos_token_id",
+        "forced_eos_token_id", "temperature", "top_k", "top_p", "top_h", "min_p", "typical_p", "epsilon_cutoff",
+        "eta_cutoff", "renormalize_logits", "early_stopping", "length_penalty", "use_cache", "cache_implementation",
+        "cache_config", "return_legacy_cache", "prefill_chunk_size", "low_memory", "disable_compile", "compile_config",
+        "is_assistant", "num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold",
+        "assistant_early_exit", "assistant_lookbehind", "target_lookbehind", "prompt_lookup_num_tokens",
+        "max_matching_ngram_size", "remove_invalid_values", "output_attentions", "output_hidden_states",
+        "output_scores",
+        "output_logits", "return_dict_in_generate", "_from_model_config", "_commit_hash", "transformers_version",
+        "transformers.js_config", "assistant_ensemble_weight", "continuous_batching_config", "max_cache_len",
+        "speculation_type", "use_mtp",
+    }
+)  # fmt: skip
+# Settings that config.json may have as well.
+DECODING = (*_OTHER_DECODING, *_READ_OR_IDLE)
+_NOTHING: tuple[Any, ...] = (None, False, [], {}, "")
 
 
 @dataclass(frozen=True)
@@ -133,6 +165,10 @@ def read_decoder_tokens(files: Mapping[Path, Mapping[str, Any]], vocab_size: int
 
 def _ids(value: Any, key: str, path: Path, vocab_size: int) -> tuple[int, ...]:
     """One id or a list of them."""
+    if key == "eos_token_id" and value == []:
+        raise CheckpointError(
+            f"{path}: {key} is an empty list, so nothing would end an answer; write the end token there"
+        )
     if key.endswith("eos_token_id") and isinstance(value, list):
         found = tuple(whole({key: one}, key, path, least=0) for one in value)
     else:
@@ -143,10 +179,12 @@ def _ids(value: Any, key: str, path: Path, vocab_size: int) -> tuple[int, ...]:
 
 
 def _warn_of_other_decoding(path: Path, fields: Mapping[str, Any]) -> None:
+    # config.json has the model's fields beside them
+    keys = [key for key in fields if key in _OTHER_DECODING or path.name != CONFIG]
     asked = [
         f"{key} {fields[key]!r:.40}"
-        for key, idle in _OTHER_DECODING.items()
-        if fields.get(key) is not None and fields[key] not in idle
+        for key in keys
+        if key not in _READ_OR_IDLE and not _is_one_of(fields[key], (*_NOTHING, *_OTHER_DECODING.get(key, ())))
     ]
     if asked:
         warnings.warn(
@@ -155,3 +193,8 @@ def _warn_of_other_decoding(path: Path, fields: Mapping[str, Any]) -> None:
             EdgeLorahubWarning,
             stacklevel=3,
         )
+
+
+def _is_one_of(value: Any, known: tuple[Any, ...]) -> bool:
+    """Whether a value of JSON is among others; 0 is not false, though Python calls them equal."""
+    return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in known)

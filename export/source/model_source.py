@@ -29,8 +29,8 @@ class Tensors(Protocol):
 
     def __contains__(self, name: str) -> bool: ...
 
-    def equal(self, name: str, other: str) -> bool:
-        """Whether two tensors hold the same numbers."""
+    def equal(self, name: str, other: str, *, rounded: bool = False) -> bool:
+        """Whether two tensors hold the same numbers; rounded: or would, in the coarser dtype of the two."""
         ...
 
     def read(self, name: str, shape: tuple[int, ...]) -> Float32:

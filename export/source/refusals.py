@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edge_lorahub.bundle.manifest import MANIFEST
 from edge_lorahub.errors import CheckpointError, MissingPathError
+from edge_lorahub.files.user_path import user_path
 from edge_lorahub.hub.resolve import checkpoint_folder, repository_files
 
 from .checkpoint import INDEX, SINGLE
@@ -32,7 +33,7 @@ def source_folder(source: str | Path, revision: str | None = None) -> Path:
 
     Raises MissingPathError or CheckpointError, which say what is there instead, or HubError.
     """
-    path = Path(source).expanduser()
+    path = user_path(source)
     if path.is_file():
         raise CheckpointError(
             f"{path}: a file, where a folder or a GGUF file was expected: name the checkpoint's folder, {path.parent}"
@@ -58,7 +59,7 @@ def check_weights(source: str | Path, folder: Path, revision: str | None = None)
     names = {file.name for file in folder.iterdir()}
     if {SINGLE, INDEX} & names:
         return
-    if not Path(source).expanduser().is_dir():
+    if not user_path(source).is_dir():
         names |= set(repository_files(str(source), revision))
     raise MissingPathError(f"{source}: neither {SINGLE} nor {INDEX} is there{_instead(str(source), names)}")
 

@@ -11,8 +11,9 @@ from edge_lorahub.errors import CheckpointError, MissingPathError
 from edge_lorahub.files.outputs import is_lfs_pointer, lfs_message
 from edge_lorahub.tokenizer.tokenizer_file import load_tokenizer
 
+from .added_tokens import add_named_tokens
 from .clean_up import clean_up_as_settings_say
-from .tokenizer_conversion import convert
+from .tokenizer_conversion import convert, warn_of_own_code
 
 
 def read_tokenizer(folder: Path, *, convertible: bool) -> Tokenizer:
@@ -28,6 +29,8 @@ def read_tokenizer(folder: Path, *, convertible: bool) -> Tokenizer:
         tokenizer = load_tokenizer(
             path, lambda message: CheckpointError(f"{message}; take that of the model it was made from")
         )
+        add_named_tokens(tokenizer, folder)
+        warn_of_own_code(folder)
     elif convertible:
         tokenizer = convert(folder)
     else:
@@ -35,8 +38,6 @@ def read_tokenizer(folder: Path, *, convertible: bool) -> Tokenizer:
             f'{folder}: no {TOKENIZER}; make one where transformers is installed: python -c "from transformers import '
             f"AutoTokenizer as T; T.from_pretrained('{folder}').save_pretrained('{folder}')\""
         )
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
     clean_up_as_settings_say(tokenizer, folder)
     return tokenizer
 

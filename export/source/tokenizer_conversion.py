@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, processors
+from tokenizers import Tokenizer
 
 from edge_lorahub.bundle.manifest import TOKENIZER
 from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning, MissingDependencyError, MissingPathError
-from edge_lorahub.files.outputs import is_lfs_pointer, lfs_message, read_json
+from edge_lorahub.files.outputs import is_lfs_pointer, lfs_message
 from edge_lorahub.tokenizer.tokenizer_file import one_error
 
-from .json_fields import whole
+from .added_tokens import SETTINGS, add_named_tokens, check_added_tokens, read_settings
+from .byte_tokenizer import byte_tokenizer, count_extra_ids
+from .tokenizer_files import LOCAL, check_extra_ids, tokenizer_files
 
 Encode = Callable[[str], list[int]]
 
-_SETTINGS = "tokenizer_config.json"
 _SENTENCEPIECE = "spiece.model"
 _BYTE_PAIRS = ("vocab.json", "merges.txt")
-# ByT5's tokens: these, the bytes, and then <extra_id_0> and so on.
-_BYTE_SPECIAL = ("<pad>", "</s>", "<unk>")
-_BYTE_IDS = len(_BYTE_SPECIAL) + 256
-_EXTRA_IDS = 125
-_MOST_EXTRA_IDS = 10_000
+# transformers' classes that read these files by their own rules alone.
+_SENTENCEPIECE_CLASSES = ("T5Tokenizer", "MT5Tokenizer", "PreTrainedTokenizer")
+_BYTE_PAIR_CLASSES = ("RobertaTokenizer", "GPT2Tokenizer", "BartTokenizer")
+_OWN_CODE = "auto_map"
+_MAKE_ONE = f"make a {TOKENIZER} of it in a safe place, where its own library is installed, and copy that beside it"
 # Texts on which a conversion that goes wrong shows: the first word, spaces of all kinds, what is normalised, what no
 # vocabulary has.
 TEXTS = (
@@ -61,105 +63,128 @@ def convert(folder: Path) -> Tokenizer:
     for name in (_SENTENCEPIECE, *_BYTE_PAIRS):
         if (folder / name).is_file() and is_lfs_pointer(folder / name):
             raise CheckpointError(lfs_message(folder / name))
+    _refuse_own_code(folder)
+    check_added_tokens(folder)
+    check_extra_ids(folder)
     if (folder / _SENTENCEPIECE).is_file():
         return _from_sentencepiece(folder)
     if all((folder / name).is_file() for name in _BYTE_PAIRS):
         return _from_byte_pairs(folder)
     path, settings = _named(folder)
     if settings.get("tokenizer_class") == "ByT5Tokenizer":
-        return byte_tokenizer(_extra_ids(settings, path))
+        return byte_tokenizer(count_extra_ids(settings, path))
     raise MissingPathError(
         f"{folder}: neither {TOKENIZER} nor {_SENTENCEPIECE} (T5), {' with '.join(_BYTE_PAIRS)} (CodeT5) or a "
-        f"{_SETTINGS} of ByT5; copy the tokenizer's files there"
+        f"{SETTINGS} of ByT5; copy the tokenizer's files there"
     )
+
+
+def warn_of_own_code(folder: Path) -> None:
+    """Warns where the settings name a class of the checkpoint's own, beside a tokenizer.json that is read instead."""
+    if read_settings(folder).get(_OWN_CODE):
+        warnings.warn(
+            f"{folder / SETTINGS}: {_OWN_CODE} names code of the checkpoint's own, which is not run; {TOKENIZER} is "
+            "read without it",
+            EdgeLorahubWarning,
+            stacklevel=4,
+        )
+
+
+def _refuse_own_code(folder: Path) -> None:
+    if read_settings(folder).get(_OWN_CODE):
+        raise CheckpointError(
+            f"{folder / SETTINGS}: {_OWN_CODE} names code of the checkpoint's own, which is not run; {_MAKE_ONE}"
+        )
 
 
 def _named(folder: Path) -> tuple[Path, dict[str, Any]]:
     """The file that names the tokenizer's class, the tokenizer's settings or the model's, and its fields."""
-    for path in (folder / _SETTINGS, folder / "config.json"):
-        settings = read_json(path, CheckpointError) if path.exists() else {}
+    for name in (SETTINGS, "config.json"):
+        settings = read_settings(folder, name)
         if settings.get("tokenizer_class"):
-            return path, settings
-    return folder / _SETTINGS, {}
-
-
-def byte_tokenizer(extra_ids: int) -> Tokenizer:
-    """ByT5's tokenizer, which has no files: three special tokens, the 256 bytes of UTF-8, and <extra_id_...>."""
-    special = [AddedToken(name, lstrip=True, rstrip=True) for name in _BYTE_SPECIAL]
-    special += [AddedToken(f"<extra_id_{index}>") for index in range(extra_ids)]
-    names = [*_BYTE_SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256))]
-    ids = {name: index for index, name in enumerate(names)}
-    tokenizer = Tokenizer(models.BPE(ids, [], unk_token="<unk>", byte_fallback=True))
-    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    tokenizer.add_special_tokens(special)
-    return tokenizer
-
-
-def _extra_ids(settings: Mapping[str, Any], path: Path) -> int:
-    """How many <extra_id_...> a ByT5 tokenizer has; other tokens that were added to it are refused."""
-    added = settings.get("added_tokens_decoder")
-    if not isinstance(added, dict):
-        count = whole(settings, "extra_ids", path, _EXTRA_IDS, least=0)
-        if count > _MOST_EXTRA_IDS:
-            raise CheckpointError(f"{path}: extra_ids is {count}, more than any tokenizer has")
-        return count
-    names = {str(number): str(token.get("content")) for number, token in added.items() if isinstance(token, dict)}
-    known = {str(index + _BYTE_IDS): f"<extra_id_{index}>" for index in range(len(names))}
-    known |= {str(index): name for index, name in enumerate(_BYTE_SPECIAL)}
-    if strange := [name for number, name in names.items() if known.get(number) != name]:
-        raise CheckpointError(f"{path}: the token {strange[0]!r:.80}, added to ByT5's, is not supported")
-    return len(names.keys() - set(map(str, range(_BYTE_IDS))))
+            return folder / name, settings
+    return folder / SETTINGS, {}
 
 
 def _from_sentencepiece(folder: Path) -> Tokenizer:
     """Through transformers, and compared with SentencePiece itself."""
     path = folder / _SENTENCEPIECE
+    _kind(folder, _SENTENCEPIECE_CLASSES, path)
     with _transformers(path, "sentencepiece", "google.protobuf"):
         import google.protobuf  # noqa: F401
         import sentencepiece
         from transformers import T5TokenizerFast
 
-    with _quiet(), one_error(lambda reason: CheckpointError(f"{path}: cannot be converted ({reason})")):
-        pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
-        tokenizer: Tokenizer = T5TokenizerFast.from_pretrained(str(folder)).backend_tokenizer
+    def differences(tokenizer: Tokenizer) -> list[str]:
         end = tokenizer.encode("a").ids[-1:]
-        wrong = _differences(tokenizer, lambda text: [*pieces.encode(text), *end])
-        if wrong:
+        bare = _without_added(tokenizer)
+        return _differences(bare, lambda text: [*pieces.encode(text), *end])
+
+    error = _cannot_be_converted(path)
+    with _quiet(), one_error(error), tokenizer_files(folder, (_SENTENCEPIECE,)) as files:
+        pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        tokenizer: Tokenizer = T5TokenizerFast.from_pretrained(files, **LOCAL).backend_tokenizer
+        if wrong := differences(tokenizer):
             # tokenizer_config.json may switch off the space before the first word, which the model was trained with
-            repaired: Tokenizer = T5TokenizerFast.from_pretrained(str(folder), add_prefix_space=True).backend_tokenizer
-            if not _differences(repaired, lambda text: [*pieces.encode(text), *end]):
+            repaired: Tokenizer = T5TokenizerFast.from_pretrained(
+                files, add_prefix_space=True, **LOCAL
+            ).backend_tokenizer
+            if not differences(repaired):
                 warnings.warn(
-                    f"{folder / _SETTINGS}: by its add_prefix_space no space comes before the first word, but by "
+                    f"{folder / SETTINGS}: by its add_prefix_space no space comes before the first word, but by "
                     f"{_SENTENCEPIECE} one does; converted with the space",
                     EdgeLorahubWarning,
                     stacklevel=5,
                 )
-                return repaired
+                tokenizer, wrong = repaired, []
     _refuse_differences(path, wrong, "SentencePiece")
+    add_named_tokens(tokenizer, folder, converted=True)
     return tokenizer
 
 
 def _from_byte_pairs(folder: Path) -> Tokenizer:
-    """Through transformers' class for the checkpoint, and compared with its form in Python, where it has one."""
+    """Through transformers' class for the checkpoint, and compared with its form in Python."""
     path = folder / _BYTE_PAIRS[0]
+    # CodeT5's is RoBERTa's
+    kind = _kind(folder, _BYTE_PAIR_CLASSES, path) or "RobertaTokenizer"
     with _transformers(path):
-        from transformers import AutoTokenizer
+        import transformers
 
-    with _quiet(), one_error(lambda reason: CheckpointError(f"{path}: cannot be converted ({reason})")):
-        # CodeT5's is RoBERTa's
-        kind = {} if _named(folder)[1] else {"tokenizer_type": "roberta"}
-        fast = AutoTokenizer.from_pretrained(str(folder), use_fast=True, **kind)
+    with _quiet(), one_error(_cannot_be_converted(path)), tokenizer_files(folder, _BYTE_PAIRS) as files:
+        fast = getattr(transformers, f"{kind}Fast").from_pretrained(files, **LOCAL)
         tokenizer: Tokenizer = fast.backend_tokenizer
-        slow = AutoTokenizer.from_pretrained(str(folder), use_fast=False, **kind)
+        slow = getattr(transformers, kind).from_pretrained(files, **LOCAL)
         wrong = _differences(tokenizer, lambda text: list(slow(text)["input_ids"]))
     _refuse_differences(path, wrong, "transformers' tokenizer in Python")
+    add_named_tokens(tokenizer, folder, converted=True)
     return tokenizer
+
+
+def _kind(folder: Path, known: Sequence[str], path: Path) -> str | None:
+    """The class that the settings name, without "Fast"; None where they name none. Refused where it is another."""
+    where, settings = _named(folder)
+    name = settings.get("tokenizer_class")
+    kind = name.removesuffix("Fast") if isinstance(name, str) else name
+    if kind is not None and kind not in known:
+        raise CheckpointError(
+            f"{where}: tokenizer_class {name!r:.80} is not supported with {path.name}, only {', '.join(known)}; "
+            f"{_MAKE_ONE}"
+        )
+    return kind
+
+
+def _without_added(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer as it was trained, without the tokens that were added, of which SentencePiece knows nothing."""
+    return Tokenizer.from_str(json.dumps(json.loads(tokenizer.to_str()) | {"added_tokens": []}))
 
 
 def _differences(tokenizer: Tokenizer, truth: Encode) -> list[str]:
     """The texts of which a tokenizer makes other ids."""
     return [text for text in TEXTS if tokenizer.encode(text).ids != truth(text)]
+
+
+def _cannot_be_converted(path: Path) -> Callable[[str], CheckpointError]:
+    return lambda reason: CheckpointError(f"{path}: cannot be converted ({reason})")
 
 
 def _refuse_differences(path: Path, wrong: Sequence[str], truth: str) -> None:

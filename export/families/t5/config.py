@@ -13,6 +13,7 @@ from edge_lorahub.errors import CheckpointError
 from ...blocks.activations import ACTIVATIONS
 from ...blocks.relative_positions import Reach, least_buckets, reach
 from ...source.json_fields import flag, whole
+from .other_fields import account_for_others
 
 FAMILIES = ("t5", "mt5")
 ATTENTION_SLOTS = ("q", "k", "v", "o")
@@ -80,6 +81,7 @@ def read_t5_config(fields: Mapping[str, Any], path: Path) -> T5Config:
         raise CheckpointError(f"{path}: d_kv is {d_kv}; onnxruntime's attention wants a multiple of 8")
     layers = whole(fields, "num_layers", path)
     version = re.match(r"\d+", str(fields.get("transformers_version")))
+    account_for_others(fields, path)
     return T5Config(
         model_type=model_type,
         vocab_size=whole(fields, "vocab_size", path),

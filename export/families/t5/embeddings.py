@@ -55,7 +55,8 @@ def find_embeddings(config: T5Config, checkpoint: Tensors) -> Embeddings:
                 f"{checkpoint.folder}: tensors {embedding} and {other} differ, but {config.model_type} has one "
                 "embedding for the encoder and the decoder; was the checkpoint merged from several?"
             )
-    if embedding == HEAD or (HEAD in checkpoint and checkpoint.equal(embedding, HEAD)):
+    # a head that is tied may have been saved in another precision
+    if embedding == HEAD or (HEAD in checkpoint and checkpoint.equal(embedding, HEAD, rounded=tied)):
         return Embeddings(embedding, None, _scaled_if_tied(config, tied))
     if HEAD in checkpoint:
         return Embeddings(embedding, HEAD, _scaled_if_untied(config, tied, checkpoint))
