@@ -79,7 +79,7 @@ def _instead(where: str, names: Collection[str]) -> str:
             if re.fullmatch(pattern, name):
                 return f", only {name}; " + _CONVERT.format(where=where, how=how)
     if files := sorted(name for name in names if name.endswith(".gguf")):
-        if Path(where).expanduser().is_dir():
+        if user_path(where).is_dir():
             return f", but GGUF files: name one of them, {Path(where) / files[0]}"
         return f", but GGUF files: download one of them, {files[0]}, and export that"
     shards = [name for name in names if re.fullmatch(r"model-\d+-of-\d+\.safetensors", name)]
