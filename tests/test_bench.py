@@ -130,7 +130,7 @@ def test_peers_do_the_same_work(run: Callable[..., Result], tmp_path: Path) -> N
 
 
 def test_roofline_checks_what_is_composed(fails: Callable[..., str], monkeypatch: Any) -> None:
-    monkeypatch.setattr(paper_stack, "quantise", lambda matrix: (np.ones(matrix.shape, np.int8), 1.0))
+    monkeypatch.setattr(paper_stack, "quantize", lambda matrix: (np.ones(matrix.shape, np.int8), 1.0))
     assert "composing modules in int8 gives another adapter than in float32" in fails(
         "bench", "roofline", "--size", "tiny", "--threads", 1, "--modules", 2
     )

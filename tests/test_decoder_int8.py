@@ -21,15 +21,15 @@ from safetensors.numpy import load_file, save_file
 
 from edge_lorahub.bundle.graphs import lora_a_name, lora_b_name, lora_scale_name
 from edge_lorahub.runtime.decoder_only.packing import Text
-from edge_lorahub.tensors.quantization import quantise_rows
+from edge_lorahub.tensors.quantization import quantize_rows
 
 
 def in_int8(lora: Mapping[str, np.ndarray], exported: Exported) -> dict[str, np.ndarray]:
     """LoRA inputs in int8, as a stack of exact composition holds them."""
     found = {}
     for slot in exported.slots:
-        a, a_scales = quantise_rows(np.ascontiguousarray(lora[lora_a_name(slot.name)].T))
-        b, b_scales = quantise_rows(lora[lora_b_name(slot.name)])
+        a, a_scales = quantize_rows(np.ascontiguousarray(lora[lora_a_name(slot.name)].T))
+        b, b_scales = quantize_rows(lora[lora_b_name(slot.name)])
         found[lora_a_name(slot.name)], found[lora_b_name(slot.name)] = np.ascontiguousarray(a.T), b
         found[lora_scale_name(slot.name)] = lora[lora_scale_name(slot.name)] * a_scales * b_scales
     return found

@@ -170,7 +170,7 @@ def test_the_scale_of_the_head_can_be_said_apart(tmp_path: Path) -> None:
         ({"is_gated_act": "yes"}, "is_gated_act must be true or false, got 'yes'"),
         ({"is_gated_act": False}, r"tensor encoder.block.0.layer.1.DenseReluDense.wi.weight is missing"),
         ({"tie_word_embeddings": 1}, "tie_word_embeddings must be true or false, got 1"),
-        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantised by bitsandbytes .quantization_config"),
+        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantized by bitsandbytes .quantization_config"),
         (
             {"model_type": "mixtral", "num_local_experts": 8},
             "model_type 'mixtral' is not supported: a mixture of experts .num_local_experts",

@@ -79,7 +79,7 @@ def test_generation_config_goes_first(
         (PLAIN, {"begin_suppress_tokens": [5]}, "begin_suppress_tokens .5.: not used"),
     ],
 )
-def test_what_is_not_honoured_is_a_warning(
+def test_what_is_not_honored_is_a_warning(
     config: dict[str, object], generation: dict[str, object] | None, words: str, tmp_path: Path
 ) -> None:
     with pytest.raises(EdgeLorahubWarning, match=words):

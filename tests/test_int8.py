@@ -26,7 +26,7 @@ from edge_lorahub.export import export
 from edge_lorahub.export.checks import agreement as agreement_module
 from edge_lorahub.export.checks.agreement import Agreement, candidates_for, compare
 from edge_lorahub.runtime.binding import Runner
-from edge_lorahub.tensors.quantization import quantise_rows
+from edge_lorahub.tensors.quantization import quantize_rows
 from edge_lorahub.testing import random_models
 from edge_lorahub.tinyhub import DEV_TASKS, ENTANGLED_MODULES
 from edge_lorahub.tinyhub import examples as draw
@@ -52,10 +52,10 @@ def int8_bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.mark.parametrize("rows", [1, 7, 1024, 1025, 2500])
-def test_a_quantised_row_is_within_half_a_step(rows: int) -> None:
+def test_a_quantized_row_is_within_half_a_step(rows: int) -> None:
     matrix = np.random.default_rng(rows).standard_normal((rows, 5), dtype=np.float32)
     matrix[0] = 0
-    values, scales = quantise_rows(matrix)
+    values, scales = quantize_rows(matrix)
     assert values.dtype == np.int8
     assert scales.dtype == np.float32
     assert values.min() >= -127
@@ -86,7 +86,7 @@ def test_another_reader_finds_the_checkpoints_matrices(size: str, tmp_path: Path
                 assert weight.dtype == np.int8
                 assert (np.abs(weight * scale - expected) <= scale / 2 * (1 + 1e-5)).all()
                 found.add(weight_name)
-        # values that several layers read are quantised once
+        # values that several layers read are quantized once
         inputs = [node.input[0] for node in graph.node if node.op_type == "Flatten"]
         quantized = [node for node in graph.node if node.op_type == "QuantizeLinear"]
         assert len(set(inputs)) == len(inputs) == len(quantized) < len(products)
@@ -134,7 +134,7 @@ def test_one_hot_is_that_module(int8_bundle: Path, module_folders: list[Path], e
     model = load(int8_bundle, threads=1)
     alone = load_adapter(module_folders[1]).inputs(model.manifest)
     expected = score(Runner(model, "score", alone), examples, 99, 99).sums
-    # a last bit can move a quantised value by a step; in paper composition the modules are in int8 too
+    # a last bit can move a quantized value by a step; in paper composition the modules are in int8 too
     for composition, tolerance in (("exact", 2e-3), ("paper", 1e-2)):
         inputs = make_stack(list(Modules.load(module_folders)), model.manifest, composition).inputs()
         inputs.compose(np.array([0.0, 1.0, 0.0, 0.0]))
@@ -176,8 +176,8 @@ def test_graphs_of_the_wrong_form(int8_bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(int8_bundle, copy)
     manifest = read_manifest(copy)
     graphs = (manifest.graph("score", Variant(lora_type)).files for lora_type in ("float32", "int8"))
-    for plain, quantised in zip(*graphs, strict=True):
-        shutil.copyfile(copy / plain, copy / quantised)
+    for plain, quantized in zip(*graphs, strict=True):
+        shutil.copyfile(copy / plain, copy / quantized)
     sign(copy)
     with pytest.raises(BundleError, match="its graphs do not take LoRA in int8; export the bundle again"):
         Runner(load(copy, threads=1), "score", plain_inputs(manifest.slots, "int8"))
@@ -196,7 +196,7 @@ def test_lora_in_int8_in_every_kind_of_slot(tmp_path: Path) -> None:
         for weight in (0.0, 1.0):
             inputs.compose(np.array([weight]))
             losses.append(score(Runner(model, "score", inputs), task, 99, 99).sums[0])
-    # the rows' scales are multiplied in another order, and a last bit can move a quantised value by a step
+    # the rows' scales are multiplied in another order, and a last bit can move a quantized value by a step
     assert losses[2] == pytest.approx(losses[0], rel=1e-3), "w = 0 is the plain model"
     assert abs(losses[1] - losses[0]) > 0.5, "the module does something"
     assert losses[3] == pytest.approx(losses[1], rel=0.01)

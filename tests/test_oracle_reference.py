@@ -34,7 +34,7 @@ SEED = 42
 
 
 def score_with(model: PeftModel, folders: list[Path], batch: Batch) -> Callable[[np.ndarray], float]:
-    """The released code's get_score: the loss of a candidate, with its regularisation."""
+    """The released code's get_score: the loss of a candidate, with its regularization."""
     states = [load_file(folder / "adapter_model.safetensors") for folder in folders]
 
     def score(weights: np.ndarray) -> float:

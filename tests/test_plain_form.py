@@ -27,9 +27,9 @@ TEXTS = ["w3 w9 w27", "w5", " ".join(f"w{i}" for i in range(3, 60))]
 @pytest.fixture(scope="module")
 def bundles(checkpoint: Path, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The tiny checkpoint in both precisions. Not to be changed by a test: copy them."""
-    quantised = tmp_path_factory.mktemp("plain") / "int8"
-    export(checkpoint, quantised, precision="int8")
-    return {"fp32": bundle, "int8": quantised}
+    quantized = tmp_path_factory.mktemp("plain") / "int8"
+    export(checkpoint, quantized, precision="int8")
+    return {"fp32": bundle, "int8": quantized}
 
 
 def plain_runner(bundle: Path, role: str, lora_type: str) -> Runner:

@@ -25,7 +25,7 @@ from edge_lorahub.lora.pair import Lora
 from edge_lorahub.search.budget import Budget
 from edge_lorahub.search.journal import Journal
 from edge_lorahub.search.strategy import Observation
-from edge_lorahub.tensors.quantization import quantise, quantise_rows
+from edge_lorahub.tensors.quantization import quantize, quantize_rows
 from edge_lorahub.tensors.safetensors_file import open_tensors
 
 Float32 = NDArray[np.float32]
@@ -110,7 +110,7 @@ def test_composing_is_the_formula(data: st.DataObject, modules: list[Source], co
 @given(arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=40),
               elements=st.floats(-(2.0**99), 2.0**99, width=32, allow_subnormal=False)))  # fmt: skip
 def test_int8_is_off_by_half_a_step(matrix: Float32) -> None:
-    for values, scales in (quantise_rows(matrix), quantise(matrix)):
+    for values, scales in (quantize_rows(matrix), quantize(matrix)):
         steps = np.broadcast_to(np.reshape(scales, (-1, 1)), matrix.shape).astype(float)
         assert values.dtype == np.int8
         assert values.min() >= -127
@@ -118,7 +118,7 @@ def test_int8_is_off_by_half_a_step(matrix: Float32) -> None:
         error = np.abs(values * steps - matrix)
         assert (error <= 0.5001 * steps).all()
         assert (values[matrix == 0] == 0).all()
-    rows, scales = quantise_rows(matrix)
+    rows, scales = quantize_rows(matrix)
     full = np.abs(matrix).max(axis=1) > 1e-30  # below, 1/127 of it is no ordinary number
     assert (np.abs(rows[full]).max(axis=1, initial=0) == 127).all()
 

@@ -1,4 +1,4 @@
-"""The tiny T5, its initialisation and its tokenizer."""
+"""The tiny T5, its initialization and its tokenizer."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def tiny_config() -> T5Config:
 def new_base(seed: int) -> T5ForConditionalGeneration:
     """A base before training.
 
-    The library's initialisation leaves a model of this size at chance on position (first, last, copy) for
+    The library's initialization leaves a model of this size at chance on position (first, last, copy) for
     100,000 examples: attention starts flat, and the relative position bias starts too small to break the tie.
     A wide position bias gives each head a place to look at from the first step on.
     """

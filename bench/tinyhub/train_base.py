@@ -59,13 +59,13 @@ def _work(rank: int, settings: BaseTraining, path: Path, rendezvous: Path) -> No
     model = new_base(settings.seed).train()
     bias = [p for n, p in model.named_parameters() if "relative_attention_bias" in n]
     rest = [p for n, p in model.named_parameters() if "relative_attention_bias" not in n]
-    optimiser = torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         [{"params": rest, "lr": settings.rate}, {"params": bias, "lr": 10 * settings.rate}],
         weight_decay=0.0,
         betas=(0.9, 0.98),
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: rate_at(step / settings.steps, settings.decay_from)
+        optimizer, lambda step: rate_at(step / settings.steps, settings.decay_from)
     )
     draws = Draws(settings.seed * 1000 + rank)
     parameters = [*rest, *bias]
@@ -75,7 +75,7 @@ def _work(rank: int, settings: BaseTraining, path: Path, rendezvous: Path) -> No
         batch = to_batch([mixture.draw(draws) for _ in range(settings.batch)])
         with torch.autocast("cpu", torch.bfloat16):
             loss = model(**batch).loss
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         gradient = torch.cat([p.grad.flatten() for p in parameters])
         dist.all_reduce(gradient)
@@ -83,7 +83,7 @@ def _work(rank: int, settings: BaseTraining, path: Path, rendezvous: Path) -> No
         for p, piece in zip(parameters, gradient.split([p.numel() for p in parameters]), strict=True):
             p.grad.copy_(piece.view_as(p))
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         if rank == 0 and (step % 100 == 99 or step + 1 == settings.steps):
             elapsed = time.perf_counter() - started

@@ -47,16 +47,16 @@ def train_lora(
     torch.manual_seed(seed)
     model: Any = get_peft_model(copy.deepcopy(base), lora_config(settings)).train()
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=settings.rate, weight_decay=0.0, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(parameters, lr=settings.rate, weight_decay=0.0, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: rate_at(step / settings.steps, settings.decay_from)
+        optimizer, lambda step: rate_at(step / settings.steps, settings.decay_from)
     )
     for _ in range(settings.steps):
         with torch.autocast("cpu", torch.bfloat16):
             loss = model(**to_batch(next_pairs())).loss
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
     return model.eval()

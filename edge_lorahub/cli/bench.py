@@ -145,7 +145,7 @@ def latency(
 
     Percentiles in milliseconds, over lengths, batch sizes and threads, on random texts and random modules in
     memory. A candidate's parts are measured one at a time: composing (its share of a generation's), encoding and
-    decoding (on one thread), and the optimiser's own work.
+    decoding (on one thread), and the optimizer's own work.
     """
     from ..bench.latency import FIELDS, Grid, cell_settings, is_cell
     from ..bench.latency import latency as measure

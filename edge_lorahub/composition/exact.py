@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..bundle.graphs import lora_a_name, lora_b_name, lora_scale_name
 from ..bundle.manifest import Slot
-from ..tensors.quantization import quantise_rows
+from ..tensors.quantization import quantize_rows
 from .inputs import Float32, Float64, LoraInputs, LoraSource, checked, rank_of
 from .kernels import compose_exact
 
@@ -66,7 +66,7 @@ class ExactStack:
         if self.lora_type == "float32":
             self._a[index][:, columns], self._b[index][columns] = a.T, b
             return
-        (a_values, a_scales), (b_values, b_scales) = quantise_rows(a), quantise_rows(b)
+        (a_values, a_scales), (b_values, b_scales) = quantize_rows(a), quantize_rows(b)
         self._a[index][:, columns], self._b[index][columns] = a_values.T, b_values
         start = self._starts[index]
         self._factors[start + columns.start : start + columns.stop] = a_scales * b_scales

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..bundle.graphs import lora_a_name, lora_b_name, lora_scale_name
 from ..bundle.manifest import Slot
-from ..tensors.quantization import quantise
+from ..tensors.quantization import quantize
 from .inputs import Float32, Float64, LoraInputs, LoraSource, checked, rank_of
 from .kernels import compose_paper
 from .kernels_int8 import compose_paper_int8, digits
@@ -127,7 +127,7 @@ class Int8PaperStack(_PaperStack):
             row.fill(0)
             for part, place, matrix in self._matrices(row, source):
                 if matrix.any():
-                    place[:], self._scales[part, 0, index] = quantise(matrix)
+                    place[:], self._scales[part, 0, index] = quantize(matrix)
             for block in self._blocks:
                 block.values[index] = row[block.start : block.end]
 

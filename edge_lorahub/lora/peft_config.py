@@ -31,7 +31,7 @@ _REFUSED = (
     "layer_replication", "trainable_token_indices", "target_parameters", "alora_invocation_tokens",
     "megatron_config", "arrow_config", "kasa_config", "monteclora_config", "velora_config",
 )  # fmt: skip
-# Initialisations that also change the base model's weights: the module fits only that changed model.
+# Initializations that also change the base model's weights: the module fits only that changed model.
 _REFUSED_INIT = ("pissa", "olora", "corda", "loftq", "lora_ga")
 # What peft targets where target_modules is null (TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING): q and v in T5 and
 # mT5, q_proj and v_proj in Llama and its relatives. No model has layers of both names.
@@ -93,7 +93,7 @@ class LoraConfig:
             rank = self.rank_pattern.get(ranks.first(name) or layer, self.rank)
             alpha = self.alpha_pattern.get(alphas.first(name) or layer, self.alpha)
             targeted = not is_excluded(name) and (every_layer or (is_target(name) and self._is_in_layers(name)))
-            # alpha / sqrt(r) for rank-stabilised LoRA (arXiv 2312.03732)
+            # alpha / sqrt(r) for rank-stabilized LoRA (arXiv 2312.03732)
             found[layer] = LayerSettings(targeted, rank, alpha / (math.sqrt(rank) if self.use_rslora else rank))
         return found
 

@@ -1,4 +1,4 @@
-"""nevergrad's optimisers, by their names in its registry."""
+"""nevergrad's optimizers, by their names in its registry."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class NevergradOptimizer:
         self._optimizer.tell(self._asked, loss)
 
     def recommendation(self) -> Float64:
-        """What the optimiser thinks best, (N,); not always a candidate that it asked for."""
+        """What the optimizer thinks best, (N,); not always a candidate that it asked for."""
         return np.array(self._optimizer.provide_recommendation().value, np.float64)
 
     @contextlib.contextmanager

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 Int8 = NDArray[np.int8]
-# Rows quantised at a time: temporary arrays stay small beside the matrix itself.
+# Rows quantized at a time: temporary arrays stay small beside the matrix itself.
 _ROWS = 1024
 
 
-def quantise_rows(matrix: Float32) -> tuple[Int8, Float32]:
+def quantize_rows(matrix: Float32) -> tuple[Int8, Float32]:
     """(m, n) float32 -> int8 (m, n) and a scale a row, float32 (m,): matrix ~ values * scale[:, None].
 
     Symmetric: the row's largest magnitude becomes 127, and -128 is not used. A row of zeros has scale 1.
@@ -27,7 +27,7 @@ def quantise_rows(matrix: Float32) -> tuple[Int8, Float32]:
     return values, scales
 
 
-def quantise(matrix: Float32) -> tuple[Int8, float]:
-    """(m, n) float32 -> int8 (m, n) and one scale, as `quantise_rows` does it."""
-    values, scales = quantise_rows(matrix.reshape(1, -1))
+def quantize(matrix: Float32) -> tuple[Int8, float]:
+    """(m, n) float32 -> int8 (m, n) and one scale, as `quantize_rows` does it."""
+    values, scales = quantize_rows(matrix.reshape(1, -1))
     return values.reshape(matrix.shape), float(scales[0])

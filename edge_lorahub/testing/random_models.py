@@ -76,7 +76,7 @@ def linear_layers(size: str) -> Iterator[tuple[str, int, int]]:
 
 
 def _tensors(size: str, seed: int) -> Iterator[tuple[str, Float32]]:
-    """Every tensor of a checkpoint, in the standard deviations of T5's own initialisation."""
+    """Every tensor of a checkpoint, in the standard deviations of T5's own initialization."""
     c = SIZES[size]
     d, heads = c["d_model"], c["num_heads"]
 

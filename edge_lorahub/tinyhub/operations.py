@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .draws import Draws
-from .words import COLOUR_OF, CONNECTIVES, DAYS, KIND_OF, NEXT_DAY, NOUNS, NUMBERS, TRUTH
+from .words import COLOR_OF, CONNECTIVES, DAYS, KIND_OF, NEXT_DAY, NOUNS, NUMBERS, TRUTH
 
 Words = list[str]
 
@@ -65,7 +65,7 @@ OPERATIONS: dict[str, tuple[Callable[[Draws], Words], Callable[[Words], Words]]]
     "reverse": (_nouns, lambda words: words[::-1]),
     "sort": (_nouns, sorted),
     "rotate": (_nouns, lambda words: [*words[1:], words[0]]),
-    "colour": (_nouns, lambda words: [COLOUR_OF[word] for word in words]),
+    "colour": (_nouns, lambda words: [COLOR_OF[word] for word in words]),
     "kind": (_nouns, lambda words: [KIND_OF[word] for word in words]),
     "animals": (_nouns_with_animal, _animals),
     "count": (_nouns, lambda words: [NUMBERS[len(_animals(words))]]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-COLOURS = ("red", "yellow", "green", "brown", "black", "white")
+COLORS = ("red", "yellow", "green", "brown", "black", "white")
 KINDS = ("animal", "food", "clothing", "object")
 
 # A row a kind, a column a colour: every pair occurs once, so neither can be guessed from the other.
@@ -14,7 +14,7 @@ _THINGS = (
 )
 
 NOUNS = tuple(sorted(noun for row in _THINGS for noun in row))
-COLOUR_OF = {noun: colour for row in _THINGS for noun, colour in zip(row, COLOURS, strict=True)}
+COLOR_OF = {noun: colour for row in _THINGS for noun, colour in zip(row, COLORS, strict=True)}
 KIND_OF = {noun: kind for row, kind in zip(_THINGS, KINDS, strict=True) for noun in row}
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -25,7 +25,7 @@ TRUTH = ("false", "true")
 CONNECTIVES = ("and", "or", "not")
 
 # Every word that an operation may return, before the word transform.
-ANSWER_WORDS = NOUNS + COLOURS + KINDS + DAYS + NUMBERS + TRUTH
+ANSWER_WORDS = NOUNS + COLORS + KINDS + DAYS + NUMBERS + TRUTH
 
 
 def _invented(index: int) -> str:

@@ -54,7 +54,7 @@ class WeightFile:
         return name in self._entries
 
     def initializer(self, name: str) -> TensorProto:
-        """A reference to a weight that was added, for a graph's list of initialisers."""
+        """A reference to a weight that was added, for a graph's list of initializers."""
         offset, shape, dtype = self._entries[name]
         tensor = TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(dtype), dims=shape)
         tensor.data_location = TensorProto.EXTERNAL

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from onnx import TensorProto
 
-from edge_lorahub.tensors.quantization import quantise_rows
+from edge_lorahub.tensors.quantization import quantize_rows
 
 from .onnx_graph import MICROSOFT, Graph, WeightFile
 from .products import FloatProducts, Lora, Read
@@ -62,7 +62,7 @@ class RowProducts:
     def embed(self, g: Graph, name: str, ids: str, shape: tuple[int, int]) -> str:
         rows = f"{name}.rows"
         if rows not in self._weights:
-            values, scales = quantise_rows(self._read(name, shape))
+            values, scales = quantize_rows(self._read(name, shape))
             self._weights.add(rows, values)
             self._weights.add(_scale(rows), scales)
         whole = g.op("Cast", [g.op("Gather", [g.weight(rows), ids])], to=TensorProto.FLOAT)
@@ -86,7 +86,7 @@ class RowProducts:
     def _matrix(self, g: Graph, name: str, source: str, shape: tuple[int, int]) -> tuple[str, str]:
         """The transposed matrix and the scales of its columns, from the source's tensor of that shape."""
         if name not in self._weights:
-            values, scales = quantise_rows(self._read(source, shape))
+            values, scales = quantize_rows(self._read(source, shape))
             self._weights.add(name, values.T)
             self._weights.add(_scale(name), scales)
         return g.weight(name), g.weight(_scale(name))

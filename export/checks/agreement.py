@@ -1,4 +1,4 @@
-"""How far an int8 bundle keeps what the optimiser reads: the losses of candidates, and above all their order."""
+"""How far an int8 bundle keeps what the optimizer reads: the losses of candidates, and above all their order."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def compare(
 ) -> Agreement:
     """Evaluates w = 0, every module alone and twice as many random w, in exact composition, with both bundles.
 
-    Without sources or examples, seeded random modules and texts stand in: enough to find a quantisation that
+    Without sources or examples, seeded random modules and texts stand in: enough to find a quantization that
     does harm, while modules and examples of one's own say what it does to them.
     """
     sources = list(sources) or [_RandomModule(float32, seed) for seed in range(_MODULES)]
@@ -94,18 +94,18 @@ def check_export(
     Raises what `export` raises, and ModuleMismatchError if a module does not fit. OutputFailedError: there is no room
     for the fp32 bundle, and the other one is complete.
     """
-    quantised = load(bundle)
-    examples = examples or _random_examples(quantised.tokens, quantised.manifest.model.vocab_size)
+    quantized = load(bundle)
+    examples = examples or _random_examples(quantized.tokens, quantized.manifest.model.vocab_size)
     if modules is not None:
-        modules.check(quantised.manifest)
+        modules.check(quantized.manifest)
     try:
         with scratch_folder(bundle) as folder:
             float32 = folder / "bundle"
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", EdgeLorahubWarning)  # the first export gave them
-                manifest = quantised.manifest
+                manifest = quantized.manifest
                 export(source, float32, slots=manifest.kinds(), prompt=manifest.prompt, revision=revision)
-            return compare(load(float32), quantised, modules or (), examples)
+            return compare(load(float32), quantized, modules or (), examples)
     except OutputFailedError as error:
         raise OutputFailedError(
             f"{bundle}: exported, but an fp32 bundle to compare it with could not be written beside it; free some "

@@ -45,7 +45,7 @@ def refuse_other_kinds(fields: Mapping[str, Any], path: Path) -> None:
         if isinstance(found, dict):
             method = found.get("quant_method", "a library")
             raise CheckpointError(
-                f"{path}: weights that were quantised by {method!s:.40} ({key}) are not supported; export the "
+                f"{path}: weights that were quantized by {method!s:.40} ({key}) are not supported; export the "
                 "checkpoint that they were made from (with --precision int8, for example)"
             )
 

@@ -1,6 +1,6 @@
 """Gemma 1: Llama with heads of a size of their own, norms that are stored less 1, and scaled embeddings.
 
-Honoured: as Llama's without mlp_bias. The activation is the approximated gelu: its first config.json's called it
+Honored: as Llama's without mlp_bias. The activation is the approximated gelu: its first config.json's called it
 "gelu", and versions of transformers differ in whether they look at hidden_act or hidden_activation.
 Refused: other activations, attention to tokens on both sides.
 """

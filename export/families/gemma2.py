@@ -1,6 +1,6 @@
 """Gemma 2: Gemma 1 with caps on scores and logits, windows in every second layer, and norms of outputs.
 
-Honoured: as Gemma 1's, with hidden_activation, query_pre_attn_scalar, sliding_window, layer_types,
+Honored: as Gemma 1's, with hidden_activation, query_pre_attn_scalar, sliding_window, layer_types,
 attn_logit_softcapping and final_logit_softcapping, where null is no cap.
 Refused: attention to tokens on both sides.
 """

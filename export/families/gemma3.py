@@ -2,7 +2,7 @@
 
 Five of six layers have a window, and rotary positions of their own; queries and keys are normed by head, and what
 attention and feed-forward give is normed once more.
-Honoured: as Gemma 1's, with hidden_activation, query_pre_attn_scalar, sliding_window, layer_types or
+Honored: as Gemma 1's, with hidden_activation, query_pre_attn_scalar, sliding_window, layer_types or
 sliding_window_pattern, rope_local_base_freq, final_logit_softcapping.
 Refused: attn_logit_softcapping, which transformers reads in this family and does not apply; attention to tokens on both
 sides, as EmbeddingGemma has it.

@@ -1,6 +1,6 @@
 """Granite, dense (3.x): Llama with four scales.
 
-Honoured: as Llama's, and embedding_multiplier, attention_multiplier (in place of 1 / sqrt(head_dim)),
+Honored: as Llama's, and embedding_multiplier, attention_multiplier (in place of 1 / sqrt(head_dim)),
 residual_multiplier, logits_scaling.
 """
 

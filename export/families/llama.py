@@ -1,6 +1,6 @@
 """Llama, and what is built as it is: SmolLM2, TinyLlama, Llama 3.x with its scaling of rotary positions.
 
-Honoured: hidden_size, intermediate_size, vocab_size, num_hidden_layers, num_attention_heads, num_key_value_heads,
+Honored: hidden_size, intermediate_size, vocab_size, num_hidden_layers, num_attention_heads, num_key_value_heads,
 head_dim, hidden_act, rms_norm_eps, max_position_embeddings, attention_bias (q, k, v and o), mlp_bias,
 tie_word_embeddings, and rotary positions of the kinds "default", "linear" and "llama3".
 Refused: windows, and what converters write of models that are not quite Llama.

@@ -1,6 +1,6 @@
 """Mistral: Llama with a window in all layers, or in none.
 
-Honoured: as Llama's without biases, and sliding_window, which is 4096 where config.json does not have it and none
+Honored: as Llama's without biases, and sliding_window, which is 4096 where config.json does not have it and none
 where it is null, as in transformers.
 Refused: biases, and layer_types, which transformers does not look at in this family.
 """

@@ -4,7 +4,7 @@ A family is chosen by config.json's model_type. It reads config.json into a conf
 role; what the roles read and give is a matter of its architecture, of which the runtime has one module each.
 
 To add a family, write a file with one object of this protocol and name it in `families/__init__.py`. Its `read` refuses
-by name every field whose value its graphs do not honour: a field that is overlooked gives a bundle that is silently
+by name every field whose value its graphs do not honor: a field that is overlooked gives a bundle that is silently
 wrong. `ConfigFields` warns of the fields that nobody asked for.
 """
 

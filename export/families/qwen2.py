@@ -1,6 +1,6 @@
 """Qwen 2 and 2.5 (and QwQ): Llama with biases in q, k and v, and perhaps windows in the upper layers.
 
-Honoured: as Llama's without its biases, and use_sliding_window, sliding_window, max_window_layers, layer_types. q, k
+Honored: as Llama's without its biases, and use_sliding_window, sliding_window, max_window_layers, layer_types. q, k
 and v have biases whatever config.json says.
 Refused: multimodal rotary positions, and the chunked attention of the models for a million tokens.
 """

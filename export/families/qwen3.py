@@ -1,6 +1,6 @@
 """Qwen 3, dense: Qwen 2 whose queries and keys are normed by head.
 
-Honoured: as Qwen 2's, with head_dim (128 where config.json does not say) and attention_bias (q, k, v and o).
+Honored: as Qwen 2's, with head_dim (128 where config.json does not say) and attention_bias (q, k, v and o).
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _SENTENCEPIECE_CLASSES = ("T5Tokenizer", "MT5Tokenizer", "PreTrainedTokenizer")
 _BYTE_PAIR_CLASSES = ("RobertaTokenizer", "GPT2Tokenizer", "BartTokenizer")
 _OWN_CODE = "auto_map"
 _MAKE_ONE = f"make a {TOKENIZER} of it in a safe place, where its own library is installed, and copy that beside it"
-# Texts on which a conversion that goes wrong shows: the first word, spaces of all kinds, what is normalised, what no
+# Texts on which a conversion that goes wrong shows: the first word, spaces of all kinds, what is normalized, what no
 # vocabulary has.
 TEXTS = (
     "a",

@@ -66,10 +66,10 @@ class T5Config:
 def read_t5_config(fields: Mapping[str, Any], path: Path) -> T5Config:
     """config.json's fields, checked; what cannot be exported is refused by name. path: for the messages."""
     model_type = str(fields.get("model_type"))
-    if isinstance(quantised := fields.get("quantization_config"), dict):
-        method = quantised.get("quant_method", "a library")
+    if isinstance(quantized := fields.get("quantization_config"), dict):
+        method = quantized.get("quant_method", "a library")
         raise CheckpointError(
-            f"{path}: weights that were quantised by {method!s:.40} (quantization_config) are not supported; export "
+            f"{path}: weights that were quantized by {method!s:.40} (quantization_config) are not supported; export "
             "the checkpoint that they were made from (with --precision int8, for example)"
         )
     gated, activation = _feed_forward(fields, path, "relu" if model_type == "t5" else "gated-gelu")
