@@ -21,7 +21,7 @@ from tokenizers import ByteLevelBPETokenizer, Tokenizer
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast, RobertaTokenizer, T5TokenizerFast
 
 from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning
-from edge_lorahub.export.source.tokenizer import write_tokenizer
+from edge_lorahub.export.source.tokenizer import read_tokenizer
 from edge_lorahub.export.source.tokenizer_conversion import TEXTS, convert
 from edge_lorahub.testing.random_models import write_checkpoint
 
@@ -170,7 +170,7 @@ def test_tokens_that_only_the_settings_have(file: str, fields: dict[str, object]
     checkpoint = write_checkpoint(tmp_path / "checkpoint", "tiny")
     (checkpoint / file).write_text(json.dumps(fields))
     oracle = PreTrainedTokenizerFast.from_pretrained(str(checkpoint))
-    write_tokenizer(checkpoint, tmp_path / "written.json", 200, (1,))
+    read_tokenizer(checkpoint, convertible=False).save(str(tmp_path / "written.json"))
     written = Tokenizer.from_file(str(tmp_path / "written.json"))
     for text in ("w3 {w5", "w4 { w6 w3", "w5{", "</s> w3w5"):
         ids = written.encode(text).ids
