@@ -29,7 +29,8 @@ class GgufFile:
         self._read: GgufSource = open_gguf(path)
         self.path = self.config_path = path
         self.config: Mapping[str, Any] = self._read.config
-        self.token_files: Mapping[Path, Mapping[str, Any]] = {path: self.config}
+        tokens = {key: value for key, value in self.config.items() if key.endswith("_token_id")}
+        self.token_files: Mapping[Path, Mapping[str, Any]] = {path: tokens}
         self.tokenizer_settings: Mapping[str, Any] = {}
 
     @property

@@ -92,7 +92,7 @@ def test_a_start_token_that_is_taken_away(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"bos_token": "<strange>"}, "bos_token, which is no token of the tokenizer"),
+        ({"bos_token": "<strange>"}, "the tokenizer has id 96, but the model's vocab_size is 96"),
         ({}, "bos_token, which is no token"),
         ({"bos_token": "<pad>", "add_bos_token": "yes"}, "add_bos_token must be true or false, got 'yes'"),
     ],
