@@ -161,6 +161,8 @@ def test_own_code_beside_a_tokenizer_file_is_warned_about(checkpoint: Path, tmp_
         ("special_tokens_map.json", {"additional_special_tokens": ["<a>"] * 10_001}, "10001 added tokens, more than"),
         ("tokenizer_config.json", {"added_tokens_decoder": {"x": {"content": "a"}}}, "'x' in added_tokens_decoder is"),
         ("tokenizer_config.json", {"added_tokens_decoder": {"1": {"content": 5}}}, "an added token must be an object"),
+        ("tokenizer_config.json", {"eos_token": "\ud800"}, "is not valid Unicode"),
+        ("added_tokens.json", {"a\udfff": 5}, "is not valid Unicode"),
         ("tokenizer_config.json", {"added_tokens_decoder": []}, "added_tokens_decoder must be an object"),
         ("tokenizer_config.json", {"eos_token": {"content": "a", "lstrip": 1}}, "lstrip must be true or false"),
     ],

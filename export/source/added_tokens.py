@@ -67,7 +67,10 @@ def _with_ids(folder: Path) -> tuple[dict[int, AddedToken], dict[str, AddedToken
         special |= dict(_special_tokens(read_settings(folder, _SPECIAL), folder / _SPECIAL))
         path, ids = folder / _ADDED, read_settings(folder, _ADDED)
         _check_count(ids, path)
-        found = {whole(ids, text, path, least=0): AddedToken(text, normalized=text not in special) for text in ids}
+        found = {
+            whole(ids, text, path, least=0): _token({"content": text, "normalized": text not in special}, path)
+            for text in ids
+        }
     elif isinstance(decoder, dict):
         _check_count(decoder, path)
         found = {_id(number, path): _token(token, path) for number, token in decoder.items()}
@@ -94,6 +97,8 @@ def _token(token: Any, path: Path, *, special: bool = False) -> AddedToken:
     content = token.get("content") if isinstance(token, dict) else None
     if not isinstance(content, str):
         raise CheckpointError(f"{path}: an added token must be an object with its text as 'content', got {token!r:.80}")
+    if any("\ud800" <= character <= "\udfff" for character in content):
+        raise CheckpointError(f"{path}: the added token {content!r:.80} is not valid Unicode (a lone surrogate)")
     special = special or bool(flag(token, "special", path, default=False))
     flags = {key: bool(flag(token, key, path, default=False)) for key in ("lstrip", "rstrip", "single_word")}
     normalized = flag(token, "normalized", path, default=not special)
