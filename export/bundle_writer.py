@@ -22,6 +22,7 @@ from .families import find_family
 from .families.protocol import Writer
 from .open_source import open_source
 from .prompts import freeze
+from .prompts.token_check import check_tokens
 from .source.chat_templates import NONE
 from .source.model_source import ModelSource, TextTokens
 
@@ -55,6 +56,8 @@ def export(
     out = user_path(out)
     if prompt is not None and (chat_template is not None or template_arguments):
         raise SettingsError("a prompt and a chat template; give one of them")
+    if prompt is not None and not isinstance(prompt, Prompt):
+        raise SettingsError(f"prompt must be a Prompt, got {prompt!r:.80}")
     if precision not in PRECISIONS:
         raise SettingsError(f"precision {precision!r} is unknown; choose {' or '.join(PRECISIONS)}")
     check_output_folder(out, force=force, names=BUNDLE_FILES)  # before a download
@@ -68,7 +71,9 @@ def export(
     _check_slots(kinds, known)
     model.check()
     tokens = family.text_tokens(config, model)
-    if prompt is None:
+    if prompt is not None:
+        _check_prompt(prompt, family.architecture, tokens)
+    else:
         prompt = _prompt(model, family.architecture, tokens, chat_template, template_arguments)
     graphs = graphs_of(family.architecture, precision)
     with output_folder(out, force=force, names=BUNDLE_FILES) as work, model.open() as tensors:
@@ -123,6 +128,15 @@ def _prompt(
             f"{template.where}: encoder-decoders are run without a chat template; export with the chat template {NONE}"
         )
     return freeze(template, tokens.tokenizer, tokens.special.end_token_ids, arguments=arguments)
+
+
+def _check_prompt(prompt: Prompt, architecture: str, tokens: TextTokens) -> None:
+    """Raises SettingsError or CheckpointError for texts that a model of this kind cannot be run with."""
+    if architecture != ENCODER_DECODER:
+        if prompt.end:
+            check_tokens(prompt, "the prompt", tokens.tokenizer, tokens.special.end_token_ids)
+    elif prompt.lead or prompt.end:
+        raise SettingsError("an encoder-decoder has no place for a prompt's lead and end; leave them empty")
 
 
 def _warn_of_unused(where: Path, unused: Sequence[str]) -> None:

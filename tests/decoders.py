@@ -229,11 +229,10 @@ class Exported:
         self,
         lora: Mapping[str, NDArray[Any]],
         prompts: Sequence[Ids],
-        ends: Sequence[int] = (),
         cache: KeyValueCache | None = None,
     ) -> TextDecoding:
         cache = cache or KeyValueCache(self.model.manifest.model)
-        return TextDecoding(self.runner("generate", lora), prompts, cache, ends)
+        return TextDecoding(self.runner("generate", lora), prompts, cache)
 
     def greedy(
         self,
@@ -244,10 +243,12 @@ class Exported:
         cache: KeyValueCache | None = None,
     ) -> list[Ids]:
         """So many tokens after each prompt, up to and without the first end token."""
-        decoding = self.decoding(lora, prompts, ends, cache)
+        decoding = self.decoding(lora, prompts, cache)
         rows = [decoding.start().argmax(axis=1)]
+        running = ~np.isin(rows[0], ends)
         for _ in range(count - 1):
-            rows.append(decoding.step(rows[-1]).argmax(axis=1))
+            rows.append(decoding.step(rows[-1], running).argmax(axis=1))
+            running &= ~np.isin(rows[-1], ends)
         answers = []
         for row in np.stack(rows, axis=1):
             stops = np.flatnonzero(np.isin(row, ends))

@@ -6,6 +6,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,11 +140,11 @@ def test_baking_is_the_adapter(float32: Model, folders: list[Path], tmp_path: Pa
 
 def test_a_prompt_is_part_of_the_bundle(checkpoint: Path, tmp_path: Path) -> None:
     """Examples and questions are read with it, and the check in int8 compares with the same."""
-    prompt = Prompt("w7 w8 ", " w9 w10", "", " w11")
+    prompt = Prompt("w7 w8 ", " w9 w10", "", " </s>")
     manifest = export(checkpoint, tmp_path / "out", precision="int8", prompt=prompt)
     assert read_manifest(tmp_path / "out").prompt == manifest.prompt == prompt
     task = load(tmp_path / "out", threads=1).bundle.encode([Example("w5 w6", "w20")], 99, 99)
-    assert [row.tolist() for row in (*task.sources, *task.labels)] == [[7, 8, 5, 6, 9, 10], [20, 11, 1]]
+    assert [row.tolist() for row in (*task.sources, *task.labels)] == [[7, 8, 5, 6, 9, 10], [20, 1]]
     agreement = check_export(checkpoint, tmp_path / "out", examples=EXAMPLES)
     assert agreement.differences.max() < 0.3
 
@@ -219,7 +220,27 @@ def test_an_answer_longer_than_the_positions(float32: Model) -> None:
     text = " ".join(["w5"] * 512)
     with pytest.raises(SettingsError, match=r"a prompt has 513 tokens .* positions end at 512; .*--max-input-tokens"):
         generate(float32, [f"{text} w6"])
-    with pytest.raises(SettingsError, match=r"a text has 513 tokens .* a lower --max-new-tokens"):
+    with pytest.warns(EdgeLorahubWarning, match="1 of 1 answers are cut where the model's positions end"):
         generate(float32, [text])
     with pytest.raises(SettingsError, match=r"text 2 has 514 tokens .*--max-input-tokens or --max-output-tokens"):
         Batches(float32.bundle, float32.bundle.encode([EXAMPLES[0], Example(text, "w6")], 999, 99))
+
+
+def test_an_answer_that_has_ended_does_not_end_the_others(float32: Model) -> None:
+    """At a stop string or an end token, and where the positions end for one text alone."""
+    texts = [" ".join(["w5"] * 500), "w6 w7", " ".join(["w8"] * 490)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EdgeLorahubWarning)
+        whole = [generate(float32, [text], max_new_tokens=40)[0] for text in texts]
+        stop = whole[0].split()[0]
+        alone = [generate(float32, [text], max_new_tokens=40, stop=stop)[0] for text in texts]
+        assert generate(float32, texts, max_new_tokens=40) == whole
+        assert generate(float32, texts, max_new_tokens=40, stop=stop) == alone
+    assert len(whole[0].split()) <= 12
+
+
+def test_answers_of_a_model_whose_numbers_overflow(float32: Model, folders: list[Path]) -> None:
+    adapter = load_adapter(folders[0])
+    pairs = {layer: replace(pair, b=pair.b * np.float32(1e30)) for layer, pair in adapter.pairs.items()}
+    with pytest.raises(BundleError, match="logits are no finite numbers"):
+        generate(float32, ["w5 w6"], adapter=replace(adapter, pairs=pairs))

@@ -41,7 +41,7 @@ def test_enormous_distances_do_not_make_an_enormous_table(tmp_path: Path, run: C
     assert sum(file.stat().st_size for file in (tmp_path / "bundle").iterdir()) < 10e6
 
 
-def test_a_text_beyond_the_last_position_is_refused(
+def test_a_text_beyond_the_last_position_is_refused_and_an_answer_ends_there(
     tmp_path: Path, run: Callable[..., Result], fails: Callable[..., str]
 ) -> None:
     checkpoint = changed(tmp_path / "checkpoint", relative_attention_max_distance=4)
@@ -53,7 +53,9 @@ def test_a_text_beyond_the_last_position_is_refused(
     assert "a text of 19 tokens, but the model's relative positions end at 18" in fails("generate", bundle, text)
     assert run("generate", bundle, text, "--max-input-tokens", 18, "--max-new-tokens", 70).exit_code == 0
     endless = [f"w{i}" for i in range(3, 60)]  # of which some answer does not end by itself
-    assert "use --max-new-tokens 70" in fails("generate", bundle, *endless, "--max-new-tokens", 71)
+    longer, whole = (run("generate", bundle, *endless, "--max-new-tokens", most) for most in (71, 70))
+    assert "answers are cut where the model's positions end" in longer.stderr
+    assert (longer.stdout, whole.stderr) == (whole.stdout, "")
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, "128", True, 10**30])

@@ -62,8 +62,8 @@ def test_the_logits_that_are_drawn_from_are_those_of_the_text_alone(
     seen: list[np.ndarray] = []
     step = Stepping.step
 
-    def watched(self: Stepping, ids: np.ndarray) -> np.ndarray:
-        logits = step(self, ids)
+    def watched(self: Stepping, ids: np.ndarray, *rest: object) -> np.ndarray:
+        logits = step(self, ids, *rest)
         seen.append(logits.copy())
         return logits
 

@@ -124,9 +124,9 @@ def test_answers_end_before_stop_strings_alone_in_batches_and_in_pieces(
     steps: list[int] = []
     step = Stepping.step
 
-    def watched(self: Stepping, ids: np.ndarray) -> np.ndarray:
+    def watched(self: Stepping, ids: np.ndarray, *rest: object) -> np.ndarray:
         steps.append(len(ids))
-        return step(self, ids)
+        return step(self, ids, *rest)
 
     monkeypatch.setattr(Stepping, "step", watched)
     for size in (1, 3, 16):

@@ -114,7 +114,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="edge-lorahub")
 def cli() -> None:
-    """LoraHub learning on a CPU: compose LoRA modules for Flan-T5 from a few examples."""
+    """LoraHub learning on a CPU: compose LoRA modules for T5 and small decoders from a few examples."""
     # other libraries' warnings are for developers; ours say what the user can mend
     warnings.showwarning = _show_warning
     warnings.simplefilter("always", EdgeLorahubWarning)

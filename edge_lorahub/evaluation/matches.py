@@ -10,6 +10,7 @@ from typing import Protocol, TypedDict
 
 from ..bundle.prompt import Prompt
 from ..composition.adapter import Adapter
+from ..composition.prompt_record import warn_of_other_prompt
 from ..errors import EdgeLorahubWarning, ExamplesError, warn
 from ..examples.example import Example, check_examples
 from ..runtime.binding import Runner
@@ -17,7 +18,6 @@ from ..runtime.generation import (
     BATCH_SIZE,
     MAX_INPUT_TOKENS,
     MAX_NEW_TOKENS,
-    generate,
     generate_with,
     runner_for,
 )
@@ -104,10 +104,12 @@ def evaluate(
     _warn_of_long(model, examples, chosen, max_new_tokens)
     inputs = [example.input for example in examples]
     limits = _Limits(max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens, batch_size=batch_size)
+    warn_of_other_prompt(adapter, chosen)
+    runner = runner_for(model, adapter)
     if kept is None:
-        predictions = generate(model, inputs, adapter=adapter, on_answers=on_answers, prompt=chosen, **limits)
+        predictions = generate_with(runner, inputs, on_answers=on_answers, prompt=chosen, **limits)
     else:
-        predictions = _predict(runner_for(model, adapter), inputs, limits, chosen, kept, on_answers)
+        predictions = _predict(runner, inputs, limits, chosen, kept, on_answers)
     return compare(predictions, examples)
 
 
@@ -122,7 +124,7 @@ def _predict(
         missing = [place for place in members if (place,) not in kept]
         if missing:
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "text .* is cut to", EdgeLorahubWarning)
+                warnings.filterwarnings("ignore", "text .* (is cut to|put in as it is)", EdgeLorahubWarning)
                 found = generate_with(runner, [inputs[place] for place in members], prompt=prompt, **limits)
             for place, answer in zip(members, found, strict=True):
                 if place in missing:

@@ -65,8 +65,8 @@ class Known:
     def __init__(self, earlier: Evaluations, batches: Batches, precision: str, center: Float64 | None) -> None:
         """batches: of the new search, arranged by `earlier.parts`. center: the weights that it begins with, (N,).
 
-        In int8 what a layer reads has one scale for all texts of a batch, so there a batch counts only if it has the
-        same examples as it had.
+        In int8 a last bit of a text's sums may go another way beside other texts where LoRA is in float32, so there a
+        batch counts only if it has the same examples as it had.
         """
         self._earlier = earlier
         self._rows = {key_of(weights): row for row, weights in enumerate(earlier.weights)}

@@ -59,6 +59,7 @@ class TextEvaluator:
                 max_new_tokens=longest,
                 max_input_tokens=workbench.max_input_tokens,
                 prompt=workbench.prompt,
+                finite=False,  # a candidate's weights may be too large for its model
             )
 
         return list(self._workers.each(predict, workbench.prepare(population)))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .opened import EncodedTask
 
 Float32 = NDArray[np.float32]
+Bools = NDArray[np.bool_]
 Sessions = tuple[ort.InferenceSession, ...]
 # The (source, label) tokens of the examples of a batch.
 Lengths = Sequence[tuple[int, int]]
@@ -57,8 +58,11 @@ class Decoding(Protocol):
         """The logits of the first token, (B, V); the next step overwrites."""
         ...
 
-    def step(self, ids: Ids) -> Float32:
-        """ids (B,), the tokens that were chosen -> the logits of the next ones, (B, V); the next step overwrites."""
+    def step(self, ids: Ids, running: Bools | None = None) -> Float32:
+        """ids (B,), the tokens that were chosen -> the logits of the next ones, (B, V); the next step overwrites.
+
+        running (B,): which answers go on, None: all. Of the others the ids and the logits mean nothing.
+        """
         ...
 
 
@@ -98,6 +102,10 @@ class Architecture(Protocol):
 
     def decoding(self, runner: Runner, rows: Sequence[Ids], cache: Any) -> Decoding:
         """Answers to sources, as token ids."""
+        ...
+
+    def room(self, manifest: Manifest, rows: Sequence[Ids]) -> Ids:
+        """How many tokens an answer to each source can have before the model's positions end, int64 (B,)."""
         ...
 
     def before_answer(self, manifest: Manifest, rows: Sequence[Ids]) -> Sequence[Ids]:

@@ -12,7 +12,8 @@ from ..bundle.prompt import Prompt
 from ..composition.adapter import Adapter
 from ..composition.prompt_record import warn_of_other_prompt
 from ..composition.stack import plain_inputs
-from ..errors import SettingsError
+from ..errors import BundleError, SettingsError, warn
+from .architecture import Bools, Float32
 from .binding import Runner
 from .prompt_choice import PromptFormat, choose_prompt
 from .sampling import Chooser, Sampling
@@ -122,9 +123,13 @@ def generate_with(
     stops: Stops | None = None,
     first: int = 1,
     prompt: Prompt | None = None,
+    finite: bool = True,
     on_answers: Callable[[int], None] = lambda count: None,
 ) -> list[str]:
-    """As `generate`, with whatever the runner's LoRA inputs hold. prompt: None is the bundle's own."""
+    """As `generate`, with whatever the runner's LoRA inputs hold. prompt: None is the bundle's own.
+
+    finite: raise BundleError for logits that are no numbers; else such an answer means nothing.
+    """
     _check_settings(
         max_new_tokens=(max_new_tokens, 1),
         batch_size=(batch_size, 1),
@@ -139,10 +144,11 @@ def generate_with(
         batch = [rows[i] for i in members]
         chooser = _chooser(model, batch, [first + i for i in members], sampling)
         watch = StopWatch(stops, model.tokens, len(batch)) if stops else None
-        steps = _steps(runner, batch, max_new_tokens, cache, chooser, watch)
+        steps = _steps(runner, batch, max_new_tokens, cache, chooser, watch, finite)
         for index, answer in zip(members, _answers(steps, model.manifest.model.end_token_ids), strict=True):
             answers[index] = answer
         on_answers(len(members))
+    _warn_of_cut(model, rows, answers, max_new_tokens)
     decoded = model.tokens.decode(answers)
     return [stops.cut(text) for text in decoded] if stops else decoded
 
@@ -170,6 +176,7 @@ def stream_with(
             if chosen[0] not in model.manifest.model.end_token_ids:
                 row.append(int(chosen[0]))
             yield model.tokens.decode([np.array(row, np.int64)])[0]
+        _warn_of_cut(model, rows, [np.array(row, np.int64)], max_new_tokens)
 
     return filter(None, pieces(answers(), stops or Stops()))
 
@@ -198,33 +205,58 @@ def _steps(
     cache: Any = None,
     chooser: Chooser | None = None,
     watch: StopWatch | None = None,
+    finite: bool = True,
 ) -> Iterator[Ids]:
     """The next token of each sequence, (B,), until all have ended; without a chooser the most probable one.
 
-    What follows a sequence's end token, or a stop string that is watched for, means nothing.
+    What follows a sequence's end token, or a stop string that is watched for, means nothing. An answer ends too where
+    the model's positions do. finite: raise BundleError for logits that are no numbers.
     """
     model = runner.model
     config = model.manifest.model
     if cache is None:
         cache = model.architecture.cache(model.manifest)
     decoding = model.architecture.decoding(runner, rows, cache)
+    room = model.architecture.room(model.manifest, rows)
     running = np.ones(len(rows), bool)
     chosen: Ids = np.empty(0, np.int64)
     for position in range(max_new_tokens):
-        logits = decoding.step(chosen) if position else decoding.start()
-        chosen = logits.argmax(axis=1) if chooser is None else chooser(logits, chosen, running)
+        logits = decoding.step(chosen, running) if position else decoding.start()
+        chosen = _most_probable(logits, running, finite) if chooser is None else chooser(logits, chosen, running)
         if position == 0 and config.forced_bos_token_id is not None:
             chosen[:] = config.forced_bos_token_id
         if position == max_new_tokens - 1 and config.forced_eos_token_id is not None:
             chosen[:] = config.forced_eos_token_id
-        # a finished sequence goes on with padding until the whole batch is done
-        chosen[~running] = config.pad_token_id
+        # a finished sequence goes on with its end until the whole batch is done
+        chosen[~running] = config.end_token_ids[0]
         running &= ~np.isin(chosen, config.end_token_ids)
         if watch is not None:
             running &= ~watch(chosen, running)
+        running &= room > position + 1
         yield chosen
         if not running.any():
             break
+
+
+def _warn_of_cut(model: Model, rows: Sequence[Ids], answers: Sequence[Ids], max_new_tokens: int) -> None:
+    """Warns, once, of answers that would have gone on where the model's positions end."""
+    room = model.architecture.room(model.manifest, rows)
+    if cut := sum(len(answer) == most < max_new_tokens for answer, most in zip(answers, room, strict=True)):
+        warn(
+            f"{cut} of {len(rows)} answers are cut where the model's positions end; shorter inputs leave more room, "
+            f"and a max_new_tokens of {int(room.min())} cuts none of them there"
+        )
+
+
+def _most_probable(logits: Float32, running: Bools, finite: bool) -> Ids:
+    """logits (B, V) -> tokens (B,). Raises BundleError for logits that are no numbers, where finite is asked for."""
+    chosen: Ids = logits.argmax(axis=1)  # of a NaN, where there is one
+    if finite and not np.isfinite(logits[np.arange(len(chosen)), chosen][running]).all():
+        raise BundleError(
+            "the model's logits are no finite numbers, so that no token can be chosen; try without the adapter, or "
+            "export the bundle again"
+        )
+    return chosen
 
 
 def _chooser(model: Model, rows: Sequence[Ids], numbers: Sequence[int], sampling: Sampling | None) -> Chooser | None:

@@ -44,6 +44,13 @@ def choose_prompt(
             f"{_name_of(bundle, prompt, own)}: lead and end are for models that answer in the same text; in a prompt "
             f"for {bundle.folder} they must be empty"
         )
+    if bundle.manifest.architecture != ENCODER_DECODER and chosen.end and chosen.end != bundle.manifest.prompt.end:
+        ids = bundle.tokens.encodings([chosen.end], added=False)[0].ids
+        if not ids or ids[0] not in bundle.manifest.model.end_token_ids:
+            raise SettingsError(
+                f"{_name_of(bundle, prompt, own)}: no answer ends with {chosen.end!r:.60}, whose first token is none "
+                "that ends an answer of this model; leave end out, and the model's own end is taken"
+            )
     return chosen
 
 

@@ -21,7 +21,6 @@ from edge_lorahub.lora.pair import Lora
 from edge_lorahub.runtime.binding import Runner
 from edge_lorahub.runtime.scoring import Batches, Scorer
 from edge_lorahub.runtime.session import Model, load
-from edge_lorahub.runtime.tokens import Tokens
 
 from ..bundle_writer import export
 
@@ -76,7 +75,7 @@ def compare(
     does harm, while modules and examples of one's own say what it does to them.
     """
     sources = list(sources) or [_RandomModule(float32, seed) for seed in range(_MODULES)]
-    examples = examples or _random_examples(float32.tokens, float32.manifest.model.vocab_size)
+    examples = examples or _random_examples(float32)
     candidates = candidates_for(len(sources))
     return Agreement(np.array([_losses(model, sources, examples, candidates) for model in (float32, other)]))
 
@@ -95,7 +94,7 @@ def check_export(
     for the fp32 bundle, and the other one is complete.
     """
     quantized = load(bundle)
-    examples = examples or _random_examples(quantized.tokens, quantized.manifest.model.vocab_size)
+    examples = examples or _random_examples(quantized)
     if modules is not None:
         modules.check(quantized.manifest)
     try:
@@ -134,12 +133,17 @@ def _losses(
     return losses
 
 
-def _random_examples(tokens: Tokens, vocabulary: int) -> list[Example]:
-    """Texts of random tokens, of several lengths."""
+def _random_examples(model: Model) -> list[Example]:
+    """Texts of random tokens, of several lengths, as far as the model has positions."""
     rng = np.random.default_rng(0)
+    config = model.manifest.model
+    most = config.longest_input or max(_LENGTHS)
+    if config.longest_text is not None:
+        # half of what is left beside the prompt: read again, a text may have more tokens than it was made of
+        most = min(most, (config.longest_text - len(model.bundle.sources(["a"], _MOST_TOKENS)[0]) - _ANSWER) // 2)
 
     def texts(lengths: Iterable[int]) -> list[str]:
-        return tokens.decode([rng.integers(3, vocabulary, length) for length in lengths])
+        return model.tokens.decode([rng.integers(3, config.vocab_size, max(1, min(n, most))) for n in lengths])
 
     pairs = zip(texts(_LENGTHS), texts([_ANSWER] * len(_LENGTHS)), strict=True)
     return [Example(source, target) for source, target in pairs]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from ...bundle.graphs import Graph
 from ...bundle.manifest import Manifest, ModelConfig
 from ...bundle.prompt import Prompt
@@ -46,7 +48,12 @@ class DecoderOnly:
         return KeyValueCache(manifest.model)
 
     def decoding(self, runner: Runner, rows: Sequence[Ids], cache: KeyValueCache) -> TextDecoding:
-        return TextDecoding(runner, rows, cache, runner.model.manifest.model.end_token_ids)
+        return TextDecoding(runner, rows, cache)
+
+    def room(self, manifest: Manifest, rows: Sequence[Ids]) -> Ids:
+        assert manifest.model.longest_text is not None  # looked at when the sessions were checked
+        # the last position of all predicts a token too
+        return np.maximum(1, manifest.model.longest_text - np.array([len(row) for row in rows], np.int64))
 
     def before_answer(self, manifest: Manifest, rows: Sequence[Ids]) -> Sequence[Ids]:
         """The prompts, as transformers counts."""

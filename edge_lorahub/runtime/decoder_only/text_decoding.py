@@ -10,7 +10,7 @@ from ...bundle.decoder_only import ENDS, LAST, TOTAL
 from ...bundle.graphs import INPUT_IDS, LOGITS, PARTS, past_name, present_name
 from ...bundle.manifest import ModelConfig
 from ...errors import SettingsError
-from ..architecture import Float32
+from ..architecture import Bools, Float32
 from ..binding import Run, Runner, value_of
 from ..tokens import Ids
 from .packing import check_length
@@ -44,15 +44,11 @@ class TextDecoding:
     Its cache may serve another batch when this one is done. For one thread.
     """
 
-    def __init__(self, runner: Runner, prompts: Sequence[Ids], cache: KeyValueCache, ends: Sequence[int]) -> None:
-        """prompts: of any lengths. ends: tokens that end a text, which may then reach the last position for the others.
-
-        Raises SettingsError for a prompt without tokens, or longer than the model's positions.
-        """
+    def __init__(self, runner: Runner, prompts: Sequence[Ids], cache: KeyValueCache) -> None:
+        """prompts: of any lengths. Raises SettingsError for one without tokens or beyond the model's positions."""
         config = runner.model.manifest.model
         assert config.longest_text is not None  # looked at when the sessions were checked
         self._runner, self._cache, self._longest = runner, cache, config.longest_text
-        self._end_tokens = list(ends)
         lengths = np.array([len(prompt) for prompt in prompts])
         if not lengths.all():
             raise SettingsError("a prompt has no tokens; there must be at least one")
@@ -63,7 +59,6 @@ class TextDecoding:
             row[: len(prompt)] = prompt
         self._ends = (lengths - 1).astype(np.int32)
         self._total = np.array(longest, np.int32)
-        self._ended = np.zeros(batch, bool)
         self._room = min(longest + _ROOM, self._longest)
         self._ids: Ids = np.zeros((batch, 1), np.int64)
         self._logits: Float32 = np.empty((batch, config.vocab_size), np.float32)
@@ -76,15 +71,13 @@ class TextDecoding:
         self._bound(self._prompts, np.arange(batch) * longest + self._ends)()
         return self._logits
 
-    def step(self, ids: Ids) -> Float32:
+    def step(self, ids: Ids, running: Bools | None = None) -> Float32:
         """One token a text, ids (B,) -> logits (B, V), which the next step overwrites.
 
-        Raises SettingsError where the model's positions end for a text that has not.
+        running (B,): which texts go on, None: all. What another gets is put where its last token was. Raises
+        SettingsError where the model's positions end for one that goes on.
         """
-        self._ended |= np.isin(ids, self._end_tokens)
-        self._ends += 1
-        # what a text gets that has ended is put at the last position again and again
-        self._ends[self._ended & (self._ends >= self._longest)] = self._longest - 1
+        self._ends += 1 if running is None else running
         self._total[...] = self._ends.max() + 1
         check_length(int(self._total), self._longest, "a text", "a lower --max-new-tokens")
         if self._total > self._room:

@@ -60,6 +60,10 @@ class EncoderDecoder:
         padded = in_fours(*runner.model.tokens.pad(rows), runner.model.manifest.model)
         return Stepping(runner, Source(runner, *padded), cache)
 
+    def room(self, manifest: Manifest, rows: Sequence[Ids]) -> Ids:
+        longest = manifest.model.longest_output
+        return np.full(len(rows), np.iinfo(np.int64).max if longest is None else longest)
+
     def before_answer(self, manifest: Manifest, rows: Sequence[Ids]) -> list[Ids]:
         """As transformers counts, the start token alone: the encoder reads the source."""
         assert manifest.model.start_token_id is not None  # looked at when the sessions were checked

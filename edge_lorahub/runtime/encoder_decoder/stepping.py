@@ -7,7 +7,7 @@ import numpy as np
 from ...bundle.encoder_decoder import ATTENTION_MASK, PAST_TOKENS
 from ...bundle.graphs import INPUT_IDS, LOGITS, PARTS, past_name, present_name
 from ...bundle.manifest import ModelConfig
-from ..architecture import Float32
+from ..architecture import Bools, Float32
 from ..binding import Run, Runner, check_length, value_of
 from ..tokens import Ids
 from .encoded_source import Source
@@ -62,8 +62,11 @@ class Stepping:
         self._source.run()
         return self.step(np.full(self._batch, self._start, np.int64))
 
-    def step(self, ids: Ids) -> Float32:
-        """One token a sequence, ids (B,) -> logits float32 (B, V), which the next step overwrites."""
+    def step(self, ids: Ids, running: Bools | None = None) -> Float32:
+        """One token a sequence, ids (B,) -> logits float32 (B, V), which the next step overwrites.
+
+        All sequences have the same length in the cache, also those that do not go on.
+        """
         check_length(int(self._past) + 1, self._longest, "an answer", "--max-new-tokens")
         if self._past == self._room:
             self._make_room()
