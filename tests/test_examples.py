@@ -194,9 +194,10 @@ def test_files_that_hold_no_examples(tmp_path: Path, name: str, content: bytes, 
 
 
 def test_a_missing_file_is_told_apart(tmp_path: Path) -> None:
-    for path in (tmp_path / "nothing.jsonl", tmp_path):
-        with pytest.raises(MissingPathError, match="no such file of examples"):
-            read_examples(path)
+    with pytest.raises(MissingPathError, match="no such file of examples"):
+        read_examples(tmp_path / "nothing.jsonl")
+    with pytest.raises(ExamplesError, match="a folder, where a file of examples was expected"):
+        read_examples(tmp_path)
 
 
 def test_the_fingerprint_is_of_texts_and_order() -> None:

@@ -53,11 +53,9 @@ def print_losses(result: Learned, kind: str) -> None:
     left_out, plain = result.explanation.left_out, result.explanation.plain
     if len(left_out):
         checked = len(result.explanation.checked)
-        evaluated = f", and evaluating shows for {checked} of them" if checked else ""
-        say(
-            f"mean loss of the examples at weights learned without each of them, as the surrogate predicts{evaluated}: "
-            f"{left_out.mean():.4f}"
-        )
+        predicted = f"{len(left_out) - checked} predicted by the surrogate, {checked} evaluated"
+        how = predicted if checked else "as the surrogate predicts"
+        say(f"mean loss of the examples at weights learned without each of them, {how}: {left_out.mean():.4f}")
     for example in result.explanation.disagreeing:
         say(
             f"Warning: the examples do not agree: weights that suit the others give example {example + 1} a loss of "

@@ -115,6 +115,12 @@ class Adapter:
                 write_record(work, self.record, self.sha256, digests_of(work, ADAPTER_FILES))
 
 
+def check_adapter(adapter: object) -> None:
+    """Raises SettingsError for what is neither an adapter nor None."""
+    if adapter is not None and not isinstance(adapter, Adapter):
+        raise SettingsError(f"an adapter must be an Adapter, got {adapter!r:.80}; load_adapter makes one of a folder")
+
+
 def load_adapter(source: str | Path, manifest: Manifest | None = None) -> Adapter:
     """Reads an adapter, or any single LoRA module, from a PEFT folder or the Hub.
 

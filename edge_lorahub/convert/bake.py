@@ -31,6 +31,8 @@ def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool =
     which the copy keeps. Raises BundleError, SettingsError, ModuleFileError, ModuleMismatchError, MissingPathError or
     OutputExistsError.
     """
+    if not isinstance(adapter, Adapter):
+        raise SettingsError(f"an adapter must be an Adapter, got {adapter!r:.80}; load_adapter makes one of a folder")
     source = user_path(bundle)
     manifest = read_manifest(source)
     if manifest.precision != "fp32":

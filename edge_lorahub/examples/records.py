@@ -76,6 +76,8 @@ def read_records(path: Path, known: Callable[[Sequence[str]], bool]) -> Records:
 def _text(path: Path) -> str:
     # not is_file: a shell's <(command) and /dev/stdin are pipes
     if not path.exists() or path.is_dir():
+        if path.is_dir():
+            raise ExamplesError(f"{path}: a folder, where a file of examples was expected; name the file")
         raise MissingPathError(f"{path}: no such file of examples")
     # once: a pipe cannot be read twice
     with path.open("rb") as file:

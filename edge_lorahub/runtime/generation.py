@@ -9,7 +9,7 @@ import numpy as np
 
 from ..bundle.graphs import Variant
 from ..bundle.prompt import Prompt
-from ..composition.adapter import Adapter
+from ..composition.adapter import Adapter, check_adapter
 from ..composition.prompt_record import warn_of_other_prompt
 from ..composition.stack import plain_inputs
 from ..errors import BundleError, SettingsError, warn
@@ -105,6 +105,7 @@ def stream(
 
 def runner_for(model: Model, adapter: Adapter | None) -> Runner:
     """The model with the adapter, or without LoRA, for any number of calls of what follows; for one thread."""
+    check_adapter(adapter)
     if adapter is None:
         # a little faster without LoRA, but not worth a second copy of the weights
         with_lora = model.has_loaded(model.manifest.graph("generate", Variant()))

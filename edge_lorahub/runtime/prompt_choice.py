@@ -8,7 +8,7 @@ from typing import Any
 
 from ..bundle.architectures import ENCODER_DECODER
 from ..bundle.prompt import Prompt
-from ..composition.adapter import Adapter
+from ..composition.adapter import Adapter, check_adapter
 from ..composition.prompt_record import recorded_prompt
 from ..errors import MissingPathError, SettingsError
 from ..files.outputs import read_json
@@ -32,6 +32,7 @@ def choose_prompt(
     where it has none. system is a text for the prompt's place for one. Raises SettingsError, MissingPathError, or
     ModuleFileError for a damaged record.
     """
+    check_adapter(adapter)
     own = None if adapter is None else recorded_prompt(adapter)
     chosen = own or bundle.manifest.prompt if prompt is None else _given(bundle, prompt)
     if system is not None:
