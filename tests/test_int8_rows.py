@@ -183,8 +183,8 @@ def test_the_logits_of_every_new_token_are_the_same_alone_and_in_a_batch(
     seen: list[np.ndarray] = []
     step = Stepping.step
 
-    def watched(self: Stepping, ids: np.ndarray) -> np.ndarray:
-        seen.append(step(self, ids).copy())
+    def watched(self: Stepping, ids: np.ndarray, *rest: object) -> np.ndarray:
+        seen.append(step(self, ids, *rest).copy())
         return seen[-1]
 
     monkeypatch.setattr(Stepping, "step", watched)
