@@ -138,7 +138,7 @@ def test_baking_is_the_adapter(float32: Model, folders: list[Path], tmp_path: Pa
     assert abs(expected.sums - losses(float32).sums).max() > 0.1
 
 
-def test_a_prompt_is_part_of_the_bundle(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_prompt_is_part_of_a_bundle_in_int8(checkpoint: Path, tmp_path: Path) -> None:
     """Examples and questions are read with it, and the check in int8 compares with the same."""
     prompt = Prompt("w7 w8 ", " w9 w10", "", " </s>")
     manifest = export(checkpoint, tmp_path / "out", precision="int8", prompt=prompt)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tokenizers import Tokenizer
 
 from edge_lorahub import load
 from edge_lorahub.composition.stack import plain_inputs
+from edge_lorahub.errors import EdgeLorahubWarning
 from edge_lorahub.export import export
 from edge_lorahub.export.source.tokenizer_conversion import TEXTS, convert
 from edge_lorahub.runtime.binding import Runner
@@ -162,7 +164,10 @@ def test_spiece_model_gives_the_published_ids(settings: dict[str, object], share
     shutil.copy(shared / "t5-tokenizer" / "spiece.model", tmp_path)
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "T5Tokenizer"} | settings))
     published = Tokenizer.from_file(str(shared / "t5-tokenizer" / "tokenizer.json"))
-    converted = convert(tmp_path)
+    # transformers 4 and 5 read null in two ways
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*converted with the space", EdgeLorahubWarning)
+        converted = convert(tmp_path)
     # legacy says what comes after a special token, and the published one was made with it
     texts = TEXTS if "legacy" in settings else (*TEXTS, "The <extra_id_0> walks in<extra_id_1>park")
     for text in texts:
