@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edge_lorahub.errors import EdgeLorahubError, SettingsError
-from edge_lorahub.testing.random_models import SIZES, write_checkpoint, write_module
+from edge_lorahub.testing.random_models import SIZES, is_decoder_only, write_checkpoint, write_module
 
 from .load import ANSWER_TOKENS, Load
 from .operators import operator_shares, product_share
@@ -110,14 +110,18 @@ def run_measured(*arguments: str) -> tuple[float, float, str]:
 
 
 def write_examples(path: Path, load: Load) -> None:
-    """Random words of the word-level tokenizer, of which each is one token; the end token is added."""
+    """Random words of the word-level tokenizer, of which each is one token.
+
+    Outputs get an end token, and T5's inputs too.
+    """
     rng = np.random.default_rng(0)
-    words = SIZES[load.size]["vocab_size"]
+    vocabulary = SIZES[load.size]["vocab_size"]
+    of_input = load.length if is_decoder_only(load.size) else load.length - 1
 
-    def text(tokens: int) -> str:
-        return " ".join(f"w{i}" for i in rng.integers(3, words, tokens - 1))
+    def text(words: int) -> str:
+        return " ".join(f"w{i}" for i in rng.integers(3, vocabulary, words))
 
-    rows = [{"input": text(load.length), "output": text(ANSWER_TOKENS)} for _ in range(load.examples)]
+    rows = [{"input": text(of_input), "output": text(ANSWER_TOKENS - 1)} for _ in range(load.examples)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
@@ -172,6 +176,8 @@ def _operators(load: Load, bundle: Path, modules: list[Path], examples: Path) ->
     stack = make_stack(list(Modules.load(modules)), opened.manifest, load.composition, lora_type)
     # texts and answers of one length each, so there is no padding
     texts, answers = (sum(column) for column in zip(*task.lengths, strict=True))
+    if is_decoder_only(load.size):
+        texts += answers - len(task.lengths)  # it reads an answer's tokens too, but for the last
     return operator_shares(bundle, stack, batches, len(modules)), Work(load.size, texts, answers, batches.short)
 
 

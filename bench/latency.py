@@ -140,12 +140,7 @@ def _measure(bundle: Path, threads: int, grid: Grid) -> dict[str, list[Row]]:
     candidates: list[Row] = [
         {"threads": threads, "composition": composition, "length": length, "examples": batch}
         | percentiles(timed.whole, "candidate")
-        | {
-            "compose, ms": median_ms(timed.compose),
-            "encode, ms": median_ms(timed.encode),
-            "decode, ms": median_ms(timed.decode),
-            "search, ms": median_ms(timed.search),
-        }
+        | {f"{part}, ms": median_ms(seconds) for part, seconds in timed.parts.items()}
         for (composition, length, batch), timed in learning.items()
     ]
     return dict(zip(_TITLES, (generation, candidates), strict=True))
@@ -227,10 +222,8 @@ class _Candidates:
         self._dimension = modules
         self._population = rng.uniform(-0.1, 0.1, (_POPULATION, self._dimension))
         self.whole: list[float] = []
-        self.compose: list[float] = []
-        self.encode: list[float] = []
-        self.decode: list[float] = []
-        self.search: list[float] = []
+        # the parts' seconds by name
+        self.parts: dict[str, list[float]] = {name: [] for name in ("compose", *self._runs(), "search")}
         self._check()
 
     def _check(self) -> None:
@@ -247,13 +240,19 @@ class _Candidates:
         start = time.perf_counter()
         self._evaluate.losses(self._population)
         self.whole.append((time.perf_counter() - start) / count)
-        self.compose.append(self._timed(lambda: self._workbench.prepare.compose(self._population)) / count)
+        self.parts["compose"].append(self._timed(lambda: self._workbench.prepare.compose(self._population)) / count)
         self._runner.lora.inputs.compose(self._population[0])
-        # the parts of an architecture with two graphs
-        scorings = [one for one in self._scorer.scorings if isinstance(one, TeacherForcing)]
-        self.encode.append(sum(self._timed(scoring.encode) for scoring in scorings))
-        self.decode.append(sum(self._timed(scoring.decode) for scoring in scorings))
-        self.search.append(_search_seconds(self._dimension))
+        for name, runs in self._runs().items():
+            self.parts[name].append(sum(map(self._timed, runs)))
+        self.parts["search"].append(_search_seconds(self._dimension))
+
+    def _runs(self) -> dict[str, list[Callable[[], object]]]:
+        """A candidate's runs of each graph, one for each batch, by what the graph does."""
+        scorings = self._scorer.scorings
+        pairs = [one for one in scorings if isinstance(one, TeacherForcing)]
+        if len(pairs) < len(scorings):
+            return {"score": [one.run for one in scorings]}
+        return {"encode": [one.encode for one in pairs], "decode": [one.decode for one in pairs]}
 
     @staticmethod
     def _timed(work: Callable[[], object]) -> float:

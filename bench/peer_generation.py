@@ -1,4 +1,7 @@
-"""Greedy answers by transformers, optimum, CTranslate2 and the runtime, in turn, from the same checkpoint."""
+"""Greedy answers by transformers, optimum, CTranslate2 and the runtime, in turn, from the same checkpoint.
+
+Of a decoder-only model by transformers and the runtime.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lorahub import Example, load, read_examples
+from edge_lorahub.bundle.architectures import DECODER_ONLY
+from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.errors import EdgeLorahubError
+from edge_lorahub.machine.onnx_runtime import ort
+from edge_lorahub.runtime.binding import Runner
 
 from .peer_inputs import Inputs
 from .report import Row, median_ms
 
 _NEW_TOKENS = 32
+_TRUTH = "transformers fp32"
 
 
 def generation(inputs: Inputs, threads: int, rounds: int) -> list[Row]:
@@ -34,7 +42,7 @@ def generation(inputs: Inputs, threads: int, rounds: int) -> list[Row]:
                 times.append(time.perf_counter() - start)
             if turn:
                 seconds[name].append((times[1] - times[0]) / _NEW_TOKENS)
-    truth = answers["transformers fp32"]
+    truth = answers[_TRUTH]
     for name, answer in answers.items():
         # int8 of random weights may choose another word; float32 may not
         if len(answer) != len(truth) or ("fp32" in name and answer != truth):
@@ -54,34 +62,41 @@ def generation(inputs: Inputs, threads: int, rounds: int) -> list[Row]:
 
 def _generators(inputs: Inputs, threads: int, text: Example) -> dict[str, Callable[[int], list[int]]]:
     """By name: the ids of an answer of so many tokens."""
+    runners = {
+        precision: Runner(load(bundle, threads=threads), "generate", plain_inputs((), "none"))
+        for precision, bundle in inputs.bundles.items()
+    }
+    model = runners["fp32"].model
+    ids = model.bundle.encode([text], 2048, 256).sources[0][None]
+
+    def ours(runner: Runner) -> Callable[[int], list[int]]:
+        def generate(count: int) -> list[int]:
+            return [int(i) for i in decode(runner, ids, count)]
+
+        return generate
+
+    everyone = {f"edge-lorahub {precision}": ours(runner) for precision, runner in runners.items()}
+    if model.manifest.architecture == DECODER_ONLY:
+        from .torch_decoder import torch_generator
+
+        return {_TRUTH: torch_generator(inputs.checkpoint, ids), **everyone}
+    return _seq2seq_generators(inputs, threads, ids) | everyone
+
+
+def _seq2seq_generators(inputs: Inputs, threads: int, ids: NDArray[np.int64]) -> dict[str, Callable[[int], list[int]]]:
+    """Those of others, by name."""
     import ctranslate2
     import torch
     from optimum.onnxruntime import ORTModelForSeq2SeqLM
     from transformers import AutoModelForSeq2SeqLM
 
-    from edge_lorahub.composition.stack import plain_inputs
-    from edge_lorahub.machine.onnx_runtime import ort
-    from edge_lorahub.runtime.binding import Runner
-
-    runners = {
-        precision: Runner(load(bundle, threads=threads), "generate", plain_inputs((), "none"))
-        for precision, bundle in inputs.bundles.items()
-    }
-    tokens = runners["fp32"].model.tokens
-    ids, mask = tokens.pad(tokens.encode([text.input], 2048))
-    batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+    batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.ones(ids.shape, dtype=torch.int64)}
 
     def of_transformers(model: Any) -> Callable[[int], list[int]]:
         def generate(count: int) -> list[int]:
             with torch.no_grad():
                 found = model.generate(**batch, max_new_tokens=count, min_new_tokens=count, do_sample=False)
             return [int(i) for i in found[0, 1:]]
-
-        return generate
-
-    def ours(runner: Runner) -> Callable[[int], list[int]]:
-        def generate(count: int) -> list[int]:
-            return [int(i) for i in decode(runner, ids, count)]
 
         return generate
 
@@ -108,13 +123,11 @@ def _generators(inputs: Inputs, threads: int, text: Example) -> dict[str, Callab
         return [int(word[1:]) if word.startswith("w") else -1 for word in found.hypotheses[0]]
 
     return {
-        "transformers fp32": of_transformers(
+        _TRUTH: of_transformers(
             AutoModelForSeq2SeqLM.from_pretrained(inputs.checkpoint, trust_remote_code=False).eval()
         ),
         "optimum fp32": of_transformers(ORTModelForSeq2SeqLM.from_pretrained(exported, session_options=options)),
         "CTranslate2 int8": of_ctranslate2,
-        "edge-lorahub fp32": ours(runners["fp32"]),
-        "edge-lorahub int8": ours(runners["int8"]),
     }
 
 

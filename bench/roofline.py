@@ -1,8 +1,10 @@
 """What the machine can do: matrix products through ONNX Runtime, and memory bandwidth; and what composing reaches.
 
-The products are those of one candidate: all linear layers of the encoder over the texts' tokens, those of the
+The products are those of one candidate. In T5: all linear layers of the encoder over the texts' tokens, those of the
 decoder over the answers' tokens (its cross keys and values over the texts', unless the graphs are absorbed), and the
-head. They run alone, in sessions of one thread that as many threads of ours use at once, as candidates do.
+head. In a decoder-only model: all linear layers over the tokens of texts and answers, of the last layer only keys and
+values, and what is above them over the answers' tokens. They run alone, in sessions of one thread that as many threads
+of ours use at once, as candidates do.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from edge_lorahub.composition.stack import Stack
 from edge_lorahub.errors import EdgeLorahubError
 from edge_lorahub.machine.onnx_runtime import ort
 from edge_lorahub.search.settings import POPULATION
-from edge_lorahub.testing.random_models import SIZES, linear_layers
+from edge_lorahub.testing.random_models import SIZES, is_decoder_only, linear_layers, usual_kinds
 
 from .latency import RandomLora
 from .load import ANSWER_TOKENS, Load
@@ -55,7 +57,10 @@ class Product:
 
 @dataclass(frozen=True)
 class Work:
-    """A candidate of a size: the tokens of all texts and of all answers, and whether the graphs are absorbed."""
+    """A candidate of a size: the tokens that are read of all texts, those that are predicted, whether T5 is absorbed.
+
+    A decoder-only model reads the answers as well, but for their last tokens.
+    """
 
     size: str
     texts: int
@@ -65,15 +70,24 @@ class Work:
 
 def products(work: Work) -> Counter[Product]:
     """The products of one candidate, with how often each comes."""
-    size, texts, answers = work.size, work.texts, work.answers
+    size, decoder_only = SIZES[work.size], is_decoder_only(work.size)
+    of_texts = _reads_texts_as_decoder if decoder_only else _reads_texts_as_t5
     found: Counter[Product] = Counter()
-    for name, d_in, d_out in linear_layers(size):
-        of_texts = name.startswith("encoder")
-        if name.endswith(("EncDecAttention.k", "EncDecAttention.v")):
-            of_texts = not work.absorbed
-        found[Product(texts if of_texts else answers, d_in, d_out)] += 1
-    found[Product(answers, SIZES[size]["d_model"], SIZES[size]["vocab_size"])] += 1
+    for name, d_in, d_out in linear_layers(work.size):
+        found[Product(work.texts if of_texts(work, name) else work.answers, d_in, d_out)] += 1
+    found[Product(work.answers, size["hidden_size" if decoder_only else "d_model"], size["vocab_size"])] += 1
     return found
+
+
+def _reads_texts_as_t5(work: Work, name: str) -> bool:
+    if name.endswith(("EncDecAttention.k", "EncDecAttention.v")):
+        return not work.absorbed
+    return name.startswith("encoder")
+
+
+def _reads_texts_as_decoder(work: Work, name: str) -> bool:
+    last = f"layers.{SIZES[work.size]['num_hidden_layers'] - 1}."
+    return last not in name or name.endswith(("k_proj", "v_proj"))
 
 
 def operations(work: Work) -> int:
@@ -183,8 +197,10 @@ def roofline(load: Load, threads: int) -> Report:
     EdgeLorahubError if what is composed of modules in int8 is not that of float32 to a few percent.
     """
     machine = Machine(threads)
+    # a decoder-only model reads all of an answer but its last token
+    read = load.length + (ANSWER_TOKENS - 1 if is_decoder_only(load.size) else 0)
     # as `adapt` does it for such answers, of all published sizes
-    work = Work(load.size, load.examples * load.length, load.examples * ANSWER_TOKENS, absorbed=True)
+    work = Work(load.size, load.examples * read, load.examples * ANSWER_TOKENS, absorbed=True)
     rows = []
     for precision in ("fp32", "int8"):
         seconds = machine.product_seconds(work, precision)
@@ -209,7 +225,7 @@ def roofline(load: Load, threads: int) -> Report:
 
 
 def _composing(machine: Machine, load: Load, bandwidth: float) -> list[Row]:
-    layers = [layer for layer in linear_layers(load.size) if layer[0].endswith((".q", ".v"))]
+    layers = [layer for layer in linear_layers(load.size) if layer[0].rpartition(".")[2] in usual_kinds(load.size)]
     slots = [Slot(name, name.rpartition(".")[2], d_in, d_out, 0) for name, d_in, d_out in layers]
     sources = [RandomLora(slots, seed, load.rank) for seed in range(load.modules)]
     stacks: dict[str, Stack] = {"float32": PaperStack(sources, slots), "int8": Int8PaperStack(sources, slots)}

@@ -42,7 +42,10 @@ def _work(function: F) -> F:
 
 def _size(function: F) -> F:
     return click.option(
-        "--size", default="flan-t5-small", show_default=True, help="A published model's name; or small, base, large."
+        "--size",
+        default="flan-t5-small",
+        show_default=True,
+        help="A published model's name, T5's or a decoder-only one's; or small, base, large.",
     )(function)
 
 
@@ -145,7 +148,7 @@ def latency(
 
     Percentiles in milliseconds, over lengths, batch sizes and threads, on random texts and random modules in
     memory. A candidate's parts are measured one at a time: composing (its share of a generation's), encoding and
-    decoding (on one thread), and the optimizer's own work.
+    decoding, or scoring where a model has one graph for both (on one thread), and the optimizer's own work.
     """
     from ..bench.latency import FIELDS, Grid, cell_settings, is_cell
     from ..bench.latency import latency as measure
@@ -181,7 +184,8 @@ def peers(
     """Measure others at the same work, in turn: needs the extra bench.
 
     lorahub 0.1.0 on torch and peft (a candidate and a whole adaptation), transformers, optimum and CTranslate2
-    (generation), with random weights of the exact dimensions. Times are printed only if the answers agree.
+    (generation), with random weights of the exact dimensions. Times are printed only if the answers agree. Of a
+    decoder-only model: torch and peft (a candidate, with logits of label tokens alone) and transformers.
     """
     import tempfile
 
