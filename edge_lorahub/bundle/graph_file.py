@@ -19,9 +19,9 @@ from .manifest import ALIGNMENT, WEIGHTS
 # By domain: the operators that the exporter writes.
 OPERATORS = {
     b"": frozenset(
-        b"Add And Attention Cast Clip Concat Div Expand Flatten Gather Gelu Greater Identity LessOrEqual MatMul Max "
-        b"Mul Neg RMSNormalization Range ReduceMax ReduceMin ReduceSum Relu Reshape Shape Sigmoid Softmax Split "
-        b"Squeeze Sub Tanh Transpose Unsqueeze Where".split()
+        b"Add And Attention Cast Clip Concat Div Expand Flatten Gather Gelu Gemm Greater Identity LessOrEqual "
+        b"MatMul Max Mul Neg RMSNormalization Range ReduceMax ReduceMin ReduceSum Relu Reshape Shape Sigmoid "
+        b"Softmax Split Squeeze Sub Tanh Transpose Unsqueeze Where".split()
     ),
     b"com.microsoft": frozenset(
         b"FusedMatMul GroupQueryAttention MatMulIntegerToFloat MultiHeadAttention QuantizeLinear "

@@ -3,6 +3,9 @@
 A row is a token. Some tokens, mostly the first one, have values a thousand times those of the others ("massive
 activations", arXiv 2402.17762), and with one scale for all tokens there would be a few steps left for the rest.
 A row's result depends on no other row either.
+
+Rows have a zero of their own too, but the product knows one zero for all, so that each of its columns is off by the
+row's shift times the sum of the matrix's column. That is added behind it.
 """
 
 from __future__ import annotations
@@ -16,12 +19,7 @@ from edge_lorahub.tensors.quantization import quantize_rows
 
 from .onnx_graph import MICROSOFT, Graph, WeightFile
 from .products import FloatProducts, Lora, Read
-
-# What stands for 0 in uint8; a row's largest magnitude becomes 1 or 255.
-_ZERO = 128
-_MOST = 127
-# The magnitude that a row of zeros is given: it would be divided by 0.
-_TINY = 1e-30
+from .token_quantization import ZERO, Rows, quantize_by_magnitude, quantize_by_range
 
 
 class TokenProducts(Protocol):
@@ -40,11 +38,12 @@ class TokenProducts(Protocol):
         ...
 
 
-class _Rows(NamedTuple):
-    """x ~ (values - 128) * scale: the names of uint8 (N, d) and float32 (N, 1)."""
+class _Matrix(NamedTuple):
+    """values int8 (d_in, d_out) times scales (d_out,); sums float32 (1, d_out): of the scaled columns."""
 
     values: str
-    scale: str
+    scales: str
+    sums: str
 
 
 class RowProducts:
@@ -57,7 +56,7 @@ class RowProducts:
         self._read = read
         self._weights = weights
         self._int8_lora = int8_lora
-        self._rows: dict[tuple[str, str], _Rows] = {}  # (graph, float value) -> the same in uint8
+        self._rows: dict[tuple[str, str], Rows] = {}  # (graph, float value) -> the same in uint8
 
     def embed(self, g: Graph, name: str, ids: str, shape: tuple[int, int]) -> str:
         rows = f"{name}.rows"
@@ -71,43 +70,34 @@ class RowProducts:
 
     def linear(self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None = None) -> str:
         rows = self._quantized(g, x)
-        y = _product(g, rows, *self._matrix(g, name, name, (d_out, d_in)))
+        y = _product(g, rows, self._matrix(g, name, name, (d_out, d_in)))
         if lora is None or not self._int8_lora:
             return _with_lora(g, x, g.op("Mul", [y, rows.scale]), lora)
-        # The LoRA's scale does the work of A's: what it multiplies is quantized again, for B, whose scale is 1. The
-        # scale of x's rows is a factor of both terms.
-        low = self._scaled(g, _product(g, rows, lora.a, lora.scale), lora.b, g.constant(1, np.float32))
-        return g.op("Mul", [g.op("Add", [y, low]), rows.scale])
+        # The LoRA's scale does the work of A's. What it multiplies is quantized again, for B, whose scale is 1, and
+        # evenly, for which B's sums are not asked. The scale of x's rows is a factor of both terms.
+        low = quantize_by_magnitude(g, _product(g, rows, _Matrix(lora.a, lora.scale, _sums(g, lora, d_in))))
+        low_rank = g.op("Mul", [_integer_product(g, low.values, lora.b, g.constant(1, np.float32)), low.scale])
+        return g.op("Mul", [g.op("Add", [y, low_rank]), rows.scale])
 
     def tied_head(self, g: Graph, x: str, name: str, shape: tuple[int, int]) -> str:
         # The int8 product reads columns only, so the head is a second, transposed copy of a quarter of the size.
-        return self._scaled(g, x, *self._matrix(g, f"{name}.head", name, shape))
+        rows = self._quantized(g, x)
+        return g.op("Mul", [_product(g, rows, self._matrix(g, f"{name}.head", name, shape)), rows.scale])
 
-    def _matrix(self, g: Graph, name: str, source: str, shape: tuple[int, int]) -> tuple[str, str]:
-        """The transposed matrix and the scales of its columns, from the source's tensor of that shape."""
+    def _matrix(self, g: Graph, name: str, source: str, shape: tuple[int, int]) -> _Matrix:
+        """The transposed matrix, from the source's tensor of that shape."""
+        sums = f"{name}.sums"
         if name not in self._weights:
             values, scales = quantize_rows(self._read(source, shape))
             self._weights.add(name, values.T)
             self._weights.add(_scale(name), scales)
-        return g.weight(name), g.weight(_scale(name))
+            self._weights.add(sums, (values.sum(axis=1, dtype=np.int32).astype(np.float32) * scales)[None])
+        return _Matrix(g.weight(name), g.weight(_scale(name)), g.weight(sums))
 
-    def _scaled(self, g: Graph, x: str, matrix: str, columns: str) -> str:
-        rows = self._quantized(g, x)
-        return g.op("Mul", [_product(g, rows, matrix, columns), rows.scale])
-
-    def _quantized(self, g: Graph, x: str) -> _Rows:
+    def _quantized(self, g: Graph, x: str) -> Rows:
         key = g.name, x
         if key not in self._rows:
-            last = g.constant([-1])
-            # the largest and the least are read without being written anywhere; magnitudes would be written first
-            largest = g.op("ReduceMax", [x, last], keepdims=1)
-            least = g.op("ReduceMin", [x, last], keepdims=1)
-            magnitude = g.op("Max", [largest, g.op("Neg", [least]), g.constant(_TINY, np.float32)])
-            scale = g.op("Mul", [magnitude, g.constant(1 / _MOST, np.float32)])
-            one, zero = g.constant(1, np.float32), g.constant(_ZERO, np.uint8)
-            # onnxruntime 1.23 has ONNX's own for older opsets alone
-            values = g.op("QuantizeLinear", [g.op("Div", [x, scale]), one, zero], domain=MICROSOFT)
-            self._rows[key] = _Rows(values, scale)
+            self._rows[key] = quantize_by_range(g, x)
         return self._rows[key]
 
 
@@ -118,10 +108,23 @@ def token_products(precision: str, read: Read, weights: WeightFile, *, int8_lora
     return FloatProducts(read, weights)
 
 
-def _product(g: Graph, rows: _Rows, matrix: str, columns: str) -> str:
-    """rows times an int8 matrix and the scales of its columns, float32, without the scale of the rows."""
-    inputs = [rows.values, matrix, g.constant(1, np.float32), columns, g.constant(_ZERO, np.uint8)]
+def _product(g: Graph, rows: Rows, matrix: _Matrix) -> str:
+    """rows times a matrix, float32, without the scale of the rows."""
+    y = _integer_product(g, rows.values, matrix.values, matrix.scales)
+    # (N, 1) times (1, d_out), and + y in the same pass; with a single term no order of sums depends on N
+    return g.op("Gemm", [rows.shift, matrix.sums, y])
+
+
+def _integer_product(g: Graph, values: str, matrix: str, columns: str) -> str:
+    """(values - ZERO) times an int8 matrix and the scales of its columns, float32."""
+    inputs = [values, matrix, g.constant(1, np.float32), columns, g.constant(ZERO, np.uint8)]
     return g.op("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
+
+
+def _sums(g: Graph, lora: Lora, d_in: int) -> str:
+    """The sums of A's scaled columns, (1, r): the product with a row of ones, which is exact."""
+    ones = g.op("Expand", [g.constant(ZERO + 1, np.uint8), g.constant([1, d_in])])
+    return _integer_product(g, ones, lora.a, lora.scale)
 
 
 def _with_lora(g: Graph, x: str, y: str, lora: Lora | None) -> str:
