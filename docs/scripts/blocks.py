@@ -1,8 +1,9 @@
 """The blocks of pages that can be run: `python docs/scripts/blocks.py docs/tutorial.md docs/how-to/*.md`.
 
 That runs the tutorial's blocks in a folder, one after the other, and the how-tos' each in a copy of that folder. It
-writes what they print into the pages; `tests/test_docs.py` runs them and compares. A block is fenced as `console`
-(commands behind `$ `, and what they print), `sh` or `python`. A comment on the line above it says what else it is:
+writes what they print into the pages; `tests/project/test_docs.py` runs them and compares. A block is fenced as
+`console` (commands behind `$ `, and what they print), `sh` or `python`. A comment on the line above it says what else
+it is:
 
 - `<!-- not run: why -->`: needs something that is not there, a model of the Hub for example.
 - `<!-- varies: why -->`: run, but what it prints is another thing on another machine.

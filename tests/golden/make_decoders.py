@@ -3,7 +3,7 @@
     python tests/golden/make_decoders.py
 
 Made with transformers 4.57.6, peft 0.21.2, torch 2.13.0 (CPU) and numpy 2.4.6. The checkpoints, the LoRA and the texts
-are seeded random ones, which `tests/decoders.py` makes again wherever the test runs.
+are seeded random ones, which `tests/helpers/decoders.py` makes again wherever the test runs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
 from decoder_oracle import oracle_greedy, oracle_logits, oracle_model, with_lora, without_lora
 from decoders import KINDS, TINY, export_decoder, random_lora, random_texts, write_checkpoint

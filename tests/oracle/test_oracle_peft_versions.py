@@ -52,7 +52,7 @@ def test_layers_of_different_ranks(python: str, tmp_path: Path) -> None:
     adapter.save(tmp_path / "adapter")
     batch = random_batch(128)
     np.savez(tmp_path / "batch.npz", ids=batch.ids.numpy(), mask=batch.mask.numpy(), labels=batch.labels.numpy())
-    program = Path(__file__).with_name("peft_logits.py")
+    program = Path(__file__).parents[1] / "helpers" / "peft_logits.py"
     arguments = [checkpoint, tmp_path / "adapter", tmp_path / "batch.npz", tmp_path / "logits.npy"]
     done = subprocess.run([python, program, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -23,7 +23,7 @@ from edge_lorahub.cli.main import cli
 from edge_lorahub.tinyhub import DEV_TASKS, examples
 from edge_lorahub.tinyhub.hub import DATA
 
-TOP = Path(__file__).parents[1]
+TOP = Path(__file__).parents[2]
 DOCS = TOP / "docs"
 PAGES = sorted([*TOP.glob("*.md"), *DOCS.rglob("*.md")])
 HOW_TOS = sorted((DOCS / "how-to").glob("*.md"))

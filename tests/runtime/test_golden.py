@@ -19,7 +19,7 @@ from edge_lorahub.testing.random_models import write_checkpoint, write_module
 
 KINDS = ("q", "v", "wo")  # as in golden/make.py
 LENGTHS = (150, 31, 4)
-GOLDEN = np.load(Path(__file__).parent / "golden" / "golden.npz")
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "golden.npz")
 
 
 @pytest.fixture(scope="module", params=["tiny", "tiny-t5", "tiny-mt5"])

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "adapt.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "adapt.py"
 
 
 def test_it_runs(bundle: Path, examples_file: Path, module_folders: list[Path], tmp_path: Path) -> None:

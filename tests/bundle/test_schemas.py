@@ -13,7 +13,7 @@ from edge_lorahub.composition.adapter import load_adapter
 from edge_lorahub.convert.bake import bake
 from edge_lorahub.export import export
 
-REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
 
 def validator(name: str) -> jsonschema.Draft202012Validator:

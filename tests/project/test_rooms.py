@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-TOP = Path(__file__).parents[1]
+TOP = Path(__file__).parents[2]
 PACKAGES = {"edge_lorahub": "edge_lorahub", "export": "edge_lorahub.export", "bench": "edge_lorahub.bench"}
 
 # Floors from the ground up. A room imports from rooms on floors below its own, and from nothing else.

@@ -49,7 +49,7 @@ def test_every_command_and_option_has_help(run: Run, path: tuple[str, ...], comm
 
 
 def test_the_readme_names_every_command(run: Run) -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     assert [name for name in COMMANDS if f"edge-lorahub {name}" not in readme] == []
     assert all(name in run("--help").output for name in COMMANDS)
 

@@ -200,7 +200,7 @@ def test_a_measurement_that_was_ended_goes_on(tmp_path: Path, number: signal.Sig
     """Real processes, one of which is ended as soon as it has a few cells."""
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     command = [sys.executable, "-m", "edge_lorahub", *ARGUMENTS, "--seeds", "1", "--json", "--cells"]
-    options: dict[str, Any] = {"env": environment, "cwd": Path(__file__).parents[1], "text": True}
+    options: dict[str, Any] = {"env": environment, "cwd": Path(__file__).parents[2], "text": True}
     whole = subprocess.run([*command, tmp_path / "whole"], **options, capture_output=True, check=True)
     path = tmp_path / "cells.jsonl"
     with subprocess.Popen(

@@ -10,7 +10,7 @@ from decoders import TINY, Exported, export_decoder, no_lora, random_lora, rando
 
 from edge_lorahub.runtime.decoder_only.packing import Text
 
-GOLDEN = np.load(Path(__file__).parent / "golden" / "decoders.npz")
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "decoders.npz")
 
 
 @pytest.fixture(scope="module", params=["llama-3", "qwen2"])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-TOP = Path(__file__).parents[1]
+TOP = Path(__file__).parents[2]
 LEAST_SETUPTOOLS = 77  # of pyproject.toml; no build fetches another one here
 SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "edge_lorahub", "export", "bench")
 
