@@ -1,4 +1,8 @@
-"""The architectures that a bundle can have, and the files that their graphs may be in."""
+"""The architectures that a bundle can have, and what of each is known without running it.
+
+This is the one list of them. What is of one architecture alone is in a module beside this one, and in the room of the
+runtime that is called as the manifest calls it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,11 @@ DECODER_ONLY = "decoder-only"
 ARCHITECTURES = (ENCODER_DECODER, DECODER_ONLY)
 # How the base's matrices are held: float32, or int8 with a scale for each output column.
 PRECISIONS = ("fp32", "int8")
+
+# peft's name for what a model of an architecture does.
+TASK_TYPES = {ENCODER_DECODER: encoder_decoder.TASK_TYPE, DECODER_ONLY: decoder_only.TASK_TYPE}
+# How the paths of linear layers begin, with which no "model." belongs to the path.
+ROOTS = encoder_decoder.ROOTS
 
 _GRAPHS = {ENCODER_DECODER: encoder_decoder.graphs, DECODER_ONLY: decoder_only.graphs}
 

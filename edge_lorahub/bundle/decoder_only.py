@@ -22,6 +22,7 @@ ENDS = "ends"  # int32 (B,): the place of each text's last token in its cache, t
 TOTAL = "total"  # int32 (): S where there is no past; else the most tokens of a text, max(ends) + 1
 LAST = "last"  # int64 (B,): each text's last token, counted through (B, S)
 
+TASK_TYPE = "CAUSAL_LM"  # peft's
 
 _MARKS = {"float32": "", "none": ".plain", "int8": ".int8_lora"}
 

@@ -20,6 +20,10 @@ def cross_name(layer: int, part: str) -> str:
     return f"cross.{layer}.{part}"
 
 
+TASK_TYPE = "SEQ_2_SEQ_LM"  # peft's
+# How the paths of T5's linear layers begin; in other models the path begins with "model".
+ROOTS = (("encoder", "block"), ("decoder", "block"))
+
 _MARKS = {"float32": "", "none": ".plain", "int8": ".int8_lora"}
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ..bundle.architectures import TASK_TYPES
 from ..bundle.manifest import Manifest
 from ..errors import EdgeLorahubWarning, SettingsError
 from ..files.outputs import digests_of, output_folder
 from ..files.user_path import user_path
 from ..lora.modules import Modules, check_fit, warn_if_baked
 from ..lora.pair import Lora, identity
-from ..lora.peft_config import CONFIG, TASK_TYPES
+from ..lora.peft_config import CONFIG
 from ..lora.peft_files import SAFETENSORS, load_module, write_peft
 from ..search.evaluations import EVALUATIONS, Evaluations
 from .exact import ExactStack
@@ -35,7 +36,7 @@ _MUCH_LOST = 0.1
 class Adapter:
     """LoRA pairs by linear layer, and how they came about: `record`, None for an adapter of other origin.
 
-    task_type: one of `lora.peft_config.TASK_TYPES`, None: not known.
+    task_type: one of `bundle.architectures.TASK_TYPES`, None: not known.
 
     evaluations: what the search for it has seen, to be saved beside it; `load_evaluations` reads them back.
     """

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ..bundle.architectures import TASK_TYPES
 from ..bundle.manifest import Manifest
 from ..errors import EdgeLorahubWarning, ModuleMismatchError, SettingsError
 from ..files.user_path import user_path
 from ..hub.resolve import module_folder
 from .base_names import may_be_same
-from .peft_config import TASK_TYPES
 from .peft_files import Module, load_module
 
 # Modules that are read at once.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..bundle.architectures import DECODER_ONLY, ENCODER_DECODER
+from ..bundle.architectures import TASK_TYPES
 from ..errors import ModuleFileError
 from ..files.outputs import read_json
 from .layer_patterns import Endings, check_patterns, is_plain, whole
@@ -22,8 +22,6 @@ from .name_patterns import Budget, Name
 from .peft_keys import WRAPPERS
 
 CONFIG = "adapter_config.json"
-# peft's name for what a model of an architecture does.
-TASK_TYPES = {ENCODER_DECODER: "SEQ_2_SEQ_LM", DECODER_ONLY: "CAUSAL_LM"}
 
 # Fields that change what a module computes, in ways that are not supported, when they are not empty.
 _REFUSED = (
@@ -61,8 +59,8 @@ class LayerSettings:
 class LoraConfig:
     """The fields of adapter_config.json that decide what a module computes.
 
-    task_type is one of TASK_TYPES, None where it says nothing or another. unknown_fields are names, idle_fields
-    descriptions of fields that say something and change nothing.
+    task_type is one of `bundle.architectures.TASK_TYPES`, None where it says nothing or another. unknown_fields are
+    names, idle_fields descriptions of fields that say something and change nothing.
     """
 
     path: Path

@@ -151,7 +151,7 @@ def write_peft(folder: Path, base_model: str, loras: Mapping[str, Lora], task_ty
     """Writes a PEFT folder that `peft.PeftModel.from_pretrained` loads, in every peft from 0.6 on.
 
     The scale of each pair goes into its B, so that lora_alpha = r everywhere. Of a base model that is a path the last
-    part is written. task_type is one of `peft_config.TASK_TYPES`, None: not known.
+    part is written. task_type is one of `bundle.architectures.TASK_TYPES`, None: not known.
     """
     from safetensors.numpy import save_file
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..bundle.architectures import ROOTS
 from ..errors import ModuleFileError
 
 # Names that only wrappers give, wherever in a path they stand: torch.compile, FSDP, activation checkpointing, Fabric.
@@ -17,8 +18,6 @@ _INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_f
 # DataParallel, DistributedDataParallel and DeepSpeed, at the front of a path.
 _OUTER = "module"
 _PEFT = ["base_model", "model"]
-# T5's stacks, before which a lone "model" is half of peft's prefix. Other models' own names begin with it.
-_STACKS = (["encoder", "block"], ["decoder", "block"])
 # More than any model's: T5 with the most layers has about 500 linear ones.
 _MOST_TENSORS = 10_000
 LONGEST_NAME = 500
@@ -72,8 +71,8 @@ def _layer(file: Path, name: str, path: str) -> str:
         parts = parts[starts[-1] + 2 :]
     while parts[:1] == [_OUTER]:
         del parts[0]
-    # half of the prefix, as those leave it who rename tensors
-    if parts[:1] == _PEFT[:1] or (parts[:1] == _PEFT[1:] and parts[1:3] in _STACKS):
+    # half of the prefix, as those leave it who rename tensors; but other models' own names begin with "model"
+    if parts[:1] == _PEFT[:1] or (parts[:1] == _PEFT[1:] and tuple(parts[1:3]) in ROOTS):
         del parts[0]
     if not parts:
         raise ModuleFileError(f"{file}: tensor {name} is not supported: it names no layer")

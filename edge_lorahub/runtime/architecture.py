@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle.architectures import DECODER_ONLY, ENCODER_DECODER
 from ..bundle.graphs import Graph
 from ..bundle.manifest import Manifest
 from ..bundle.prompt import Prompt
@@ -24,7 +23,7 @@ from .tokens import Ids, Tokens
 
 if TYPE_CHECKING:
     from .binding import Runner
-    from .opened import EncodedTask
+    from .opened import EncodedTask, OpenBundle
 
 Float32 = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -73,6 +72,10 @@ class Architecture(Protocol):
         """Compares what the graphs read and give with the manifest. Raises BundleError."""
         ...
 
+    def check_prompt(self, bundle: OpenBundle, prompt: Prompt) -> None:
+        """Refuses texts with which this kind of model cannot be run. Raises SettingsError, with what is wrong."""
+        ...
+
     def sources(self, tokens: Tokens, prompt: Prompt, texts: Sequence[str], limit: int, first: int = 1) -> list[Ids]:
         """What the model reads before an answer, of so many tokens at most; longer texts are cut with a warning.
 
@@ -109,7 +112,7 @@ class Architecture(Protocol):
         ...
 
     def before_answer(self, manifest: Manifest, rows: Sequence[Ids]) -> Sequence[Ids]:
-        """What the decoder reads before the answer to each source: a repetition penalty counts it as said."""
+        """The tokens that count as said before the answer to each source, for a repetition penalty."""
         ...
 
     def footprint(self, manifest: Manifest, batches: Sequence[Lengths], *, short: bool) -> int:
@@ -117,9 +120,7 @@ class Architecture(Protocol):
         ...
 
 
-_HOMES = {ENCODER_DECODER: "encoder_decoder", DECODER_ONLY: "decoder_only"}
-
-
 def architecture_of(manifest: Manifest) -> Architecture:
-    module = import_module(f".{_HOMES[manifest.architecture]}", __package__)
+    """That of the room beside this file which is called as the manifest calls the architecture."""
+    module = import_module(f".{manifest.architecture.replace('-', '_')}", __package__)
     return cast(Architecture, module.ARCHITECTURE)

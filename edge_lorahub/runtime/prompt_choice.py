@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..bundle.architectures import ENCODER_DECODER
 from ..bundle.prompt import Prompt
 from ..composition.adapter import Adapter, check_adapter
 from ..composition.prompt_record import recorded_prompt
@@ -35,23 +34,12 @@ def choose_prompt(
     check_adapter(adapter)
     own = None if adapter is None else recorded_prompt(adapter)
     chosen = own or bundle.manifest.prompt if prompt is None else _given(bundle, prompt)
-    if system is not None:
-        try:
+    try:
+        if system is not None:
             chosen = chosen.with_system(system)
-        except SettingsError as error:
-            raise SettingsError(f"{_name_of(bundle, prompt, own)}: {error}") from error
-    if bundle.manifest.architecture == ENCODER_DECODER and (chosen.lead or chosen.end):
-        raise SettingsError(
-            f"{_name_of(bundle, prompt, own)}: lead and end are for models that answer in the same text; in a prompt "
-            f"for {bundle.folder} they must be empty"
-        )
-    if bundle.manifest.architecture != ENCODER_DECODER and chosen.end and chosen.end != bundle.manifest.prompt.end:
-        ids = bundle.tokens.encodings([chosen.end], added=False)[0].ids
-        if not ids or ids[0] not in bundle.manifest.model.end_token_ids:
-            raise SettingsError(
-                f"{_name_of(bundle, prompt, own)}: no answer ends with {chosen.end!r:.60}, whose first token is none "
-                "that ends an answer of this model; leave end out, and the model's own end is taken"
-            )
+        bundle.architecture.check_prompt(bundle, chosen)
+    except SettingsError as error:
+        raise SettingsError(f"{_name_of(bundle, prompt, own)}: {error}") from error
     return chosen
 
 

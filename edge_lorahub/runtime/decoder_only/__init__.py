@@ -10,10 +10,11 @@ import numpy as np
 from ...bundle.graphs import Graph
 from ...bundle.manifest import Manifest, ModelConfig
 from ...bundle.prompt import Prompt
+from ...errors import SettingsError
 from ...examples.example import Example
 from ..architecture import Architecture, Batch, Lengths, Sessions
 from ..binding import Runner
-from ..opened import EncodedTask
+from ..opened import EncodedTask, OpenBundle
 from ..tokens import Ids, Tokens
 from .graph_signature import check_signature
 from .packed_footprint import packed_footprint
@@ -27,6 +28,16 @@ class DecoderOnly:
 
     def check(self, folder: Path, manifest: Manifest, graph: Graph, sessions: Sessions) -> None:
         check_signature(folder, manifest, graph, sessions)
+
+    def check_prompt(self, bundle: OpenBundle, prompt: Prompt) -> None:
+        if not prompt.end or prompt.end == bundle.manifest.prompt.end:  # which was looked at when it was exported
+            return
+        ids = bundle.tokens.encodings([prompt.end], added=False)[0].ids
+        if not ids or ids[0] not in bundle.manifest.model.end_token_ids:
+            raise SettingsError(
+                f"no answer ends with {prompt.end!r:.60}, whose first token is none that ends an answer of this model; "
+                "leave end out, and the model's own end is taken"
+            )
 
     def sources(self, tokens: Tokens, prompt: Prompt, texts: Sequence[str], limit: int, first: int = 1) -> list[Ids]:
         return encode_prompts(tokens, prompt, texts, limit, first)

@@ -10,12 +10,13 @@ import numpy as np
 from ...bundle.graphs import Graph
 from ...bundle.manifest import Manifest
 from ...bundle.prompt import Prompt
+from ...errors import SettingsError
 from ...examples.example import Example
 from ..architecture import Architecture, Lengths, Sessions
 from ..architecture import Batch as AnyBatch
 from ..binding import Runner
 from ..framing import framed_sources
-from ..opened import EncodedTask
+from ..opened import EncodedTask, OpenBundle
 from ..tokens import Ids, Tokens
 from .batches import Batch, make_batches, short_is_faster
 from .encoded_source import Source, Space, in_fours
@@ -30,6 +31,13 @@ class EncoderDecoder:
 
     def check(self, folder: Path, manifest: Manifest, graph: Graph, sessions: Sessions) -> None:
         check_sessions(folder, manifest, graph, sessions)
+
+    def check_prompt(self, bundle: OpenBundle, prompt: Prompt) -> None:
+        if prompt.lead or prompt.end:
+            raise SettingsError(
+                "lead and end are for models that answer in the same text; in a prompt for "
+                f"{bundle.folder} they must be empty"
+            )
 
     def sources(self, tokens: Tokens, prompt: Prompt, texts: Sequence[str], limit: int, first: int = 1) -> list[Ids]:
         return framed_sources(tokens, texts, prompt, limit, first)
