@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 
 from ..bundle.prompt import Prompt
 from ..composition.prompt_record import warn_of_modules_prompts
-from ..composition.record import Losses as RecordedLosses
-from ..composition.record import Record, Reused
 from ..composition.stack import make_stack
-from ..errors import ExamplesError, ObjectiveError, SettingsError, warn
+from ..errors import ExamplesError, SettingsError, warn
 from ..examples.example import Example
 from ..examples.example import check_examples as check_types
 from ..lora.modules import Modules
@@ -29,6 +27,7 @@ from ..search.assisted import SurrogateSearch
 from ..search.budget import Budget, budget_for
 from ..search.choose import make_strategy
 from ..search.evaluations import Evaluations
+from ..search.explain import Explanation
 from ..search.journal import Journal, journaled
 from ..search.loop import Found, search
 from ..search.settings import CMA
@@ -36,10 +35,11 @@ from ..search.strategy import Candidate, Observation, Proposal
 from ..search.surrogate import Labels
 from .learned import Learned
 from .loss_evaluator import LossEvaluator
-from .objective import WORST_LOSS, LossObjective, TextObjective, mean_loss, number, reference_loss, regularization
+from .objective import LossObjective, TextObjective, mean_loss, number, reference_loss, regularization
 from .promise import change_of, promising
-from .recording import explained, search_inputs, tried
-from .reuse import Collected, key_of, origin_of, usable
+from .recording import search_inputs
+from .reuse import origin_of, usable
+from .seen import Seen
 from .settings import Settings
 from .text_evaluator import TextEvaluator
 from .variant import scoring_variant
@@ -49,7 +49,7 @@ Float64 = NDArray[np.float64]
 
 
 class Learning:
-    """One search: what goes in, what is seen, and what is said of it in the end."""
+    """One search: its parts, made of what goes in, and its run."""
 
     def __init__(
         self, model: Model, modules: Modules, examples: Sequence[Example], settings: Settings,
@@ -72,8 +72,8 @@ class Learning:
         generates = text_objective is not None
         variant = scoring_variant(model.bundle, composition, task, settings.batch_tokens, generates=generates)
         inputs = search_inputs(model, modules, examples, settings, variant, prompt, self._center)
-        self._origin = origin_of(inputs, model.manifest)
-        earlier = evaluations if evaluations is not None and usable(evaluations, self._origin) else None
+        origin = origin_of(inputs, model.manifest)
+        earlier = evaluations if evaluations is not None and usable(evaluations, origin) else None
         if earlier is not None and not settings.assisted:
             warn("evaluations are not used: without the surrogate no candidate of the earlier search comes again")
             earlier = None
@@ -117,8 +117,7 @@ class Learning:
             # without this object, which holds the model and would be a part of what it holds
             order=partial(_order, modules, examples, self._center),
         )
-        self._seen: dict[bytes, Observation] = {}
-        self._collected = Collected(self._workbench.batches.tokens, model.manifest.model.vocab_size)
+        self._seen = Seen(self._workbench, self._inputs, origin, model.manifest, self._penalties, own=self._own)
 
     def _advise(self) -> None:
         for message in advise(self._settings, len(self._modules), self._budget.candidates, start=self._starts):
@@ -147,7 +146,7 @@ class Learning:
             nonlocal seen
             for observation in evaluate(proposal):
                 seen += 1
-                self._remember(observation)
+                self._seen.add(observation)
                 yield observation
 
         def revise(seconds: float) -> int:
@@ -178,11 +177,19 @@ class Learning:
             )
             # an optimizer that had no candidate at w = 0, or chose one that it never tried: evaluated for the report
             for weights in (np.zeros(len(self._modules)), found.weights):
-                if key_of(weights) not in self._seen:
+                if weights not in self._seen:
                     for observation in self._evaluator(Proposal(weights[None], "report")):
-                        self._remember(observation)
+                        self._seen.add(observation)
             # what an objective of the user's own minimizes says nothing of the labels' cross-entropy
-            return self._learned(found, None if known_only or self._own else check)
+            self._seen.check(found)
+            explanation = self._explain(found, None if known_only or self._own else check)
+            return self._seen.learned(
+                found,
+                explanation,
+                budget=self._budget.candidates,
+                seconds=self._earlier_seconds + time.perf_counter() - self._began,
+                spared=self._evaluator.spared,
+            )
 
     def _warn_of_other_threads(self, journal: Journal) -> None:
         before = journal.go_on_with(self._model.threads)
@@ -192,87 +199,11 @@ class Learning:
                 "in their last digits, and it may end in other weights than one that was not ended"
             )
 
-    def _remember(self, observation: Observation) -> None:
-        """For the report; without the logits, which the strategy keeps as long as it needs them."""
-        self._seen[key_of(observation.weights)] = replace(observation, logits=None)
-        self._collected.add(observation)
-        known = self._workbench.known
-        if known is not None and known.contradicted(observation):
-            self._workbench.known = None
-        # no weights would mend a plain model whose loss is no number
-        if not self._own and not observation.weights.any() and observation.loss == WORST_LOSS:
-            raise ObjectiveError(
-                "the plain model's loss on the examples is not a finite number: the bundle's weights overflow, or are "
-                "not finite; export it again from a checkpoint that works"
-            )
-
-    def _learned(self, found: Found, check: Callable[[Float64], Observation] | None) -> Learned:
-        self._check(found)
-        names = self._modules.names
-        explanation = None
-        if isinstance(self._strategy, SurrogateSearch) and self._strategy.knows:
-            explanation = self._strategy.explain(found.weights, self._seen[key_of(found.weights)].losses, check)
-        had_weight = np.any([candidate.weights != 0 for candidate in found.trace], axis=0)
-        untried = tuple(name for name, had in zip(names, had_weight, strict=True) if not had)
-        before, chosen = self._seen[key_of(np.zeros(len(names)))], self._seen[key_of(found.weights)]
-        plain, after = (one.loss - float(self._penalties(one.weights[None])[0]) for one in (before, chosen))
-        if after > plain:
-            warn(
-                f"the weights found have a loss of {after:.4f} without regularization, and the plain model "
-                f"{plain:.4f}: the adapter makes the examples worse; "
-                + ("leave the weights to start from out" if self._starts else "try a smaller regularization")
-            )
-        weights = dict(zip(names, found.weights.tolist(), strict=True))
-        seconds = self._earlier_seconds + time.perf_counter() - self._began
-        known = self._workbench.known
-        candidates = 0 if known is None else sum(known.has(candidate.weights) for candidate in found.trace)
-        examples = 0 if known is None else known.examples
-        record = Record(
-            **vars(self._inputs),
-            optimizer=found.optimizer,
-            budget=self._budget.candidates,
-            converged=found.converged,
-            weights=weights,
-            loss=RecordedLosses(plain, after, chosen.loss),
-            seconds=round(seconds, 3),
-            spared=round(self._evaluator.spared, 4),
-            untried=untried,
-            reused=Reused(candidates, examples, candidates * examples),
-            trace=tried(found.trace),
-            explanation=None if explanation is None else explained(explanation, names),
-        )
-        return Learned(
-            weights=weights,
-            loss_before=plain,
-            loss_after=after,
-            losses_before=before.losses,
-            losses_after=chosen.losses,
-            optimizer=found.optimizer,
-            composition=record.settings.composition,
-            budget=self._budget.candidates,
-            converged=found.converged,
-            seconds=seconds,
-            untried=untried,
-            reused=candidates * examples,
-            evaluations=self._collected.evaluations(self._origin, self._workbench.batches, found.weights),
-            trace=found.trace,
-            explanation=explanation,
-            record=record,
-            manifest=self._model.manifest,
-        )
-
-    def _check(self, found: Found) -> None:
-        count = len(found.trace)
-        if all(candidate.loss == WORST_LOSS for candidate in found.trace):
-            raise ObjectiveError(
-                f"none of {count} candidates has a loss that is a finite number; "
-                + ("mend the objective" if self._own else "the modules' numbers are too large for this model")
-            )
-        if not found.weights.any():
-            warn(
-                f"none of {count} candidates of optimizer {self._settings.optimizer} was better than the plain model, "
-                "so the adapter changes nothing; try other modules, or more examples"
-            )
+    def _explain(self, found: Found, check: Callable[[Float64], Observation] | None) -> Explanation | None:
+        """What the surrogate knows of the weights that were found; check: None evaluates no more."""
+        if not (isinstance(self._strategy, SurrogateSearch) and self._strategy.knows):
+            return None
+        return self._strategy.explain(found.weights, self._seen[found.weights].losses, check)
 
 
 def _order(modules: Modules, examples: Sequence[Example], center: Float64 | None) -> list[int]:
