@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import EdgeLorahubWarning, MissingPathError, SettingsError, warn
+from ..errors import MissingPathError, SettingsError
 from . import options
+from .earlier import seen_by, weights_of
 from .holdout import MOST_EXAMPLES, split, use
 from .main import COMMANDS
 from .printable import count_of, say, say_json
 
 if TYPE_CHECKING:
-    from ..bundle.manifest import Manifest
     from ..bundle.prompt import Prompt
     from ..examples.example import Example
     from ..learning.learned import Learned
@@ -162,8 +161,8 @@ def command(
     opened = OpenBundle(bundle)
     prompt = choose_prompt(opened, prompt_format, system)
     modules = Modules.load([*sources, *(folder for parent in parents for folder in _modules_in(parent))])
-    start = None if warm_start is None else _weights_of(warm_start, settings, opened.manifest, modules, prompt)
-    known = _seen_by(reuse, warm_start, settings)
+    start = None if warm_start is None else weights_of(warm_start, settings, opened.manifest, modules, prompt)
+    known = seen_by(reuse, warm_start, settings, prompt)
     prepare(settings)
     workers: int | None = None
     if memory_limit is not None:
@@ -219,56 +218,6 @@ def _modules_in(parent: Path) -> list[Path]:
     if not folders:
         raise SettingsError(f"{parent}: no module in it (no folder with {CONFIG})")
     return folders
-
-
-def _weights_of(
-    adapter: str, settings: Settings, manifest: Manifest, modules: Modules, prompt: Prompt
-) -> Mapping[str, float]:
-    """The weights by module in an adapter's record, which is compared with the bundle, the modules and the prompt."""
-    from ..composition.prompt_record import warn_of_prompt_other_than
-    from ..composition.record_check import warn_of_other_bundle, warn_of_other_modules
-    from ..composition.record_file import OldRecordError, read_record
-    from ..lora.peft_files import load_module
-    from ..search.settings import CMA
-
-    if settings.optimizer != CMA:
-        raise SettingsError(f"--warm-start is for --optimizer {CMA}, not {settings.optimizer}")
-    module = load_module(adapter)
-    try:
-        record = read_record(module)
-    except OldRecordError as error:
-        raise SettingsError(f"{error}; adapt again to have weights to start from") from error
-    if record is None:
-        raise SettingsError(f"{adapter}: no record of weights to start from; name an adapter that `adapt` has saved")
-    warn_of_other_bundle(module.name, module.sha256, record, manifest)
-    warn_of_other_modules(module.name, record, modules)
-    warn_of_prompt_other_than(module.name, record, prompt)
-    composition = record.settings.composition
-    if composition != settings.chosen_composition:
-        warnings.warn(
-            f"{adapter}: its weights were found in {composition} composition, and mean something else in "
-            f"{settings.chosen_composition}",
-            EdgeLorahubWarning,
-            stacklevel=2,
-        )
-    return record.weights
-
-
-def _seen_by(reuse: str | None, warm_start: str | None, settings: Settings) -> Evaluations | None:
-    """What the search for an earlier adapter has seen."""
-    from ..hub.resolve import module_folder
-    from ..search.evaluations import EVALUATIONS, load_evaluations
-
-    if reuse is None:
-        # without the surrogate no candidate of it would come again
-        return None if warm_start is None or not settings.assisted else load_evaluations(warm_start)
-    if not settings.assisted:
-        raise SettingsError("--reuse is for the surrogate, which assists --optimizer cma in exact composition")
-    if not (module_folder(reuse) / EVALUATIONS).exists():
-        raise SettingsError(f"{reuse}: no {EVALUATIONS} in it; name an adapter that `adapt` has saved")
-    if warm_start is not None and warm_start != reuse:
-        warn(f"--reuse {reuse} is used, and not what the search for {warm_start} has seen: its weights alone are taken")
-    return load_evaluations(reuse)
 
 
 def learn_with_progress(

@@ -30,6 +30,7 @@ _DIFFERENCES = {
     "and the outputs' lengths decide",
     "tokens": "they keep {there} tokens a position, and this program {here}",
 }
+_NOT_USED = "the earlier search's evaluations are not used, and everything is evaluated anew"
 # How far the loss of an example may be from what it was, in parts of it or of 1: other threads, processors or batches
 # change last digits, and in int8 more than these.
 _TOLERANCE = {"fp32": 1e-4, "int8": 2e-2}
@@ -54,7 +55,7 @@ def usable(earlier: Evaluations, origin: Mapping[str, str]) -> bool:
         there, here = earlier.origin.get(name), origin[name]
         if there != here:
             why = words.format(there=f"{there!s:.60}", here=here)
-            warn(f"the earlier search's evaluations are not used, and everything is evaluated anew: {why}")
+            warn(f"{_NOT_USED}: {why}")
             return False
     return True
 
@@ -86,6 +87,14 @@ class Known:
                 self._places |= {e: there[digest] for e, digest in zip(batch.members, digests, strict=True)}
             else:
                 self.left.append(index)
+        if not self._places and center is None:  # who begins with weights has taken what there was to take
+            why = (
+                "in int8 a batch counts with all of its examples alone, and none is as it was"
+                if there
+                else "it has seen none of these examples as the model reads them here; another prompt, other texts and "
+                "other limits of tokens make other examples"
+            )
+            warn(f"{_NOT_USED}: {why}")
 
     @property
     def examples(self) -> int:
@@ -115,9 +124,8 @@ class Known:
             known, found = float(self._earlier.losses[row, place]), float(observation.losses[example])
             if not abs(found - known) <= self._tolerance * max(1.0, abs(known)):
                 warn(
-                    "the earlier search's evaluations are not used, and everything is evaluated anew: example "
-                    f"{example + 1} has a loss of {found:.6g} here, and had {known:.6g} for the same weights; another "
-                    "processor or onnxruntime may compute otherwise"
+                    f"{_NOT_USED}: example {example + 1} has a loss of {found:.6g} here, and had {known:.6g} for the "
+                    "same weights; another processor or onnxruntime may compute otherwise"
                 )
                 return True
         return False

@@ -178,18 +178,23 @@ def test_a_search_is_resumed_with_the_same_prompt(model: Model, modules: Modules
     assert digest(PROMPT) == digest(PROMPT) != digest(Prompt())
 
 
-def test_a_warm_start_from_another_prompt_is_told(
+@pytest.mark.parametrize("option", ["--warm-start", "--reuse"])
+def test_what_is_taken_from_a_search_with_another_prompt_is_told(
+    option: str,
     bundle: Path, module_folders: list[Path], examples_file: Path, frame: Path, tmp_path: Path, learned: Path,
     run: Callable[..., Result],
 ) -> None:  # fmt: skip
     common = (
         "adapt", bundle, examples_file, "--modules", module_folders[0].parent, "--budget", 8, "--threads", 1,
-        "--no-answers", "--warm-start", learned,
+        "--no-answers", option, learned,
     )  # fmt: skip
     other = run(*common, "--out", tmp_path / "other")
     same = run(*common, "--out", tmp_path / "same", "--prompt-format", frame)
     assert other.exit_code == same.exit_code == 0
-    assert "framed: learned with another prompt than it is used with" in other.stderr
+    told = " ".join(other.stderr.split())
+    assert told.count("framed: learned with another prompt than it is used with") == 1
+    nothing = "evaluations are not used, and everything is evaluated anew: it has seen none of these examples"
+    assert told.count(nothing) == (option == "--reuse")
     assert "another prompt" not in same.stderr
 
 
