@@ -14,6 +14,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,22 @@ _VALUE = "value"
 Key = tuple[str | int, ...]
 
 
+@dataclass(frozen=True)
+class Words:
+    """What messages call a cell, what was done to have it, and the option that names the file."""
+
+    one: str = "cell"
+    done: str = "measured"
+    option: str = "--cells"
+
+    @property
+    def several(self) -> str:
+        return f"{self.one}s"
+
+
+CELLS = Words()
+
+
 class Cells:
     """A mapping from keys to values that JSON can hold; `record` adds one, in memory and on disk.
 
@@ -38,7 +55,7 @@ class Cells:
 
     def __init__(
         self, path: Path, fields: Sequence[str], settings: Mapping[str, Any], *, resume: bool,
-        is_value: Callable[[Any], bool] = lambda value: True,
+        is_value: Callable[[Any], bool] = lambda value: True, words: Words = CELLS,
     ) -> None:  # fmt: skip
         """fields: the names of a key's parts. settings: all that the values depend on beside the key, as JSON holds it.
 
@@ -49,6 +66,7 @@ class Cells:
         """
         self.path = path
         self.fields = tuple(fields)
+        self.words = words
         self._is_value = is_value
         self._known: dict[Key, Any] = {}
         self._whole = True  # until something cannot be written
@@ -56,13 +74,13 @@ class Cells:
         header = {"name": _NAME, "format": _FORMAT, "digest": _digest(header), **header}
         check_output_file(path)
         if resume and not path.exists():
-            raise JournalError(f"{path}: no cells to resume from; leave --resume out to begin")
+            raise JournalError(f"{path}: no {words.several} to resume from; leave --resume out to begin")
         if not resume:
             if path.exists():
                 self._parse_header(read_file(path, JournalError, _LARGEST))
                 raise JournalError(
-                    f"{path}: has cells of an earlier run; --resume goes on with them, and to begin anew remove the "
-                    "file, or name another with --cells"
+                    f"{path}: has {words.several} of an earlier run; --resume goes on with them, and to begin anew "
+                    f"remove the file, or name another with {words.option}"
                 )
             write_text(path, json.dumps(header) + "\n")
         self._file = path.open("r+b")
@@ -99,7 +117,7 @@ class Cells:
         except OSError as error:
             self._whole = False
             warnings.warn(
-                f"{self.path}: cells cannot be written any more ({error.strerror}); the measurement goes on, but "
+                f"{self.path}: {self.words.several} cannot be written any more ({error.strerror}); it goes on, but "
                 "cannot be resumed past this",
                 EdgeLorahubWarning,
                 stacklevel=2,
@@ -123,13 +141,17 @@ class Cells:
         try:
             locked(self._file.fileno())
         except BlockingIOError:
-            raise JournalError(f"{self.path}: another run writes cells there; wait for it, or name another") from None
+            raise JournalError(
+                f"{self.path}: another run writes {self.words.several} there; wait for it, or name another file "
+                f"({self.words.option})"
+            ) from None
         data = read_file(self.path, JournalError, _LARGEST)
         found = self._parse_header(data)
         if found.get("digest") != header["digest"]:
             raise JournalError(
-                f"{self.path}: cells measured with other settings{_difference(found, header)}; resume with the same, "
-                "or begin anew in another file (--cells)"
+                f"{self.path}: {self.words.several} {self.words.done} with other settings"
+                f"{_difference(found, header)}; resume with the same, or begin anew in another file "
+                f"({self.words.option})"
             )
         whole = data[: data.rfind(b"\n") + 1]
         for number, line in enumerate(whole.split(b"\n")[1:-1], 2):
@@ -146,7 +168,8 @@ class Cells:
                 self._known[key] = value
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise JournalError(
-                    f"{self.path}, line {number}: damaged ({error}); remove the line, and its cell is measured again"
+                    f"{self.path}, line {number}: damaged ({error}); remove the line, and its {self.words.one} is "
+                    f"{self.words.done} again"
                 ) from error
         self._file.truncate(len(whole))
         self._file.seek(0, os.SEEK_END)
@@ -160,7 +183,10 @@ class Cells:
                 return dict(header)
         except (ValueError, KeyError, TypeError, RecursionError):
             pass
-        raise JournalError(f"{self.path}: no file of cells of this version; move it away, or name another (--cells)")
+        raise JournalError(
+            f"{self.path}: no file of {self.words.several} of this version; move it away, or name another "
+            f"({self.words.option})"
+        )
 
 
 def _digest(record: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import click
 from .printable import count_of, say
 
 if TYPE_CHECKING:
-    from ..bench.cells import Cells
+    from ..bench.cells import Cells, Words
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,26 +37,28 @@ def resumable(default: Path) -> Callable[[F], F]:
 @contextmanager
 def keeping(
     path: Path, fields: Sequence[str], settings: Mapping[str, Any], is_value: Callable[[Any], bool], *, resume: bool,
-    named: bool,
+    named: bool, words: Words | None = None,
 ) -> Iterator[Cells]:  # fmt: skip
     """The cells of a measurement, as `Cells` has them. When the block ends, the file goes unless the user named it.
 
-    Where the block is ended early the file stays, but for one without a cell. Raises JournalError, as `Cells` does.
+    words: what messages call them, None: cells. Where the block is ended early the file stays, but for one without a
+    cell. Raises JournalError, as `Cells` does.
     """
-    from ..bench.cells import Cells
+    from ..bench.cells import CELLS, Cells
 
-    cells = Cells(path, fields, settings, resume=resume, is_value=is_value)
+    words = words or CELLS
+    cells = Cells(path, fields, settings, resume=resume, is_value=is_value, words=words)
     if resume:
-        say(f"resumed: {count_of(len(cells), 'cell')} known", err=True)
+        say(f"resumed: {count_of(len(cells), words.one)} known", err=True)
     try:
         yield cells
     except BaseException:
         if len(cells):
             cells.close()
-            measured = count_of(len(cells), "cell")
+            known = count_of(len(cells), words.one)
             say(
                 "",
-                f"ended with {measured} measured, which {path} keeps: the same command with --resume goes on",
+                f"ended with {known} {words.done}, which {path} keeps: the same command with --resume goes on",
                 err=True,
             )
         else:

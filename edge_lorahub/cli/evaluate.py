@@ -81,7 +81,10 @@ def command(
     with ExitStack() as stack:
         cells = None
         if predictions is not None:
-            facts = _facts(model, loaded, examples, prompt, max_new_tokens, max_input_tokens, batch_size)
+            facts = _facts(
+                model, loaded, examples, prompt,
+                max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens, batch_size=batch_size,
+            )  # fmt: skip
             cells = stack.enter_context(_kept(predictions, facts, resume=resume))
         on_answers = stack.enter_context(progress("examples", len(examples), batch_size))
         result = evaluate(
@@ -117,11 +120,16 @@ def command(
 @contextmanager
 def _kept(predictions: Path, facts: dict[str, Any], *, resume: bool) -> Iterator[Cells]:
     """What is predicted, kept beside the file of predictions until that is written."""
-    file = predictions.with_name(f"{predictions.name}.cells.jsonl")
+    from ..bench.cells import Words
+
+    file = predictions.with_name(f"{predictions.name}.unfinished.jsonl")
     if not resume and file.is_file():
         _remove_ended(file)
+    words = Words("prediction", "made", "--predictions")
     with ExitStack() as stack:
-        kept = keeping(file, ["example"], facts, lambda value: isinstance(value, str), resume=resume, named=False)
+        kept = keeping(
+            file, ["example"], facts, lambda value: isinstance(value, str), resume=resume, named=False, words=words
+        )
         try:
             cells = stack.enter_context(kept)
         except OutputFailedError as error:  # of the place that the user has named
@@ -143,7 +151,7 @@ def _remove_ended(file: Path) -> None:
 
 
 def _facts(
-    model: Model, adapter: Adapter | None, examples: Sequence[Example], prompt: Prompt, *limits: int
+    model: Model, adapter: Adapter | None, examples: Sequence[Example], prompt: Prompt, **limits: int
 ) -> dict[str, Any]:
     """What predictions depend on: those of other inputs are not taken for these."""
     import hashlib
@@ -159,5 +167,5 @@ def _facts(
         "adapter": None if adapter is None else adapter.sha256,
         "examples": hashlib.sha256(rows.encode()).hexdigest(),
         "prompt": to_json(prompt),
-        "limits": list(limits),
+        **limits,
     }

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypedDict
+from typing import Protocol
 
 from ..bundle.prompt import Prompt
 from ..composition.adapter import Adapter
 from ..composition.prompt_record import warn_of_other_prompt
-from ..errors import EdgeLorahubWarning, ExamplesError, warn
+from ..errors import ExamplesError, warn
 from ..examples.example import Example, check_examples
-from ..runtime.binding import Runner
-from ..runtime.generation import (
-    BATCH_SIZE,
-    MAX_INPUT_TOKENS,
-    MAX_NEW_TOKENS,
-    generate_with,
-    runner_for,
-)
+from ..runtime.answers import answered
+from ..runtime.generation import BATCH_SIZE, MAX_INPUT_TOKENS, MAX_NEW_TOKENS, check_limits, runner_for
+from ..runtime.lost_text import warn_of_unreadable, warn_of_unwritable
 from ..runtime.prompt_choice import PromptFormat, choose_prompt
 from ..runtime.session import Model
-from ..runtime.tokens import buckets
-from ..runtime.unwritable import warn_of_unwritable
-
-
-class _Limits(TypedDict):
-    max_new_tokens: int
-    max_input_tokens: int
-    batch_size: int
 
 
 class Kept(Protocol):
@@ -41,6 +27,12 @@ class Kept(Protocol):
     def __getitem__(self, key: tuple[int]) -> str: ...
 
     def record(self, key: tuple[int], value: str) -> None: ...
+
+
+class _Memory(dict[tuple[int], str]):
+    """Predictions that nothing keeps."""
+
+    record = dict.__setitem__
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,38 +91,23 @@ def evaluate(
     if there are no examples, SettingsError if they are none.
     """
     check_examples(examples)
-    warn_of_unwritable(model.tokens, examples)
     chosen = choose_prompt(model.bundle, prompt, system, adapter)
+    warn_of_unwritable(model.tokens, examples, chosen)
     _warn_of_long(model, examples, chosen, max_new_tokens)
-    inputs = [example.input for example in examples]
-    limits = _Limits(max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens, batch_size=batch_size)
+    check_limits(max_new_tokens=max_new_tokens, batch_size=batch_size, max_input_tokens=max_input_tokens)
     warn_of_other_prompt(adapter, chosen)
     runner = runner_for(model, adapter)
-    if kept is None:
-        predictions = generate_with(runner, inputs, on_answers=on_answers, prompt=chosen, **limits)
-    else:
-        predictions = _predict(runner, inputs, limits, chosen, kept, on_answers)
-    return compare(predictions, examples)
-
-
-def _predict(
-    runner: Runner, inputs: Sequence[str], limits: _Limits, prompt: Prompt, kept: Kept,
-    on_answers: Callable[[int], None],
-) -> list[str]:  # fmt: skip
-    """As `generate_with`, batch by batch, in the same batches."""
-    # says once, with the texts' own numbers, which are cut; the batches would say it again with others
-    rows = runner.model.bundle.sources(inputs, limits["max_input_tokens"], prompt=prompt)
-    for members in buckets([len(row) for row in rows], largest=limits["batch_size"]):
-        missing = [place for place in members if (place,) not in kept]
-        if missing:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "text .* (is cut to|put in as it is)", EdgeLorahubWarning)
-                found = generate_with(runner, [inputs[place] for place in members], prompt=prompt, **limits)
-            for place, answer in zip(members, found, strict=True):
-                if place in missing:
-                    kept.record((place,), answer)
+    rows = model.bundle.sources([example.input for example in examples], max_input_tokens, prompt=chosen)
+    warn_of_unreadable(model.tokens, examples, rows)
+    found: Kept = _Memory() if kept is None else kept
+    for members, answers in answered(
+        runner, rows, max_new_tokens=max_new_tokens, batch_size=batch_size, is_known=lambda place: (place,) in found
+    ):
+        for place, answer in zip(members, answers, strict=bool(answers)):
+            if (place,) not in found:
+                found.record((place,), answer)
         on_answers(len(members))
-    return [kept[(place,)] for place in range(len(inputs))]
+    return compare([found[(place,)] for place in range(len(rows))], examples)
 
 
 def longest_output(model: Model, examples: Sequence[Example], prompt: Prompt) -> int:

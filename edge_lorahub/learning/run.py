@@ -19,9 +19,9 @@ from ..examples.example import Example
 from ..examples.example import check_examples as check_types
 from ..lora.modules import Modules
 from ..machine.blas import one_blas_thread
+from ..runtime.lost_text import warn_of_unreadable, warn_of_unwritable
 from ..runtime.scoring import Losses
 from ..runtime.session import Model
-from ..runtime.unwritable import warn_of_unwritable
 from ..search.advice import advise
 from ..search.assisted import SurrogateSearch
 from ..search.budget import Budget, budget_for
@@ -60,7 +60,7 @@ class Learning:
         if objective is not None and text_objective is not None:
             raise SettingsError("an objective and a text_objective; give one of them")
         modules.check(model.manifest)
-        warn_of_unwritable(model.tokens, examples)
+        warn_of_unwritable(model.tokens, examples, prompt)
         warn_of_modules_prompts(modules, prompt)
         self._began = time.perf_counter()
         self._earlier_seconds = 0.0  # of the processes that a journal is from
@@ -69,6 +69,7 @@ class Learning:
         self._center = None if start is None else _start(start, modules, settings)
         composition = settings.chosen_composition
         task = model.bundle.encode(examples, settings.max_input_tokens, settings.max_output_tokens, prompt)
+        warn_of_unreadable(model.tokens, examples, task.sources)
         generates = text_objective is not None
         variant = scoring_variant(model.bundle, composition, task, settings.batch_tokens, generates=generates)
         inputs = search_inputs(model, modules, examples, settings, variant, prompt, self._center)

@@ -108,7 +108,10 @@ class Architecture(Protocol):
         ...
 
     def room(self, manifest: Manifest, rows: Sequence[Ids]) -> Ids:
-        """How many tokens an answer to each source can have before the model's positions end, int64 (B,)."""
+        """How many tokens an answer to each source can have before the model's positions end, int64 (B,).
+
+        Raises SettingsError for a source that is beyond them itself.
+        """
         ...
 
     def before_answer(self, manifest: Manifest, rows: Sequence[Ids]) -> Sequence[Ids]:

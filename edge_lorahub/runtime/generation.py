@@ -1,9 +1,8 @@
-"""Decoding with a key-value cache, in batches of similar length: greedy, or by sampling."""
+"""Answers to texts, as texts: greedy or by sampling, whole or in pieces as they come."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -12,14 +11,13 @@ from ..bundle.prompt import Prompt
 from ..composition.adapter import Adapter, check_adapter
 from ..composition.prompt_record import warn_of_other_prompt
 from ..composition.stack import plain_inputs
-from ..errors import BundleError, SettingsError, warn
-from .architecture import Bools, Float32
+from ..errors import SettingsError
+from .answers import answered, chooser_of, steps, warn_of_cut
 from .binding import Runner
 from .prompt_choice import PromptFormat, choose_prompt
-from .sampling import Chooser, Sampling
+from .sampling import Sampling
 from .session import Model
-from .stopping import Stops, StopWatch, pieces
-from .tokens import Ids, buckets
+from .stopping import Stops, pieces
 
 MAX_NEW_TOKENS = 64
 MAX_INPUT_TOKENS = 2048
@@ -131,27 +129,17 @@ def generate_with(
 
     finite: raise BundleError for logits that are no numbers; else such an answer means nothing.
     """
-    _check_settings(
-        max_new_tokens=(max_new_tokens, 1),
-        batch_size=(batch_size, 1),
-        max_input_tokens=(max_input_tokens, 2),
-        first=(first, 1),
-    )
-    model = runner.model
-    rows = model.bundle.sources(_checked(texts), max_input_tokens, first, prompt)
-    answers: list[Ids] = [np.empty(0, np.int64)] * len(rows)
-    cache = model.architecture.cache(model.manifest)
-    for members in buckets([len(row) for row in rows], largest=batch_size):
-        batch = [rows[i] for i in members]
-        chooser = _chooser(model, batch, [first + i for i in members], sampling)
-        watch = StopWatch(stops, model.tokens, len(batch)) if stops else None
-        steps = _steps(runner, batch, max_new_tokens, cache, chooser, watch, finite)
-        for index, answer in zip(members, _answers(steps, model.manifest.model.end_token_ids), strict=True):
-            answers[index] = answer
+    check_limits(max_new_tokens=max_new_tokens, batch_size=batch_size, max_input_tokens=max_input_tokens, first=first)
+    rows = runner.model.bundle.sources(_checked(texts), max_input_tokens, first, prompt)
+    answers = [""] * len(rows)
+    for members, found in answered(
+        runner, rows, max_new_tokens=max_new_tokens, batch_size=batch_size, sampling=sampling, stops=stops, first=first,
+        finite=finite,
+    ):  # fmt: skip
+        for place, answer in zip(members, found, strict=True):
+            answers[place] = answer
         on_answers(len(members))
-    _warn_of_cut(model, rows, answers, max_new_tokens)
-    decoded = model.tokens.decode(answers)
-    return [stops.cut(text) for text in decoded] if stops else decoded
+    return answers
 
 
 def stream_with(
@@ -166,108 +154,20 @@ def stream_with(
     prompt: Prompt | None = None,
 ) -> Iterator[str]:
     """As `stream`, with whatever the runner's LoRA inputs hold."""
-    _check_settings(max_new_tokens=(max_new_tokens, 1), max_input_tokens=(max_input_tokens, 2), first=(first, 1))
+    check_limits(max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens, first=first)
     model = runner.model
     rows = model.bundle.sources([text], max_input_tokens, first, prompt)
-    chooser = _chooser(model, rows, [first], sampling)
+    chooser = chooser_of(model, rows, [first], sampling)
 
     def answers() -> Iterator[str]:
         row: list[int] = []
-        for chosen in _steps(runner, rows, max_new_tokens, chooser=chooser):
+        for chosen in steps(runner, rows, max_new_tokens, chooser=chooser):
             if chosen[0] not in model.manifest.model.end_token_ids:
                 row.append(int(chosen[0]))
             yield model.tokens.decode([np.array(row, np.int64)])[0]
-        _warn_of_cut(model, rows, [np.array(row, np.int64)], max_new_tokens)
+        warn_of_cut(model, rows, [np.array(row, np.int64)], max_new_tokens)
 
     return filter(None, pieces(answers(), stops or Stops()))
-
-
-def greedy(runner: Runner, rows: Sequence[Ids], max_new_tokens: int, cache: Any = None) -> list[Ids]:
-    """The new token ids of each source of a batch, up to and without the first end token.
-
-    cache: of the architecture's, which serves several batches; None: one of its own.
-    """
-    return _answers(_steps(runner, rows, max_new_tokens, cache), runner.model.manifest.model.end_token_ids)
-
-
-def _answers(steps: Iterable[Ids], ends: Sequence[int]) -> list[Ids]:
-    """Tokens by step, each (B,) -> the tokens of each answer, up to and without the first end token."""
-    answers = []
-    for row in np.stack(list(steps), axis=1):
-        found = np.flatnonzero(np.isin(row, ends))
-        answers.append(row[: found[0]] if len(found) else row)
-    return answers
-
-
-def _steps(
-    runner: Runner,
-    rows: Sequence[Ids],
-    max_new_tokens: int,
-    cache: Any = None,
-    chooser: Chooser | None = None,
-    watch: StopWatch | None = None,
-    finite: bool = True,
-) -> Iterator[Ids]:
-    """The next token of each sequence, (B,), until all have ended; without a chooser the most probable one.
-
-    What follows a sequence's end token, or a stop string that is watched for, means nothing. An answer ends too where
-    the model's positions do. finite: raise BundleError for logits that are no numbers.
-    """
-    model = runner.model
-    config = model.manifest.model
-    if cache is None:
-        cache = model.architecture.cache(model.manifest)
-    decoding = model.architecture.decoding(runner, rows, cache)
-    room = model.architecture.room(model.manifest, rows)
-    running = np.ones(len(rows), bool)
-    chosen: Ids = np.empty(0, np.int64)
-    for position in range(max_new_tokens):
-        logits = decoding.step(chosen, running) if position else decoding.start()
-        chosen = _most_probable(logits, running, finite) if chooser is None else chooser(logits, chosen, running)
-        if position == 0 and config.forced_bos_token_id is not None:
-            chosen[:] = config.forced_bos_token_id
-        if position == max_new_tokens - 1 and config.forced_eos_token_id is not None:
-            chosen[:] = config.forced_eos_token_id
-        # a finished sequence goes on with its end until the whole batch is done
-        chosen[~running] = config.end_token_ids[0]
-        running &= ~np.isin(chosen, config.end_token_ids)
-        if watch is not None:
-            running &= ~watch(chosen, running)
-        running &= room > position + 1
-        yield chosen
-        if not running.any():
-            break
-
-
-def _warn_of_cut(model: Model, rows: Sequence[Ids], answers: Sequence[Ids], max_new_tokens: int) -> None:
-    """Warns, once, of answers that would have gone on where the model's positions end."""
-    room = model.architecture.room(model.manifest, rows)
-    if cut := sum(len(answer) == most < max_new_tokens for answer, most in zip(answers, room, strict=True)):
-        warn(
-            f"{cut} of {len(rows)} answers are cut where the model's positions end; shorter inputs leave more room, "
-            f"and a max_new_tokens of {int(room.min())} cuts none of them there"
-        )
-
-
-def _most_probable(logits: Float32, running: Bools, finite: bool) -> Ids:
-    """logits (B, V) -> tokens (B,). Raises BundleError for logits that are no numbers, where finite is asked for."""
-    chosen: Ids = logits.argmax(axis=1)  # of a NaN, where there is one
-    if finite and not np.isfinite(logits[np.arange(len(chosen)), chosen][running]).all():
-        raise BundleError(
-            "the model's logits are no finite numbers, so that no token can be chosen; try without the adapter, or "
-            "export the bundle again"
-        )
-    return chosen
-
-
-def _chooser(model: Model, rows: Sequence[Ids], numbers: Sequence[int], sampling: Sampling | None) -> Chooser | None:
-    """What chooses the tokens of the texts of these numbers; None: the most probable ones are taken as they are."""
-    if sampling is None:
-        return None
-    if not isinstance(sampling, Sampling):
-        raise SettingsError(f"sampling must be a Sampling or None, got {sampling!r:.60}")
-    before = model.architecture.before_answer(model.manifest, rows)
-    return Chooser(sampling, numbers, before, model.manifest.model.vocab_size)
 
 
 def _stops(model: Model, stop: str | Iterable[str]) -> Stops:
@@ -276,9 +176,13 @@ def _stops(model: Model, stop: str | Iterable[str]) -> Stops:
     return stops
 
 
-def _check_settings(**settings: tuple[int, int]) -> None:
-    """Each a number, and the least that it may be."""
-    for name, (value, least) in settings.items():
+def check_limits(*, max_new_tokens: int, max_input_tokens: int, batch_size: int = 1, first: int = 1) -> None:
+    """Raises SettingsError for numbers that are too small."""
+    limits = {
+        "max_new_tokens": (max_new_tokens, 1), "batch_size": (batch_size, 1),
+        "max_input_tokens": (max_input_tokens, 2), "first": (first, 1),
+    }  # fmt: skip
+    for name, (value, least) in limits.items():
         if value < least:
             raise SettingsError(f"{name} must be at least {least}, got {value}")
 

@@ -100,13 +100,16 @@ class Tokens:
         """What is left of texts that are encoded and decoded; the same texts, where the vocabulary has it all."""
         return self.decode(self.encode(texts, sys.maxsize))
 
-    def unknown_pieces(self, text: str) -> set[str]:
-        """The pieces of a text, characters or words, for which there is nothing but the unknown token."""
-        unknown = self._unknown
-        with _one_error(self._path):
-            encoding = self._tokenizer.encode(text)
-        spans = zip(encoding.offsets, encoding.ids, strict=True)
-        return {text[start:end] for (start, end), token in spans if token == unknown}
+    def unknown_pieces(self, texts: Sequence[str]) -> list[set[str]]:
+        """Of each text the pieces, characters or words, for which there is nothing but the unknown token."""
+        unknown = self.unknown
+        if unknown is None:
+            return [set() for _ in texts]
+        found = []
+        for text, encoding in zip(texts, self.encodings(texts), strict=True):
+            spans = zip(encoding.offsets, encoding.ids, strict=True)
+            found.append({text[start:end] for (start, end), token in spans if token == unknown and end > start})
+        return found
 
     @cached_property
     def characters(self) -> set[str] | None:
@@ -117,7 +120,7 @@ class Tokens:
         return None if "\N{REPLACEMENT CHARACTER}" in found else found | {" "}
 
     @cached_property
-    def _unknown(self) -> int | None:
+    def unknown(self) -> int | None:
         """The unknown token's id, where there is one. The library does not tell; its file does."""
         model = json.loads(self._tokenizer.to_str())["model"]
         if "unk_id" in model:

@@ -22,7 +22,7 @@ from edge_lorahub.testing.random_models import write_checkpoint, write_module
 # by which an estimate is above what is counted
 MARGIN = 1.13
 # 30 texts of about 120 tokens: several batches
-LONG = [Example(" ".join(f"w{100 + i + j}" for j in range(120)), f"w{i + 5}") for i in range(30)]
+LONG = [Example(" ".join(f"w{5 + (i + j) % 120}" for j in range(120)), f"w{i + 5}") for i in range(30)]
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,10 @@ from peft import AutoPeftModelForCausalLM, LoraConfig, PeftModel, get_peft_model
 from edge_lorahub import Adapter, Example, Modules, Settings, adapt, bake, load, load_adapter  # noqa: E402
 from edge_lorahub.composition.stack import plain_inputs  # noqa: E402
 from edge_lorahub.export import export  # noqa: E402
+from edge_lorahub.runtime.answers import greedy  # noqa: E402
 from edge_lorahub.runtime.binding import Runner  # noqa: E402
 from edge_lorahub.runtime.decoder_only.packing import Text  # noqa: E402
-from edge_lorahub.runtime.generation import greedy, runner_for  # noqa: E402
+from edge_lorahub.runtime.generation import runner_for  # noqa: E402
 from edge_lorahub.runtime.session import Model  # noqa: E402
 
 pytestmark = pytest.mark.oracle

@@ -39,8 +39,8 @@ from edge_lorahub import Adapter, Model, Modules, generate, load, load_adapter
 from edge_lorahub.composition.inputs import LoraInputs
 from edge_lorahub.composition.stack import make_stack, plain_inputs
 from edge_lorahub.export import export
+from edge_lorahub.runtime.answers import greedy
 from edge_lorahub.runtime.binding import Runner
-from edge_lorahub.runtime.generation import greedy
 from edge_lorahub.testing.random_models import SIZES, write_checkpoint, write_module
 
 pytestmark = pytest.mark.oracle

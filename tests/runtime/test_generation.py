@@ -13,8 +13,8 @@ from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.errors import ExamplesError, SettingsError
 from edge_lorahub.evaluation.matches import compare, normalize
 from edge_lorahub.label_logits import scored
+from edge_lorahub.runtime.answers import greedy
 from edge_lorahub.runtime.binding import Runner
-from edge_lorahub.runtime.generation import greedy
 from edge_lorahub.runtime.tokens import buckets
 
 TEXTS = [" ".join(f"w{(7 * i + j) % 120 + 3}" for j in range(1 + 9 * i % 31)) for i in range(12)]

@@ -13,8 +13,8 @@ from edge_lorahub.composition.inputs import LoraInputs
 from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.export import export
 from edge_lorahub.label_logits import scored
+from edge_lorahub.runtime.answers import greedy
 from edge_lorahub.runtime.binding import Runner
-from edge_lorahub.runtime.generation import greedy
 from edge_lorahub.testing.random_models import write_checkpoint, write_module
 
 KINDS = ("q", "v", "wo")  # as in golden/make.py

@@ -17,9 +17,10 @@ from edge_lorahub.export import export
 from edge_lorahub.export.blocks.onnx_graph import Graph
 from edge_lorahub.export.blocks.row_quantization import ZERO, RowQuantizer
 from edge_lorahub.machine.onnx_runtime import ort
+from edge_lorahub.runtime.answers import greedy
 from edge_lorahub.runtime.binding import Runner
 from edge_lorahub.runtime.encoder_decoder.stepping import Stepping
-from edge_lorahub.runtime.generation import greedy, runner_for
+from edge_lorahub.runtime.generation import runner_for
 from edge_lorahub.testing import random_models
 
 # As wide as flan-t5-base: onnxruntime sums in several blocks, of which it makes more or fewer by the length of the

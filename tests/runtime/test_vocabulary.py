@@ -12,11 +12,14 @@ from click.testing import Result
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from edge_lorahub.bundle.manifest import ModelConfig
+from edge_lorahub.bundle.prompt import Prompt, TextRule
 from edge_lorahub.errors import EdgeLorahubWarning, ExamplesError
 from edge_lorahub.examples.example import Example, read_examples
+from edge_lorahub.runtime.framing import framed_sources
+from edge_lorahub.runtime.lost_text import warn_of_unreadable, warn_of_unwritable
 from edge_lorahub.runtime.tokens import Tokens
-from edge_lorahub.runtime.unwritable import warn_of_unwritable
 
+PLAIN = Prompt()
 CONFIG = ModelConfig("t5", "x", 32128, 1, 1, 1, 1, 0, 1, 0, (1,))
 
 
@@ -38,9 +41,9 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Tokens:
     return Tokens(path, CONFIG)
 
 
-def warning_of(tokens: Tokens, *outputs: str) -> str:
+def warning_of(tokens: Tokens, *outputs: str, prompt: Prompt = PLAIN) -> str:
     with pytest.warns(EdgeLorahubWarning) as caught:
-        warn_of_unwritable(tokens, [Example("?", output) for output in outputs])
+        warn_of_unwritable(tokens, [Example("?", output) for output in outputs], prompt)
     assert len(caught) == 1
     return str(caught[0].message)
 
@@ -49,7 +52,7 @@ def warning_of(tokens: Tokens, *outputs: str) -> str:
 def test_what_it_can_say_is_not_warned_of(tokens: Tokens, outputs: tuple[str, ...]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_unwritable(tokens, [Example("? { ?", output) for output in outputs])
+        warn_of_unwritable(tokens, [Example("? { ?", output) for output in outputs], PLAIN)
 
 
 def test_the_unknown_token(tokens: Tokens) -> None:
@@ -82,6 +85,38 @@ def test_all_kinds_are_one_warning(tokens: Tokens) -> None:
     assert len(warning_of(tokens, "{" + "a" * 10_000)) < 400
 
 
+def test_what_the_chat_template_strips_of_outputs(tokens: Tokens) -> None:
+    strips = Prompt(output_rule=TextRule(None, None))
+    assert warning_of(tokens, "a", " b", "c ", prompt=strips) == (
+        "2 of 3 outputs have at their ends what the chat template strips of answers; they can never match exactly "
+        "(output 2, ' b', is learned as 'b')"
+    )
+    line = warning_of(tokens, " {", "c ", "a\nb\n", prompt=strips)
+    assert line.count("1 of 3 outputs") == 3
+    assert "contain '{'" in line
+    assert "(output 3, 'a\\nb\\n', is read back as 'a b')" in line
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_unwritable(tokens, [Example("?", "a b")], strips)
+
+
+def read_warnings(tokens: Tokens, *inputs: str, prompt: Prompt = PLAIN) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        sources = framed_sources(tokens, inputs, prompt, 100)
+        warn_of_unreadable(tokens, [Example(text, "{") for text in inputs], sources)
+    return [str(one.message) for one in caught]
+
+
+def test_inputs_that_the_vocabulary_does_not_have(tokens: Tokens) -> None:
+    assert read_warnings(tokens, "a", "b {c} {", "}", "\u200b") == [
+        "2 of 4 inputs contain '}' or '{', for which this tokenizer has the unknown token alone, so that the model "
+        "cannot tell one from another (input 2, 'b {c} {')"
+    ]
+    assert read_warnings(tokens) == read_warnings(tokens, "a b", "c") == []
+    assert read_warnings(tokens, "a b", prompt=Prompt("{", "}")) == []
+
+
 def test_words_are_named_whole_where_the_vocabulary_has_words(
     run: Callable[..., Result], bundle: Path, tmp_path: Path
 ) -> None:
@@ -100,7 +135,7 @@ def test_words_are_named_whole_where_the_vocabulary_has_words(
 
 def test_half_a_surrogate_pair_is_refused(tokens: Tokens) -> None:
     with pytest.raises(ExamplesError, match="not valid Unicode"):
-        warn_of_unwritable(tokens, [Example("?", "\ud83d")])
+        warn_of_unwritable(tokens, [Example("?", "\ud83d")], PLAIN)
 
 
 def test_the_vocabulary_of_t5(shared: Path) -> None:
@@ -113,4 +148,4 @@ def test_the_vocabulary_of_t5(shared: Path) -> None:
     assert "1 of 4 outputs are changed" in line
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_unwritable(t5, read_examples(shared / "bbh" / "date_understanding.json"))
+        warn_of_unwritable(t5, read_examples(shared / "bbh" / "date_understanding.json"), PLAIN)

@@ -19,6 +19,7 @@ from ..tokens import Ids, Tokens
 from .graph_signature import check_signature
 from .packed_footprint import packed_footprint
 from .packed_scoring import PackedBatch, PackedScoring, packed_batches, packed_scorings
+from .packing import check_length
 from .prompted_encoding import encode_answers, encode_prompts
 from .text_decoding import KeyValueCache, TextDecoding
 
@@ -62,9 +63,12 @@ class DecoderOnly:
         return TextDecoding(runner, rows, cache)
 
     def room(self, manifest: Manifest, rows: Sequence[Ids]) -> Ids:
-        assert manifest.model.longest_text is not None  # looked at when the sessions were checked
+        longest = manifest.model.longest_text
+        assert longest is not None  # looked at when the sessions were checked
+        for row in rows:
+            check_length(len(row), longest, "a prompt", "--max-input-tokens")
         # the last position of all predicts a token too
-        return np.maximum(1, manifest.model.longest_text - np.array([len(row) for row in rows], np.int64))
+        return np.maximum(1, longest - np.array([len(row) for row in rows], np.int64))
 
     def before_answer(self, manifest: Manifest, rows: Sequence[Ids]) -> Sequence[Ids]:
         """The prompts, as transformers counts."""

@@ -14,7 +14,7 @@ from ...errors import SettingsError
 from ...examples.example import Example
 from ..architecture import Architecture, Lengths, Sessions
 from ..architecture import Batch as AnyBatch
-from ..binding import Runner
+from ..binding import Runner, check_length
 from ..framing import framed_sources
 from ..opened import EncodedTask, OpenBundle
 from ..tokens import Ids, Tokens
@@ -69,6 +69,8 @@ class EncoderDecoder:
         return Stepping(runner, Source(runner, *padded), cache)
 
     def room(self, manifest: Manifest, rows: Sequence[Ids]) -> Ids:
+        for row in rows:
+            check_length(len(row), manifest.model.longest_input, "a text", "--max-input-tokens")
         longest = manifest.model.longest_output
         return np.full(len(rows), np.iinfo(np.int64).max if longest is None else longest)
 
