@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 import sys
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from ..errors import EdgeLorahubError
 from . import options
 from .main import COMMANDS, CliError
-from .printable import printable, say, say_json
+from .printable import one_line, printable, say, say_json
 from .progress import progress
+from .text_lines import answer_each, line_groups
 
 if TYPE_CHECKING:
     from ..runtime.sampling import Sampling
@@ -85,7 +84,7 @@ def command(
     The texts are arguments, a file's, or the lines of standard input. Answers are printed one a line; with
     --json, as {"input", "output"}. Lines that come through a pipe or from a terminal are answered one by one as they
     come, or as many at once as --batch-size says, which takes less time for all. On a terminal the answer to a single
-    text is shown while it is made.
+    text is shown while it is made. A line that cannot be answered is said on standard error, and has an empty answer.
 
     Always the most probable token is taken, unless one of --temperature, --top-k, --top-p, --min-p and --seed is
     given: then tokens are drawn.
@@ -113,28 +112,51 @@ def command(
     at_once = batch_size if context.get_parameter_source("batch_size") is not ParameterSource.DEFAULT else 1
     runner = runner_for(model, loaded)
     warn_of_other_prompt(loaded, prompt)
-    number = 1
-    for group in [given] if given else _groups(at_once):
-        first, number = number, number + len(group)
-        if len(group) == 1 and sys.stdout.isatty() and not as_json:
-            for piece in stream_with(
-                runner, group[0], max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens, sampling=sampling,
-                stops=stops, first=first, prompt=prompt,
-            ):  # fmt: skip
-                click.echo(printable(piece, lines=True), nl=False)
-            click.echo()
-            continue
+
+    def shown(group: Sequence[str], first: int) -> Iterator[str]:
+        """The answer to a single text, on the terminal as it comes."""
+        for piece in stream_with(
+            runner, group[0], max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens, sampling=sampling,
+            stops=stops, first=first, prompt=prompt,
+        ):  # fmt: skip
+            click.echo(printable(piece, lines=True), nl=False)
+        click.echo()
+        yield ""
+
+    def whole(group: Sequence[str], first: int) -> list[str]:
         with progress("texts", len(group), batch_size) as on_answers:
-            answers = generate_with(
+            return generate_with(
                 runner, group, max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens, batch_size=batch_size,
                 sampling=sampling, stops=stops, first=first, prompt=prompt, on_answers=on_answers,
             )  # fmt: skip
-        for text, answer in zip(group, answers, strict=True):
-            if as_json:
-                say_json({"input": text, "output": answer})
-            else:
-                # a program gets the answer as it is
-                click.echo(printable(answer, lines=True) if sys.stdout.isatty() else answer)
+
+    number, failed = 1, False
+    for group in [given] if given else line_groups(at_once):
+        first, number = number, number + len(group)
+        live = len(group) == 1 and sys.stdout.isatty() and not as_json
+        answer = shown if live else whole
+        # of lines that come one after the other, none ends the rest
+        found = answer(group, first) if given else answer_each(answer, group, first)
+        for text, one in zip(group, found, strict=True):
+            failed |= isinstance(one, EdgeLorahubError)
+            _print(text, one, as_json=as_json, live=live)
+    if failed:
+        context.exit(2)
+
+
+def _print(text: str, answer: str | EdgeLorahubError, *, as_json: bool, live: bool) -> None:
+    """A line for every text, whatever became of it; live: its answer is on the terminal already."""
+    if isinstance(answer, EdgeLorahubError):
+        say(f"Error: {one_line(str(answer))}", err=True)
+        if as_json:
+            say_json({"input": text, "output": None, "error": str(answer)})
+        else:
+            click.echo()
+    elif as_json:
+        say_json({"input": text, "output": answer})
+    elif not live:
+        # a program gets the answer as it is
+        click.echo(printable(answer, lines=True) if sys.stdout.isatty() else answer)
 
 
 def _sampling_of(**numbers: Any) -> Sampling | None:
@@ -152,38 +174,3 @@ def _sampling_of(**numbers: Any) -> Sampling | None:
 def _unescaped(text: str) -> str:
     r"""The text with \n, \t and \\ as what they stand for, which few shells let one type; other backslashes stay."""
     return re.sub(r"\\[nt\\]", lambda match: {"n": "\n", "t": "\t", "\\": "\\"}[match[0][1]], text)
-
-
-def _groups(at_once: int) -> Iterator[list[str]]:
-    """The lines of standard input: so many at once as they come, or all of a file that it was redirected from."""
-    lines = _lines(sys.stdin.buffer)
-    size = None if _is_file(sys.stdin) else at_once
-    empty = True
-    while group := list(islice(lines, size)):
-        empty = False
-        yield group
-    if empty:
-        raise CliError("standard input: no texts; give them as arguments, with --file, or one a line")
-
-
-def _is_file(stream: TextIO) -> bool:
-    try:
-        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
-    except OSError:  # no file at all, as in tests
-        return False
-
-
-def _lines(stream: Iterable[bytes]) -> Iterator[str]:
-    """Every line, each when it comes; but empty ones at the start with the first text, and without one not at all."""
-    waiting: list[str] = []
-    begun = False
-    for number, line in enumerate(stream, 1):
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise CliError(f"standard input, line {number}: not UTF-8 text ({error})") from error
-        waiting.append(text.removesuffix("\n").removesuffix("\r"))
-        begun = begun or bool(text.strip())
-        if begun:
-            yield from waiting
-            waiting.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import Result
+from decoders import TINY, export_decoder, write_checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders
@@ -128,6 +130,40 @@ def test_a_redirected_file_and_empty_lines(
     assert out.count(b"\n") == 5
     assert "no texts" in fails("generate", bundle, stdin="\n \n")
     assert "standard input, line 2: not UTF-8" in fails("generate", bundle, stdin=b"w3\n\xff\n")
+
+
+@pytest.fixture(scope="module")
+def short_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of 40 positions, and without a token that begins a text: an empty one gives no tokens."""
+    folder = tmp_path_factory.mktemp("short")
+    checkpoint = write_checkpoint(folder / "checkpoint", TINY["llama"] | {"max_position_embeddings": 40})
+    return export_decoder(checkpoint, folder / "bundle").out
+
+
+@pytest.mark.parametrize("options", [(), ("--batch-size", 3), ("--batch-size", 100)])
+def test_a_line_that_cannot_be_answered_ends_no_other(
+    run: Callable[..., Result], short_decoder: Path, options: tuple[object, ...]
+) -> None:
+    command = ("generate", short_decoder, "--max-new-tokens", 3, *options)
+    texts = ["w5 w6", "", "w7", "w8 " * 50, "w9 w5", "", "w4"]
+    right = [None if not text or len(text) > 100 else run(*command, text).stdout for text in texts]
+    done = run(*command, stdin="".join(f"{text}\n" for text in texts))
+    assert done.exit_code == 2
+    assert done.stdout.splitlines(keepends=True) == [answer or "\n" for answer in right]
+    lines = done.stderr.splitlines()
+    assert [line.split()[2] for line in lines if "gives no tokens" in line] == ["2", "6"]
+    assert sum("a prompt has 50 tokens" in line for line in lines) == 1
+    assert len(lines) == 3
+    rows = [json.loads(line) for line in run(*command, "--json", stdin="w5 w6\n\nw7\n").stdout.splitlines()]
+    assert [row["output"] for row in rows] == [str(right[0]).rstrip("\n"), None, str(right[2]).rstrip("\n")]
+    assert "gives no tokens" in rows[1]["error"]
+
+
+def test_the_rest_of_a_group_is_warned_of_once(run: Callable[..., Result], short_decoder: Path) -> None:
+    command = ("generate", short_decoder, "--max-new-tokens", 3, "--max-input-tokens", 4, "--batch-size", 9)
+    done = run(*command, stdin="w5\n" + "w5 w6 w7 w8 w9\n" * 3 + "\n" * 2 + "w5 w6 w7 w8 w9\n")
+    said = [line for line in done.stderr.splitlines() if "is cut to 4" in line]
+    assert [line.split()[2] for line in said] == ["2", "3", "4", "7"]
 
 
 def on_a_terminal(*arguments: object) -> tuple[list[bytes], int]:
