@@ -69,7 +69,7 @@ def export(
         raise SettingsError(f"slots must be a list of kinds of layers, got the text {slots!r:.40}")
     kinds = family.usual_kinds(config) if slots is None else tuple(slots)
     _check_slots(kinds, known)
-    model.check()
+    model.check(family.architecture)
     tokens = family.text_tokens(config, model)
     if prompt is not None:
         _check_prompt(prompt, family.architecture, tokens)

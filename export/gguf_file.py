@@ -41,7 +41,7 @@ class GgufFile:
     def chat_template(self, choice: str | None) -> ChatTemplate | None:
         return gguf_template(self._read, choice)
 
-    def check(self) -> None:
+    def check(self, architecture: str) -> None:
         """All was looked at when it was opened."""
 
     def open(self) -> GgufCheckpoint:

@@ -48,8 +48,8 @@ class FolderSource:
             return str(self.config.get("_name_or_path") or "") or str(self._source)
         return str(self._source)
 
-    def check(self) -> None:
-        check_weights(self._source, self.path, self._revision)
+    def check(self, architecture: str) -> None:
+        check_weights(self._source, self.path, architecture, self._revision)
 
     def open(self) -> Checkpoint:
         return Checkpoint(self.path)

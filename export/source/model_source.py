@@ -70,7 +70,7 @@ class ModelSource(Protocol):
         """What the model is called."""
         ...
 
-    def check(self) -> None:
+    def check(self, architecture: str) -> None:
         """Raises MissingPathError or CheckpointError, with what to do, where there are no tensors that can be read."""
         ...
 

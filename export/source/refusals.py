@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
+from edge_lorahub.bundle.architectures import DECODER_ONLY, ENCODER_DECODER
 from edge_lorahub.bundle.manifest import MANIFEST
 from edge_lorahub.errors import CheckpointError, MissingPathError
 from edge_lorahub.files.user_path import user_path
@@ -15,9 +16,11 @@ from .checkpoint import INDEX, SINGLE
 
 _CONFIG = "config.json"
 _CONVERT = (
-    'convert the weights where PyTorch is installed: python -c "from transformers import AutoModelForSeq2SeqLM as M; '
+    'convert the weights where PyTorch is installed: python -c "from transformers import {model} as M; '
     "M.from_pretrained('{where}'{how}).save_pretrained('converted')\", and copy the tokenizer's files there"
 )
+# transformers' class that reads a model of an architecture with its head
+_CLASSES = {ENCODER_DECODER: "AutoModelForSeq2SeqLM", DECODER_ONLY: "AutoModelForCausalLM"}
 # Names of weights that are not read -> how transformers is told to read them
 _OTHER_WEIGHTS = {
     r"pytorch_model(-\d+-of-\d+)?\.bin": "",
@@ -54,18 +57,29 @@ def source_folder(source: str | Path, revision: str | None = None) -> Path:
     return folder
 
 
-def check_weights(source: str | Path, folder: Path, revision: str | None = None) -> None:
-    """Raises MissingPathError, with what to do, where there are no safetensors of the names that are read."""
+def check_weights(source: str | Path, folder: Path, architecture: str, revision: str | None = None) -> None:
+    """Raises MissingPathError, with what to do, where there are no safetensors of the names that are read.
+
+    architecture: of the model, one of `bundle.architectures.ARCHITECTURES`.
+    """
     names = {file.name for file in folder.iterdir()}
     if {SINGLE, INDEX} & names:
         return
     if not user_path(source).is_dir():
         names |= set(repository_files(str(source), revision))
-    raise MissingPathError(f"{source}: neither {SINGLE} nor {INDEX} is there{_instead(str(source), names)}")
+    raise MissingPathError(
+        f"{source}: neither {SINGLE} nor {INDEX} is there{_instead(str(source), names, architecture)}"
+    )
 
 
-def _instead(where: str, names: Collection[str]) -> str:
-    """What a folder of those files is, when it is no checkpoint that can be read."""
+def _instead(where: str, names: Collection[str], architecture: str | None = None) -> str:
+    """What a folder of those files is, when it is no checkpoint that can be read; architecture: None without config."""
+
+    def convert(how: str) -> str:
+        if architecture is None:  # transformers reads nothing without it either
+            return f"copy the checkpoint's {_CONFIG} there"
+        return _CONVERT.format(model=_CLASSES[architecture], where=where, how=how)
+
     if MANIFEST in names:
         return f", but {MANIFEST}: it is a bundle already, for adapt and generate"
     if "adapter_config.json" in names:
@@ -74,10 +88,10 @@ def _instead(where: str, names: Collection[str]) -> str:
         if match := _VARIANT.fullmatch(name):
             if match[2] is None:
                 return f", only {name}; copy or rename it to {SINGLE}"
-            return f", only {name} and its like; " + _CONVERT.format(where=where, how=f", variant='{match[1]}'")
+            return f", only {name} and its like; " + convert(f", variant='{match[1]}'")
         for pattern, how in _OTHER_WEIGHTS.items():
             if re.fullmatch(pattern, name):
-                return f", only {name}; " + _CONVERT.format(where=where, how=how)
+                return f", only {name}; " + convert(how)
     if files := sorted(name for name in names if name.endswith(".gguf")):
         if user_path(where).is_dir():
             return f", but GGUF files: name one of them, {Path(where) / files[0]}"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from decoders import TINY, write_checkpoint
 
 from edge_lorahub.errors import MissingPathError
 from edge_lorahub.export import export
@@ -59,6 +60,22 @@ def test_weights_of_other_kinds(
     for word in words:
         assert word.format(folder) in line
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder"]
+
+
+@pytest.mark.parametrize(
+    ("names", "how"),
+    [("pytorch_model.bin", ""), ("model.fp16-00001-of-00002.safetensors", ", variant='fp16'")],
+)
+def test_weights_are_converted_by_the_class_of_their_kind(
+    names: str, how: str, checkpoint: Path, tmp_path: Path, fails: Fails
+) -> None:
+    folder = only(write_checkpoint(tmp_path / "whole", TINY["llama"]), tmp_path / "decoder", names)
+    line = fails("export", folder, tmp_path / "out")
+    assert f"import AutoModelForCausalLM as M; M.from_pretrained('{folder}'{how})" in line
+    line = fails("export", only(checkpoint, tmp_path / "t5", names), tmp_path / "out")
+    assert "import AutoModelForSeq2SeqLM as M; " in line
+    line = fails("export", only(checkpoint, tmp_path / "bare", names, config=False), tmp_path / "out")
+    assert line.endswith("copy the checkpoint's config.json there")
 
 
 def test_folders_of_other_kinds(
