@@ -15,6 +15,7 @@ from .earlier import seen_by, weights_of
 from .holdout import MOST_EXAMPLES, split, use
 from .main import COMMANDS
 from .printable import count_of, say, say_json
+from .system_text import place_system
 
 if TYPE_CHECKING:
     from ..bundle.prompt import Prompt
@@ -127,7 +128,7 @@ def command(
     """
     from ..composition.adapter import ADAPTER_FILES
     from ..composition.record_file import record_json
-    from ..examples.example import read_examples
+    from ..examples.example import read_with_system
     from ..files.outputs import check_output_folder
     from ..learning.memory import plan
     from ..learning.settings import Settings
@@ -157,9 +158,10 @@ def command(
             say(f"adapter: {out}")
         return
     check_output_folder(out, force=force, names=ADAPTER_FILES)
-    task, held_out = split(read_examples(examples, shuffle_seed=shuffle_seed), holdout, limit, examples)
+    read = read_with_system(examples, shuffle_seed=shuffle_seed)
     opened = OpenBundle(bundle)
-    prompt = choose_prompt(opened, prompt_format, system)
+    placed, prompt = place_system(examples, *read, opened, choose_prompt(opened, prompt_format, system), system)
+    task, held_out = split(placed, holdout, limit, examples)
     modules = Modules.load([*sources, *(folder for parent in parents for folder in _modules_in(parent))])
     start = None if warm_start is None else weights_of(warm_start, settings, opened.manifest, modules, prompt)
     known = seen_by(reuse, warm_start, settings, prompt)

@@ -16,6 +16,7 @@ from .cells import keeping
 from .main import COMMANDS
 from .printable import say, say_json
 from .progress import progress
+from .system_text import place_system
 
 if TYPE_CHECKING:
     from ..bench.cells import Cells
@@ -64,7 +65,7 @@ def command(
     from ..composition.record_check import warn_of_learned_examples
     from ..errors import SettingsError
     from ..evaluation.matches import evaluate
-    from ..examples.example import read_examples
+    from ..examples.example import read_with_system
     from ..files.outputs import check_output_file, write_text
 
     if resume and predictions is None:
@@ -73,9 +74,10 @@ def command(
         if predictions.resolve() == data.resolve():
             raise SettingsError(f"{predictions}: the examples themselves; name another file for the predictions")
         check_output_file(predictions)
-    examples = read_examples(data, skip=skip, limit=limit, shuffle_seed=shuffle_seed)
+    examples, systems = read_with_system(data, skip=skip, limit=limit, shuffle_seed=shuffle_seed)
     options.warn_of_fewer(data, limit, len(examples))
     model, loaded, prompt = options.load_model(bundle, adapter, threads, prompt_format, system)
+    examples, prompt = place_system(data, examples, systems, model.bundle, prompt, system)
     if loaded is not None and loaded.record is not None:
         warn_of_learned_examples(loaded.name, loaded.record, examples)
     with ExitStack() as stack:

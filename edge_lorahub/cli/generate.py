@@ -16,6 +16,7 @@ from . import options
 from .main import COMMANDS, CliError
 from .printable import one_line, printable, say, say_json
 from .progress import progress
+from .system_text import place_system
 from .text_lines import answer_each, line_groups
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def command(
     """
 
     from ..composition.prompt_record import warn_of_other_prompt
-    from ..examples.example import read_inputs
+    from ..examples.example import read_inputs_with_system
     from ..runtime.generation import generate_with, runner_for, stream_with
     from ..runtime.stopping import Stops
 
@@ -102,8 +103,12 @@ def command(
         temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty, seed=seed
     )  # fmt: skip
     stops = Stops(_unescaped(text) for text in stop)
-    given = read_inputs(file) if file else list(texts)
+    read = read_inputs_with_system(file) if file else None
     model, loaded, prompt = options.load_model(bundle, adapter, threads, prompt_format, system)
+    given = list(texts)
+    if file and read is not None:
+        placed, prompt = place_system(file, *read, model.bundle, prompt, system)
+        given = [example.input for example in placed]
     stops.warn_of_unwritable(model.tokens)
     if not given and sys.stdin is None:
         raise CliError("standard input is closed; give the texts as arguments or with --file")

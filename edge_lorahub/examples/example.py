@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import EdgeLorahubWarning, ExamplesError, SettingsError
+from ..errors import EdgeLorahubWarning, ExamplesError, SettingsError, warn
 from ..files.user_path import user_path
 from .records import Records, read_records
 from .spellings import Read, holds_text, in_short, is_form, read_input, read_pair
@@ -34,6 +34,8 @@ def read_examples(
 ) -> list[Example]:
     """Reads examples from JSONL, JSON (a list, or {"examples": [...]}), or a CSV or TSV table with a header.
 
+    As `read_with_system`, and the system's texts of conversations are put before the inputs, of which a warning tells.
+
     Each has one of the spellings of `example_forms`: "input" and "output", or "target" (BIG-Bench Hard), "question"
     and "answer", "context" or "prompt" and "completion" or "response", "inputs" and "targets"; or "messages" of one
     user and one assistant. An "instruction" may stand before the input, and then any input goes with any output. Text
@@ -43,26 +45,53 @@ def read_examples(
     rest. Raises ExamplesError, MissingPathError or SettingsError (no whole number, a skip or seed below 0, a limit
     below 1).
     """
+    return joined(path, *read_with_system(path, skip=skip, limit=limit, shuffle_seed=shuffle_seed))
+
+
+def read_with_system(
+    path: str | Path, *, skip: int = 0, limit: int | None = None, shuffle_seed: int | None = None
+) -> tuple[list[Example], list[str]]:
+    """As `read_examples`, with what the system says in each apart, "" for nothing."""
     _check_whole("skip", skip, least=0)
     if limit is not None:
         _check_whole("limit", limit, least=1)
     if shuffle_seed is not None:
         _check_whole("shuffle_seed", shuffle_seed, least=0)
     path = user_path(path)
-    found = read_records(path, is_form)
-    examples = _take(path, found, read_pair)
+    examples = _take(path, read_records(path, is_form), read_pair)
     if shuffle_seed is not None:
         random.Random(shuffle_seed).shuffle(examples)
     if skip >= len(examples):
         raise ExamplesError(f"{path}: skipping {skip} leaves nothing of its {len(examples)} examples; skip fewer")
-    return examples[skip : None if limit is None else skip + limit]
+    return _apart(examples[skip : None if limit is None else skip + limit])
 
 
 def read_inputs(path: str | Path) -> list[str]:
     """Reads only the inputs of a file that `read_examples` reads; the outputs may be missing."""
+    return [example.input for example in joined(path, *read_inputs_with_system(path))]
+
+
+def read_inputs_with_system(path: str | Path) -> tuple[list[Example], list[str]]:
+    """Reads a file that `read_with_system` reads, of which the outputs may be missing; they are empty."""
     path = user_path(path)
-    found = read_records(path, is_form)
-    return [example.input for example in _take(path, found, read_input)]
+    return _apart(_take(path, read_records(path, is_form), read_input))
+
+
+def joined(path: str | Path, examples: Sequence[Example], systems: Sequence[str]) -> list[Example]:
+    """The examples with what the system says on a line of its own before the input, of which it warns, once."""
+    if count := sum(map(bool, systems)):
+        warn(
+            f"{path}: {count} of {len(examples)} conversations have a system text, which is put before the input, on a "
+            "line of its own"
+        )
+    return [
+        Example(f"{system}\n{example.input}" if system else example.input, example.output)
+        for example, system in zip(examples, systems, strict=True)
+    ]
+
+
+def _apart(pairs: Sequence[tuple[Example, str]]) -> tuple[list[Example], list[str]]:
+    return [example for example, _ in pairs], [system for _, system in pairs]
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
@@ -88,14 +117,14 @@ def _check_whole(name: str, value: object, *, least: int) -> None:
         raise SettingsError(f"{name} must be at least {least}, got {value}")
 
 
-def _take(path: Path, found: Records, read: Callable[[Any, str], Read]) -> list[Example]:
-    """The records as examples, of which nothing else is kept; says once, by name, what text was not used."""
-    examples: list[Example] = []
+def _take(path: Path, found: Records, read: Callable[[Any, str], Read]) -> list[tuple[Example, str]]:
+    """The records as examples with the system's texts; says once, by name, what text was not used."""
+    examples: list[tuple[Example, str]] = []
     left: Counter[str] = Counter()
     used: dict[str, None] = {}
     for where, record in found.records:
         one = read(record, where)
-        examples.append(Example(one.input, one.output))
+        examples.append((Example(one.input, one.output), one.system))
         left.update(one.left)
         used[" and ".join(map(repr, one.used))] = None
     if not examples:

@@ -12,12 +12,16 @@ from ..errors import ExamplesError
 
 @dataclass(frozen=True)
 class Read:
-    """What was read of a record: the texts, the keys that they were under, and the keys left over that hold text."""
+    """What was read of a record: the texts, the keys that they were under, and the keys left over that hold text.
+
+    system: what the system says in a conversation, "" for nothing.
+    """
 
     input: str
     output: str
     used: tuple[str, ...]
     left: tuple[str, ...]
+    system: str = ""
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ def _joined(
 
 
 def _conversation(record: Mapping[str, Any], key: str, where: str, *, answered: bool) -> Read:
-    """A conversation of one turn. What the system says stands before what the user says, on a line of its own."""
+    """A conversation of one turn."""
     speaker, content = _CONVERSATIONS[key]
     messages = record[key]
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
@@ -171,7 +175,8 @@ def _conversation(record: Mapping[str, Any], key: str, where: str, *, answered: 
             raise ExamplesError(f"{where}: the {role}'s {content!r} must be a text that is not empty, got {text!r:.80}")
     output = texts.pop() if turn else ""
     inner = dict.fromkeys(f"{key}.{name}" for message in messages for name in _left(message, (speaker, content)))
-    return Read("\n".join(texts), output, (key,), (*_left(record, (key,)), *inner))
+    *before, user = texts
+    return Read(user, output, (key,), (*_left(record, (key,)), *inner), system="".join(before))
 
 
 def _left(record: Mapping[str, Any], used: Sequence[str]) -> tuple[str, ...]:

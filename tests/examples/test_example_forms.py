@@ -48,7 +48,6 @@ def chat(*turns: tuple[str, str], role: str = "role", content: str = "content") 
         ({"instruction": "Guess.", "inputs": "1?", "targets": "2"}, Example("Guess.\n1?", "2")),
         ({"instruction": "Guess.", "prompt": "1?", "target": "2"}, Example("Guess.\n1?", "2")),
         ({"messages": chat(("user", "hi"), ("assistant", "yo"))}, Example("hi", "yo")),
-        ({"messages": chat(("system", "Be."), ("user", "hi"), ("assistant", "yo"))}, Example("Be.\nhi", "yo")),
         (
             {"conversations": chat(("human", "hi"), ("gpt", "yo"), role="from", content="value")},
             Example("hi", "yo"),
@@ -59,6 +58,20 @@ def test_a_record_is_read_whole(tmp_path: Path, record: dict[str, object], expec
     path = write(tmp_path / "x.jsonl", record, record)
     assert read_quietly(path) == [expected] * 2
     assert read_inputs(path) == [expected.input] * 2
+
+
+def test_a_system_text_stands_before_the_input_and_is_told_of_once(tmp_path: Path) -> None:
+    turns = ("user", "hi"), ("assistant", "yo")
+    path = write(
+        tmp_path / "x.jsonl",
+        *({"messages": chat(*first, *turns)} for first in ([("system", "Be.")], [], [("system", "A")])),
+    )
+    said = "2 of 3 conversations have a system text, which is put before the input"
+    with pytest.warns(EdgeLorahubWarning, match=said) as caught:
+        assert read_examples(path) == [Example(text, "yo") for text in ("Be.\nhi", "hi", "A\nhi")]
+    assert len(caught) == 1
+    with pytest.warns(EdgeLorahubWarning, match=said):
+        assert read_inputs(path) == ["Be.\nhi", "hi", "A\nhi"]
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,51 @@ def test_what_is_taken_from_a_search_with_another_prompt_is_told(
     assert "another prompt" not in same.stderr
 
 
+def conversations(path: Path, *systems: str) -> Path:
+    rows = [
+        [{"role": "system", "content": system}] * bool(system)
+        + [{"role": "user", "content": f"w9 w{10 + i}"}, {"role": "assistant", "content": "w4"}]
+        for i, system in enumerate(systems)
+    ]
+    path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+    return path
+
+
+def test_the_system_text_of_conversations(
+    with_chat: Path, bundle: Path, module_folders: list[Path], tmp_path: Path, run: Callable[..., Result],
+    fails: Callable[..., str],
+) -> None:  # fmt: skip
+    """It goes to the prompt's place for one, or before the input, or nowhere: then it is refused."""
+    same = conversations(tmp_path / "same.jsonl", "w8", "w8")
+    none = conversations(tmp_path / "none.jsonl", "", "")
+    asked = run("generate", with_chat, "--file", none, "--system", "w8")
+    for command in (("--file", same), ("--file", same, "--system", "w8")):
+        found = run("generate", with_chat, *command)
+        assert (found.stdout, found.stderr) == (asked.stdout, "")
+    out = tmp_path / "adapter"
+    modules = ("--modules", module_folders[0].parent, "--budget", 8, "--no-answers")
+    assert run("adapt", with_chat, same, *modules, "--out", out).exit_code == 0
+    assert load_adapter(out).record.prompt == CHAT.with_system("w8")
+    assert "prompt than it is used" not in run("evaluate", with_chat, same, "--adapter", out).stderr
+    line = fails("generate", with_chat, "--file", same, "--system", "w7")
+    assert "conversations have a system text, and --system has another" in line
+    mixed = conversations(tmp_path / "mixed.jsonl", "w8", "w7")
+    assert "several system texts, and a prompt has one" in fails("evaluate", with_chat, mixed)
+    some = conversations(tmp_path / "some.jsonl", "w8", "")
+    assert "with a system text and without one" in fails("adapt", with_chat, some, *modules, "--out", tmp_path / "x")
+    # no template: before the input
+    before = "2 of 2 conversations have a system text, which is put before the input"
+    texts = run("generate", bundle, "w8\nw9 w10", "w8\nw9 w11").stdout
+    for plain in (("generate", bundle), ("generate", with_chat, "--prompt-format", "plain")):
+        found = run(*plain, "--file", same)
+        assert found.stdout == texts
+        assert found.stderr.count(before) == 1
+    # a template without a place for it
+    other = Path(shutil.copytree(bundle, tmp_path / "other"))
+    (other / MANIFEST).write_text(replace(read_manifest(other), prompt=PROMPT).to_json())
+    assert "the prompt has no place for one" in fails("evaluate", other, same)
+
+
 def test_a_memory_limit_counts_the_prompt(
     bundle: Path, module_folders: list[Path], examples_file: Path, tmp_path: Path, run: Callable[..., Result]
 ) -> None:
