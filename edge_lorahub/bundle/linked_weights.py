@@ -16,11 +16,11 @@ def linked_weights(folder: Path) -> Path | None:
     return path.resolve() if path.is_symlink() else None
 
 
-def graph_with_weights(graph: Path, weights: Path) -> bytes:
+def graph_with_weights(graph: bytes, weights: Path) -> bytes:
     """A graph of a bundle, which names the weights by the name of that file."""
     import onnx  # takes a fifth of a second
 
-    model = onnx.load(str(graph), load_external_data=False)
+    model = onnx.load_model_from_string(graph)
     for tensor in model.graph.initializer:
         for entry in tensor.external_data:
             if entry.key == "location":

@@ -20,7 +20,7 @@ from ..lora.peft_config import CONFIG
 from ..lora.peft_files import SAFETENSORS, load_module, write_peft
 from ..search.evaluations import EVALUATIONS, Evaluations
 from .exact import ExactStack
-from .inputs import LoraInputs
+from .inputs import LoraInputs, used_slots
 from .kernels import truncate
 from .record import Record, Truncation
 from .record_check import warn_of_other_bundle
@@ -69,7 +69,7 @@ class Adapter:
         check_fit(self.shapes, self.name, manifest)
         if manifest.baked:
             warn_if_baked(self.name, self.sha256, manifest)
-        inputs = ExactStack.of([self], manifest.slots).inputs()
+        inputs = ExactStack.of([self], used_slots([self], manifest.slots)).inputs()
         inputs.compose(np.ones(1))
         return inputs
 

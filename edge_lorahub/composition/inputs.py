@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -58,6 +58,11 @@ class LoraInputs:
 
 def rank_of(source: LoraSource, slot: Slot) -> int:
     return source.shapes.get(slot.name, (0, 0, 0))[0]
+
+
+def used_slots(sources: Sequence[LoraSource], slots: Sequence[Slot]) -> tuple[Slot, ...]:
+    """Those of a bundle's slots that a source has; the graphs are loaded without the others."""
+    return tuple(slot for slot in slots if any(rank_of(source, slot) for source in sources))
 
 
 def checked(source: LoraSource) -> Iterable[tuple[str, Lora]]:

@@ -17,7 +17,7 @@ import numpy as np
 from ..bundle.manifest import Manifest, Slot
 from ..errors import SettingsError
 from .exact import ExactStack
-from .inputs import Float32, Float64, LoraInputs, LoraSource, rank_of
+from .inputs import Float32, Float64, LoraInputs, LoraSource, rank_of, used_slots
 from .paper import Int8PaperStack, PaperStack
 
 COMPOSITIONS = ("exact", "paper")
@@ -69,14 +69,16 @@ def make_stack(
 ) -> Stack:
     """A stack for a bundle, a composition of COMPOSITIONS and the type of the graphs' LoRA inputs (`lora_type_for`).
 
+    It has those of the bundle's slots that a source has.
     Raises SettingsError for paper composition in int8.
     """
+    slots = used_slots(sources, manifest.slots)
     if composition == "exact":
-        return ExactStack.of(sources, manifest.slots, lora_type)
+        return ExactStack.of(sources, slots, lora_type)
     if lora_type != "float32":
         raise SettingsError(f"{composition} composition gives LoRA in float32, not in {lora_type}")
     in_int8 = _held_type(manifest, composition, lora_type) == "int8"
-    return (Int8PaperStack if in_int8 else PaperStack)(sources, manifest.slots)
+    return (Int8PaperStack if in_int8 else PaperStack)(sources, slots)
 
 
 def stack_sizes(sources: Sequence[LoraSource], manifest: Manifest, composition: str, lora_type: str) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from ..bundle.graphs import lora_a_name, lora_b_name, lora_scale_name
 from ..bundle.manifest import BUNDLE_FILES, MANIFEST, WEIGHTS, Baked, Manifest, Slot, read_manifest
 from ..bundle.weights_sample import sample_digest
 from ..composition.adapter import Adapter
-from ..composition.inputs import Float32
+from ..composition.inputs import Float32, used_slots
 from ..composition.kernels import merge_dense
 from ..composition.prompt_record import warn_of_other_prompt
 from ..errors import BundleError, ModuleFileError, SettingsError
@@ -53,7 +53,7 @@ def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool =
     with output_folder(out, force=force, names=BUNDLE_FILES) as work:
         for name in manifest.files:
             shutil.copyfile(source / name, work / name)
-        for slot in manifest.slots:
+        for slot in used_slots([adapter], manifest.slots):
             _merge(work / WEIGHTS, slot, inputs.arrays, adapter.name)
         baked = replace(
             manifest,
@@ -67,8 +67,6 @@ def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool =
 
 def _merge(weights: Path, slot: Slot, arrays: Mapping[str, Float32], adapter: str) -> None:
     a, scale, b = (arrays[name(slot.name)] for name in (lora_a_name, lora_scale_name, lora_b_name))
-    if not len(scale):
-        return
     shape = (slot.d_in, slot.d_out)
     weight: Float32 = np.memmap(weights, np.float32, "r+", offset=slot.weight_offset, shape=shape)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -8,7 +8,7 @@ from itertools import product
 
 from ..bundle.manifest import WEIGHTS
 from ..bundle.prompt import Prompt
-from ..composition.inputs import LoraSource
+from ..composition.inputs import LoraSource, used_slots
 from ..composition.stack import lora_type_for, stack_sizes
 from ..errors import SettingsError
 from ..examples.example import Example
@@ -106,7 +106,7 @@ def _changing(
     stack, row = stack_sizes(modules, manifest, settings.chosen_composition, lora_type)
     short = architecture.short_is_faster(manifest, batches)
     scoring = workers * architecture.footprint(manifest, batches, short=short)
-    candidate = _FLOAT * row + _SLOT * len(manifest.slots)
+    candidate = _FLOAT * row + _SLOT * len(used_slots(modules, manifest.slots))
     if settings.assisted:
         positions = sum(label for batch in batches for _, label in batch)
         budget = budget_for(settings, len(modules)).candidates

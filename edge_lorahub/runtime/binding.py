@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle.graphs import Variant
+from ..bundle.graphs import Variant, lora_a_name
 from ..composition.inputs import LoraInputs
+from ..composition.stack import plain_inputs
 from ..errors import BundleError, SettingsError
 from ..machine.onnx_runtime import ort
 from ..machine.shortage import ADVICE, is_shortage, shortage
@@ -57,16 +58,21 @@ class Runner:
         """
         self.model = model
         self.variant = Variant(inputs.lora_type, short)
-        self.sessions = model.sessions(model.manifest.graph(role, self.variant), at_once)
-        named = {value.name for session in self.sessions for value in session.get_inputs()}
+        slots = {lora_a_name(slot.name): slot for slot in model.manifest.slots}
+        used = [slot for name, slot in slots.items() if name in inputs.arrays]
+        self.sessions = model.sessions(model.manifest.graph(role, self.variant), at_once, used)
+        read = {session: [value.name for value in session.get_inputs()] for session in self.sessions}
+        named = set[str]().union(*read.values())
         if strange := sorted(inputs.arrays.keys() - named):
             # it would be left out without a word
             raise SettingsError(f"the graphs have no input {strange[0]}; they were written for other slots")
         # may be replaced by others of the same stack at any time; the next run takes them
         self.lora = LoraValues(inputs)
-        self.wanted = {
-            session: [i.name for i in session.get_inputs() if i.name in inputs.arrays] for session in self.sessions
-        }
+        self.wanted = {session: [name for name in names if name in inputs.arrays] for session, names in read.items()}
+        # of slots that the graphs have for others
+        others = [slots[name] for name in named & slots.keys() if name not in inputs.arrays]
+        idle = LoraValues(plain_inputs(others, inputs.lora_type)).values
+        self.idle = {session: {name: idle[name] for name in names if name in idle} for session, names in read.items()}
 
 
 class Run:
@@ -85,7 +91,7 @@ class Run:
         # a binding does not keep what it is bound to
         self._held = inputs | outputs
         self._lora: LoraValues | None = None
-        for name, value in inputs.items():
+        for name, value in (inputs | runner.idle[session]).items():
             self._binding.bind_ortvalue_input(name, value)
         for name, value in outputs.items():
             self._binding.bind_ortvalue_output(name, value)

@@ -107,7 +107,7 @@ def runner_for(model: Model, adapter: Adapter | None) -> Runner:
     if adapter is None:
         # a little faster without LoRA, but not worth a second copy of the weights
         with_lora = model.has_loaded(model.manifest.graph("generate", Variant()))
-        return Runner(model, "generate", plain_inputs(model.manifest.slots, "float32" if with_lora else "none"))
+        return Runner(model, "generate", plain_inputs((), "float32" if with_lora else "none"))
     return Runner(model, "generate", adapter.inputs(model.manifest))
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import threading
 import warnings
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..bundle.graph_check import check_graph_files
 from ..bundle.graphs import Graph
 from ..bundle.linked_weights import FOLDER_OPTION, graph_with_weights, linked_weights
-from ..bundle.manifest import TOKENIZER, WEIGHTS, Manifest
+from ..bundle.manifest import TOKENIZER, WEIGHTS, Manifest, Slot
+from ..bundle.unused_slots import without_slots
 from ..bundle.weights_sample import check_weights_sample
 from ..errors import BundleError, EdgeLorahubWarning, SettingsError
 from ..files.outputs import check_digests
@@ -27,6 +29,7 @@ from .tokens import Tokens
 MOST_THREADS = 256
 # What a session takes beside its weights, about.
 _SESSION = 100_000_000
+_GENERATE = "generate"
 _TO_LOAD = "close other programs, use a smaller model, or a bundle in int8"
 
 
@@ -39,8 +42,14 @@ def default_threads() -> int:
 class _Loaded:
     files: tuple[str, ...]
     threads: int
+    slots: frozenset[Slot]
     sessions: Sessions
     process: int = field(default_factory=os.getpid)
+
+    def serves(self, graph: Graph, threads: int, slots: frozenset[Slot]) -> bool:
+        if (self.files, self.threads) != (graph.files, threads):
+            return False
+        return self.slots == slots or (graph.role == _GENERATE and self.slots > slots)
 
 
 class Model:
@@ -96,28 +105,50 @@ class Model:
     def architecture(self) -> Architecture:
         return self.bundle.architecture
 
-    def sessions(self, graph: Graph, at_once: int = 1) -> Sessions:
+    def sessions(self, graph: Graph, at_once: int = 1, slots: Iterable[Slot] | None = None) -> Sessions:
         """The sessions of a graph's files, loaded at the first call; for so many threads of ours to run at once.
 
-        Each runs on its share of the model's threads. Raises BundleError.
+        Each runs on its share of the model's threads. slots: those of the bundle that have LoRA inputs, None: all;
+        graphs that generate keep what they have of others, so that adapters which take turns are not loaded for at
+        every turn. Raises BundleError.
         """
         threads = max(1, self.threads // at_once)
+        wanted = frozenset(self.manifest.slots if slots is None else slots)
+        if graph.lora_type == "none":
+            wanted = frozenset()
         with self._loading:
             # the graphs of two roles may be the same files
             for loaded in self._loaded.values():
-                if (loaded.files, loaded.threads) == (graph.files, threads):
+                if loaded.serves(graph, threads, wanted):
                     if self._loaded.get(graph.role) is not loaded:
                         self._drop(graph.role)
                         self._loaded[graph.role] = loaded
                     return loaded.sessions
+            last = self._loaded.get(graph.role)
+            if graph.role == _GENERATE and last is not None and last.files == graph.files:
+                wanted |= last.slots
             self._drop(graph.role)  # before the next ones take memory
-            options = self._session_options(threads)
-            # packing a session's weights takes one thread
-            with ThreadPoolExecutor(min(self.threads, 2)) as pool:
-                found = tuple(pool.map(lambda name: self._session(name, options), graph.files))
-            self.architecture.check(self.folder, self.manifest, graph, found)
-            self._loaded[graph.role] = _Loaded(graph.files, threads, found)
+            found = self._load(graph, threads, wanted)
+            self._loaded[graph.role] = _Loaded(graph.files, threads, wanted, found)
         return found
+
+    def _load(self, graph: Graph, threads: int, wanted: frozenset[Slot]) -> Sessions:
+        """wanted: the slots that have LoRA inputs."""
+        manifest, sources = self.manifest, self._sources(graph, wanted)
+        options = self._session_options(threads)
+        # packing a session's weights takes one thread
+        with ThreadPoolExecutor(min(self.threads, 2)) as pool:
+            found = tuple(pool.map(lambda *file: self._session(options, *file), graph.files, sources))
+        slots = tuple(slot for slot in manifest.slots if slot in wanted)
+        self.architecture.check(self.folder, replace(manifest, slots=slots), graph, found)
+        return found
+
+    def _sources(self, graph: Graph, wanted: frozenset[Slot]) -> Sequence[bytes | None]:
+        """Graphs that are other than their files; None: the file as it is."""
+        unused = [slot.name for slot in self.manifest.slots if slot not in wanted]
+        if not unused or graph.lora_type == "none":
+            return [None] * len(graph.files)
+        return without_slots(self.folder, graph.files, unused)
 
     def _drop(self, role: str) -> None:
         """Ends a role's sessions; but in a forked process, where their threads are gone, the end would never come."""
@@ -138,15 +169,17 @@ class Model:
         options.enable_mem_pattern = False
         # threads that go on spinning after a run of one session take the processors from the next one's
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        if self._weights:
-            options.add_session_config_entry(FOLDER_OPTION, str(self._weights.parent))
+        # of graphs that come as bytes
+        options.add_session_config_entry(FOLDER_OPTION, str((self._weights or self.folder / WEIGHTS).parent))
         return options
 
-    def _session(self, name: str, options: ort.SessionOptions) -> ort.InferenceSession:
+    def _session(self, options: ort.SessionOptions, name: str, source: bytes | None) -> ort.InferenceSession:
+        """source: the graph, None: what is in the file."""
         path = self.folder / name
         try:
-            graph = graph_with_weights(path, self._weights) if self._weights else str(path)
-            return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            if self._weights:
+                source = graph_with_weights(path.read_bytes() if source is None else source, self._weights)
+            return ort.InferenceSession(source or str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
             if is_shortage(error):
                 needs = (self.folder / WEIGHTS).stat().st_size + _SESSION

@@ -193,10 +193,24 @@ def test_what_is_composed_does_not_depend_on_the_cuts(held: str, rank: int, cand
     assert np.linalg.norm(whole - expected) <= tolerance * np.linalg.norm(expected)
 
 
-def test_a_slot_of_no_module_has_a_rank_of_zeros_in_int8(model: Model, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("composition", "lora_type"), [("exact", "float32"), ("exact", "int8"), ("paper", "float32")])
+def test_a_stack_has_the_slots_of_its_modules(model: Model, tmp_path: Path, composition: str, lora_type: str) -> None:
     only_q = write_module(tmp_path / "only-q", "tiny", seed=2, rank=3, kinds=("q",))
-    inputs = make_stack(list(Modules.load([only_q])), model.manifest, "exact", "int8").inputs()
-    inputs.compose(np.ones(1))
+    stack = make_stack(list(Modules.load([only_q])), model.manifest, composition, lora_type)
+    assert stack.slots == tuple(slot for slot in model.manifest.slots if slot.kind == "q")
+    inputs = stack.inputs()
+    assert set(inputs.arrays) == {
+        name(slot.name) for slot in stack.slots for name in (lora_a_name, lora_scale_name, lora_b_name)
+    }
+    # the adapter of that module alone as well
+    assert load_adapter(only_q).inputs(model.manifest).arrays.keys() == inputs.arrays.keys()
+
+
+def test_a_slot_of_no_module_in_a_candidate_has_a_rank_of_zeros_in_int8(model: Model, tmp_path: Path) -> None:
+    folders = [write_module(tmp_path / kind, "tiny", seed=2, rank=3, kinds=(kind,)) for kind in "qv"]
+    stack = ExactStack.of(list(Modules.load(folders)), model.manifest.slots, "int8").of_modules(np.zeros(1, np.intp))
+    inputs = stack.inputs()
+    inputs.compose(np.ones(1, np.float64))
     for slot in model.manifest.slots:
         assert inputs.arrays[lora_a_name(slot.name)].shape == (slot.d_in, 3 if slot.kind == "q" else 1)
         assert delta(inputs, slot).any() == (slot.kind == "q")

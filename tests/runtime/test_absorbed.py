@@ -6,7 +6,7 @@ import json
 import shutil
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from scores import forced
 
 from edge_lorahub import Example, Model, Modules, Settings, adapt, generate, load
 from edge_lorahub.bundle.graphs import Graph, Variant
-from edge_lorahub.bundle.manifest import read_manifest
+from edge_lorahub.bundle.manifest import Slot, read_manifest
 from edge_lorahub.composition.inputs import LoraInputs
 from edge_lorahub.composition.stack import make_stack, plain_inputs
 from edge_lorahub.errors import BundleError, EdgeLorahubWarning, ExamplesError, SettingsError
@@ -137,9 +137,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, bool, int]]:
     found = []
     sessions = Model.sessions
 
-    def watched(self: Model, graph: Graph, at_once: int = 1) -> Sessions:
+    def watched(self: Model, graph: Graph, at_once: int = 1, slots: Iterable[Slot] | None = None) -> Sessions:
         found.append((graph.role, graph.lora_type, graph.short, at_once))
-        return sessions(self, graph, at_once)
+        return sessions(self, graph, at_once, slots)
 
     monkeypatch.setattr(Model, "sessions", watched)
     return found
