@@ -71,7 +71,7 @@ def measure(load: Load, work: Path | None, threads: int | None) -> Report:
         work_alone = Machine(threads).product_seconds(candidate, load.precision)
         facts |= {
             "modules": f"{load.modules} of rank {load.rank}",
-            "examples": f"{load.examples} of {load.length} tokens",
+            "examples": load.examples_fact,
             "composition": load.composition,
             "candidates": len(record["trace"]),
             "whole adapt, s": round(seconds, 2),
@@ -116,12 +116,19 @@ def write_examples(path: Path, load: Load) -> None:
     """
     rng = np.random.default_rng(0)
     vocabulary = SIZES[load.size]["vocab_size"]
-    of_input = load.length if is_decoder_only(load.size) else load.length - 1
+    ends = 0 if is_decoder_only(load.size) else 1
 
-    def text(words: int) -> str:
-        return " ".join(f"w{i}" for i in rng.integers(3, vocabulary, words))
+    def words(count: int) -> list[str]:
+        return [f"w{i}" for i in rng.integers(3, vocabulary, count)]
 
-    rows = [{"input": text(of_input), "output": text(ANSWER_TOKENS - 1)} for _ in range(load.examples)]
+    common = words(load.common)
+    rows = [
+        {
+            "input": " ".join([*common, *words(length - ends - len(common))]),
+            "output": " ".join(words(ANSWER_TOKENS - 1)),
+        }
+        for length in load.lengths
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
@@ -166,6 +173,7 @@ def _operators(load: Load, bundle: Path, modules: list[Path], examples: Path) ->
     """The operators' shares of a candidate, and what work it is, padding included."""
     from edge_lorahub import Modules, read_examples
     from edge_lorahub.composition.stack import lora_type_for, make_stack
+    from edge_lorahub.runtime.decoder_only.packed_scoring import PackedBatch
     from edge_lorahub.runtime.opened import OpenBundle
     from edge_lorahub.runtime.scoring import Batches
 
@@ -174,10 +182,10 @@ def _operators(load: Load, bundle: Path, modules: list[Path], examples: Path) ->
     batches = Batches(opened, task)
     lora_type = lora_type_for(opened.manifest, load.composition)
     stack = make_stack(list(Modules.load(modules)), opened.manifest, load.composition, lora_type)
-    # texts and answers of one length each, so there is no padding
+    # T5's texts and answers are of one length each, so there is no padding
     texts, answers = (sum(column) for column in zip(*task.lengths, strict=True))
     if is_decoder_only(load.size):
-        texts += answers - len(task.lengths)  # it reads an answer's tokens too, but for the last
+        texts = sum(batch.packed.tokens for batch in batches.batches if isinstance(batch, PackedBatch))
     return operator_shares(bundle, stack, batches, len(modules)), Work(load.size, texts, answers, batches.short)
 
 

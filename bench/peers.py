@@ -87,7 +87,7 @@ def peers(load: Load, work: Path, threads: int, rounds: int, whole_rounds: int, 
     facts = {
         "size": load.size,
         "modules": f"{load.modules} of rank {load.rank}",
-        "examples": f"{load.examples} of {load.length} tokens",
+        "examples": load.examples_fact,
         **({} if is_decoder_only(load.size) else {"budget": load.budget}),
         "rounds": rounds if is_decoder_only(load.size) else f"{rounds}; whole adaptations {whole_rounds}",
         **({"measured in an earlier run": "; ".join(earlier)} if earlier else {}),

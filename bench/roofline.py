@@ -197,10 +197,12 @@ def roofline(load: Load, threads: int) -> Report:
     EdgeLorahubError if what is composed of modules in int8 is not that of float32 to a few percent.
     """
     machine = Machine(threads)
-    # a decoder-only model reads all of an answer but its last token
-    read = load.length + (ANSWER_TOKENS - 1 if is_decoder_only(load.size) else 0)
+    # what texts have in common is read once
+    read = sum(load.lengths) - (load.examples - 1) * load.common
+    if is_decoder_only(load.size):
+        read += load.examples * (ANSWER_TOKENS - 1)  # it reads all of an answer but its last token
     # as `adapt` does it for such answers, of all published sizes
-    work = Work(load.size, load.examples * read, load.examples * ANSWER_TOKENS, absorbed=True)
+    work = Work(load.size, read, load.examples * ANSWER_TOKENS, absorbed=True)
     rows = []
     for precision in ("fp32", "int8"):
         seconds = machine.product_seconds(work, precision)
@@ -214,7 +216,7 @@ def roofline(load: Load, threads: int) -> Report:
     bandwidth = machine.read_bandwidth()
     facts = {
         "size": load.size,
-        "examples": f"{load.examples} of {load.length} tokens, answers of {ANSWER_TOKENS}",
+        "examples": f"{load.examples_fact}, answers of {ANSWER_TOKENS}",
         "modules": f"{load.modules} of rank {load.rank}",
         "operations of a candidate": f"{operations(work) / 1e9:.1f} billion",
         "memory read, GB/s": round(bandwidth / 1e9, 1),

@@ -60,7 +60,14 @@ def _modules(function: F) -> F:
 
 def _examples(function: F) -> F:
     for option in (
-        click.option("--length", default=70, show_default=True, type=click.IntRange(2), help="Tokens of an input."),
+        click.option(
+            "--length",
+            default=70,
+            show_default=True,
+            type=click.IntRange(2),
+            help="Tokens of an input. Of a decoder-only model those of the shortest: others have up to three times "
+            "as many, and all begin with the same half of it, as prompts of one template do.",
+        ),
         click.option("--examples", default=5, show_default=True, type=click.IntRange(1), help="Examples."),
     ):
         function = option(function)

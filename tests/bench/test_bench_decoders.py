@@ -63,10 +63,24 @@ def test_weights_depend_on_the_seed_alone(tmp_path: Path) -> None:
 
 def test_examples_have_the_tokens_that_are_asked_for(decoder_bundle: Path, tmp_path: Path) -> None:
     examples = tmp_path / "examples.jsonl"
-    write_examples(examples, Load("tiny-llama", examples=4, length=9))
+    load_ = Load("tiny-llama", examples=4, length=9)
+    write_examples(examples, load_)
     task = load(decoder_bundle).bundle.encode(read_examples(examples), 2048, 256)
-    assert task.lengths == [(9, 3)] * 4
+    assert task.lengths == [(9, 3), (13, 3), (19, 3), (27, 3)]
+    assert load_.examples_fact == "4 of 9, 13, 19, 27 tokens, the first 4 in common"
+    same = [len({int(source[i]) for source in task.sources}) == 1 for i in range(9)]
+    assert same == [True] * 4 + [False] * 5
     assert all(labels[-1] == 1 for labels in task.labels)
+
+
+def test_examples_of_t5_are_of_one_length() -> None:
+    load_ = Load("flan-t5-small", examples=3, length=70)
+    assert (load_.lengths, load_.common, load_.examples_fact) == ((70, 70, 70), 0, "3 of 70 tokens")
+
+
+@pytest.mark.parametrize("length", [2, 3])
+def test_one_short_example(length: int) -> None:
+    assert Load("tiny-llama", examples=1, length=length).lengths == (length,)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
