@@ -23,15 +23,6 @@ def value_of(array: NDArray[Any]) -> ort.OrtValue:
     return ort.OrtValue.ortvalue_from_numpy(array)
 
 
-def check_length(tokens: int, longest: int | None, what: str, option: str) -> None:
-    """Refuses a text for which the model has no relative positions: beyond them its arithmetic breaks down."""
-    if longest is not None and tokens > longest:
-        raise SettingsError(
-            f"{what} of {tokens} tokens, but the model's relative positions end at {longest} "
-            f"(relative_attention_max_distance in its config.json); shorten it, or use {option} {longest}"
-        )
-
-
 class LoraValues:
     """LoRA inputs as ONNX Runtime's values on the same memory; for any number of threads that only run."""
 

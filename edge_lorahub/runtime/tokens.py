@@ -16,6 +16,7 @@ from tokenizers import Encoding
 
 from ..bundle.manifest import ModelConfig
 from ..errors import BundleError, EdgeLorahubWarning, ExamplesError
+from ..tokenizer.start_tokens import start_tokens
 from ..tokenizer.tokenizer_file import load_tokenizer, one_error
 
 Ids = NDArray[np.int64]
@@ -27,9 +28,6 @@ _LARGEST_BATCH = 4096
 # The same where every token of a batch is scored at once: what a layer makes of more tokens leaves the caches.
 # Measured, see docs/decisions/008-batches-of-768-tokens.md.
 BATCH_TOKENS = 768
-
-# Texts of which a vocabulary has at least one, to see what a tokenizer puts before it.
-_WORDS = ("a", "A", "0", ".", "the", "e")
 
 
 class Tokens:
@@ -63,13 +61,8 @@ class Tokens:
     @cached_property
     def start_ids(self) -> list[int]:
         """The tokens that the tokenizer puts before a text."""
-        for text in _WORDS:
-            with _one_error(self._path):
-                whole, bare = (self._tokenizer.encode(text, add_special_tokens=added).ids for added in (True, False))
-            starts = [place for place in range(len(whole)) if whole[place : place + len(bare)] == bare]
-            if bare and starts:
-                return list(whole[: starts[0]])
-        return []
+        with _one_error(self._path):
+            return start_tokens(self._tokenizer)
 
     def encodings(self, texts: Sequence[str], first: int = 1, *, added: bool = True) -> list[Encoding]:
         """What the tokenizer makes of each text, uncut; added: with the tokens that it puts around any text.

@@ -18,7 +18,8 @@ from tokenizers import Tokenizer
 from edge_lorahub.bundle.prompt import Prompt, TextRule
 from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning
 
-from ..source.chat_templates import SETTINGS, TOKENS, ChatTemplate
+from ..source.chat_templates import TOKENS, ChatTemplate
+from ..source.tokenizer_settings import SETTINGS
 from .probes import LONGEST, MOST_LITERALS, PROBES, WHITE, around
 from .rendering import Conversation, Failure, Rendered, render
 from .token_check import check_tokens

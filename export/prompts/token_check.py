@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 
 from edge_lorahub.bundle.prompt import Prompt
 from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning
+from edge_lorahub.tokenizer.start_tokens import start_tokens
 
 
 def check_tokens(prompt: Prompt, where: str, tokenizer: Tokenizer, end_token_ids: Sequence[int]) -> None:
@@ -25,7 +26,7 @@ def check_tokens(prompt: Prompt, where: str, tokenizer: Tokenizer, end_token_ids
             f"ends an answer of this model, {ends}; name it as an eos_token_id in generation_config.json if it is "
             "one, or take another template, or none"
         )
-    start = _start(tokenizer)
+    start = next(iter(start_tokens(tokenizer)), None)
     found_first = tokenizer.encode("".join(prompt.source("a")), add_special_tokens=False).ids
     if start is not None and found_first[:1] != [start]:
         warnings.warn(
@@ -40,10 +41,3 @@ def check_tokens(prompt: Prompt, where: str, tokenizer: Tokenizer, end_token_ids
             EdgeLorahubWarning,
             stacklevel=4,
         )
-
-
-def _start(tokenizer: Tokenizer) -> int | None:
-    """The token that the tokenizer puts before a text."""
-    encoding = tokenizer.encode("a")
-    added = len(encoding.ids) > 1 and encoding.special_tokens_mask[0]
-    return encoding.ids[0] if added else None

@@ -9,22 +9,15 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 
 from edge_lorahub.errors import CheckpointError
-from edge_lorahub.files.outputs import read_json
 
 from .json_fields import flag, whole
+from .tokenizer_settings import OLDER_TOKENS, SETTINGS, read_settings
 
-SETTINGS = "tokenizer_config.json"
-_ADDED, _SPECIAL = "added_tokens.json", "special_tokens_map.json"
+_ADDED = "added_tokens.json"
 _SPECIAL_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _MORE_SPECIAL = "additional_special_tokens"
 # transformers takes minutes to add a hundred thousand, and Gemma 3, which has the most, has 6,000.
 MOST_TOKENS = 10_000
-
-
-def read_settings(folder: Path, name: str = SETTINGS) -> dict[str, Any]:
-    """A JSON file of a checkpoint's folder; empty where it is not there. Raises CheckpointError."""
-    path = folder / name
-    return read_json(path, CheckpointError) if path.exists() else {}
 
 
 def check_added_tokens(folder: Path) -> None:
@@ -64,7 +57,7 @@ def _with_ids(folder: Path) -> tuple[dict[int, AddedToken], dict[str, AddedToken
     decoder = settings.get("added_tokens_decoder")
     special = dict(_special_tokens(settings, path))
     if decoder is None:
-        special |= dict(_special_tokens(read_settings(folder, _SPECIAL), folder / _SPECIAL))
+        special |= dict(_special_tokens(read_settings(folder, OLDER_TOKENS), folder / OLDER_TOKENS))
         path, ids = folder / _ADDED, read_settings(folder, _ADDED)
         _check_count(ids, path)
         found = {

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from edge_lorahub.errors import CheckpointError
-from edge_lorahub.files.outputs import read_json
 from edge_lorahub.files.reading import read_file
 
-SETTINGS = "tokenizer_config.json"
+from .tokenizer_settings import OLDER_TOKENS, SETTINGS, read_settings
+
 FILE = "chat_template.jinja"
 NAMED = "additional_chat_templates"
-_OLD_TOKENS = "special_tokens_map.json"
 # The template that is meant where a model has several.
 DEFAULT = "default"
 # What to export without a template.
@@ -48,7 +47,7 @@ def find_template(folder: Path, choice: str | None = None) -> ChatTemplate | Non
     if choice == NONE:
         return None
     path = folder / SETTINGS
-    settings = read_json(path, CheckpointError) if path.exists() else {}
+    settings = read_settings(folder)
     named = _files(folder) or _listed(settings.get("chat_template"), path)
     return chosen_template(named, choice, str(folder), _tokens(folder, settings))
 
@@ -112,8 +111,7 @@ def _listed(value: Any, path: Path) -> dict[str, tuple[str, str]]:
 
 def _tokens(folder: Path, settings: Mapping[str, Any]) -> dict[str, str | None]:
     """The special tokens' texts; from older checkpoints' own file for those that the settings do not name."""
-    path = folder / _OLD_TOKENS
-    older = read_json(path, CheckpointError) if path.exists() else {}
+    older = read_settings(folder, OLDER_TOKENS)
     found: dict[str, str | None] = {}
     for name in TOKENS:
         for fields in (settings, older):

@@ -6,10 +6,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders
 
-from edge_lorahub.errors import CheckpointError
-from edge_lorahub.files.outputs import read_json
+from .tokenizer_settings import read_settings
 
-SETTINGS = "tokenizer_config.json"
 _SETTING = "clean_up_tokenization_spaces"
 
 # transformers' PreTrainedTokenizerBase.clean_up_tokenization (4.57), in its order: each replaces what the ones before
@@ -35,8 +33,7 @@ def clean_up_as_settings_say(tokenizer: Tokenizer, folder: Path) -> None:
 
     So does transformers, after decoding. A bundle needs no setting of its own then. Raises CheckpointError.
     """
-    path = folder / SETTINGS
-    if not path.exists() or not read_json(path, CheckpointError).get(_SETTING):
+    if not read_settings(folder).get(_SETTING):
         return
     # without a decoder tokens are joined by spaces, which a sequence of decoders does not do by itself
     first = tokenizer.decoder or decoders.WordPiece(prefix=_NEVER, cleanup=False)

@@ -15,10 +15,10 @@ from edge_lorahub.files.user_path import user_path
 
 from .chat_templates import ChatTemplate, find_template
 from .checkpoint import Checkpoint
-from .clean_up import SETTINGS
 from .generation_config import CONFIG, token_files
 from .refusals import check_weights, source_folder
 from .tokenizer import read_tokenizer
+from .tokenizer_settings import read_settings
 
 
 class FolderSource:
@@ -62,5 +62,4 @@ class FolderSource:
 
     @cached_property
     def tokenizer_settings(self) -> Mapping[str, Any]:
-        path = self.path / SETTINGS
-        return read_json(path, CheckpointError) if path.exists() else {}
+        return read_settings(self.path)

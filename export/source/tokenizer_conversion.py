@@ -16,9 +16,10 @@ from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning, MissingDepe
 from edge_lorahub.files.outputs import is_lfs_pointer, lfs_message
 from edge_lorahub.tokenizer.tokenizer_file import one_error
 
-from .added_tokens import SETTINGS, add_named_tokens, check_added_tokens, read_settings
+from .added_tokens import add_named_tokens, check_added_tokens
 from .byte_tokenizer import byte_tokenizer, count_extra_ids
 from .tokenizer_files import LOCAL, check_extra_ids, tokenizer_files
+from .tokenizer_settings import SETTINGS, read_settings
 
 Encode = Callable[[str], list[int]]
 

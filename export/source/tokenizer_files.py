@@ -15,8 +15,9 @@ from typing import Any
 
 from edge_lorahub.errors import CheckpointError
 
-from .added_tokens import MOST_TOKENS, SETTINGS, read_settings
+from .added_tokens import MOST_TOKENS
 from .json_fields import whole
+from .tokenizer_settings import SETTINGS, read_settings
 
 # Arguments for every from_pretrained.
 LOCAL: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}

@@ -30,7 +30,8 @@ from edge_lorahub.export.families import find_family
 from edge_lorahub.machine.onnx_runtime import ort
 from edge_lorahub.runtime.binding import Runner
 from edge_lorahub.runtime.decoder_only.packing import Text
-from edge_lorahub.runtime.decoder_only.text_decoding import KeyValueCache, TextDecoding
+from edge_lorahub.runtime.decoder_only.text_decoding import TextDecoding
+from edge_lorahub.runtime.kv_cache import KeyValueCache
 from edge_lorahub.runtime.opened import EncodedTask
 from edge_lorahub.runtime.scoring import Batches, Losses, Scorer
 from edge_lorahub.testing.random_models import word_tokenizer

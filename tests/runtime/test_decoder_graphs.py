@@ -23,7 +23,7 @@ from decoders import (
 from edge_lorahub import load
 from edge_lorahub.errors import BundleError, SettingsError
 from edge_lorahub.runtime.decoder_only.packing import Text
-from edge_lorahub.runtime.decoder_only.text_decoding import KeyValueCache
+from edge_lorahub.runtime.kv_cache import KeyValueCache
 
 
 @pytest.fixture(scope="module", params=TINY)

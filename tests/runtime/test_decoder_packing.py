@@ -12,7 +12,7 @@ from edge_lorahub.bundle.decoder_only import PLACES, POSITIONS, ROWS, SCORED, SC
 from edge_lorahub.bundle.graphs import INPUT_IDS
 from edge_lorahub.errors import SettingsError
 from edge_lorahub.runtime.decoder_only.packed_scoring import packed_batches
-from edge_lorahub.runtime.decoder_only.packing import Packed, Text, pack
+from edge_lorahub.runtime.decoder_only.packing import Packed, Text, check_texts, pack
 
 
 @st.composite
@@ -85,7 +85,7 @@ def test_batches_are_of_similar_length_and_lose_nothing() -> None:
 def test_labels_need_a_token_before_them(tokens: int, start: int) -> None:
     fine = Text(np.arange(4), 2)
     with pytest.raises(SettingsError, match=f"text 2: {tokens} tokens, of which the labels begin at {start}"):
-        pack([fine, Text(np.arange(tokens), start)])
+        check_texts(dict(enumerate([fine, Text(np.arange(tokens), start)])), None)
 
 
 def test_a_texts_number_is_that_among_all() -> None:
@@ -98,5 +98,5 @@ def test_a_texts_number_is_that_among_all() -> None:
 
 def test_a_text_that_is_too_long() -> None:
     with pytest.raises(SettingsError, match=r"text 1 has 11 tokens .* positions end at 10; shorten it"):
-        pack([Text(np.arange(11), 2)], longest=10)
-    assert pack([Text(np.arange(10), 2)], longest=10).tokens == 10
+        check_texts({0: Text(np.arange(11), 2)}, 10)
+    check_texts({0: Text(np.arange(10), 2)}, 10)

@@ -22,8 +22,9 @@ from edge_lorahub.runtime import encoder_decoder
 from edge_lorahub.runtime.binding import LoraValues, Runner
 from edge_lorahub.runtime.encoder_decoder.batches import Batch
 from edge_lorahub.runtime.encoder_decoder.encoded_source import Source
-from edge_lorahub.runtime.encoder_decoder.stepping import Cache, Stepping
+from edge_lorahub.runtime.encoder_decoder.stepping import Stepping
 from edge_lorahub.runtime.encoder_decoder.teacher_forcing import TeacherForcing
+from edge_lorahub.runtime.kv_cache import KeyValueCache
 
 # beyond the room that a cache has at first, and beyond what it then grows to
 TOKENS = 150
@@ -49,11 +50,13 @@ def runner_of(bundle: Path, lora_type: str) -> Runner:
     return Runner(model, "generate", plain_inputs(model.manifest.slots, lora_type))
 
 
-def stepping(runner: Runner, ids: np.ndarray, mask: np.ndarray, cache: Cache | None = None) -> Stepping:
-    return Stepping(runner, Source(runner, ids, mask), cache or Cache(runner.model.manifest.model))
+def stepping(runner: Runner, ids: np.ndarray, mask: np.ndarray, cache: KeyValueCache | None = None) -> Stepping:
+    return Stepping(runner, Source(runner, ids, mask), cache or KeyValueCache(runner.model.manifest.model))
 
 
-def decoded(runner: Runner, ids: np.ndarray, mask: np.ndarray, new: np.ndarray, cache: Cache | None) -> np.ndarray:
+def decoded(
+    runner: Runner, ids: np.ndarray, mask: np.ndarray, new: np.ndarray, cache: KeyValueCache | None
+) -> np.ndarray:
     """The logits (B, S, V) that follow the start and each of the tokens new (B, S) but the last."""
     decoding = stepping(runner, ids, mask, cache)
     first = decoding.start().copy()
@@ -74,7 +77,7 @@ def test_one_by_one_is_at_once(bundle: Path, lora_type: str, batch: int) -> None
 def test_a_cache_serves_batches_of_all_sizes(bundle_of: Path) -> None:
     """Bit for bit: larger and smaller ones, short and long answers, and a cache that grows within its memory."""
     runner = runner_of(bundle_of, "float32")
-    cache = Cache(runner.model.manifest.model)
+    cache = KeyValueCache(runner.model.manifest.model)
     for batch, tokens in [(2, 5), (6, 70), (1, TOKENS), (4, 65), (7, 64)]:
         ids, mask = texts(batch, 9)
         new = np.random.default_rng(tokens).integers(3, 120, (batch, tokens))
@@ -98,7 +101,7 @@ def test_joined_layers_are_those_layers(bundle_of: Path) -> None:
 
 
 def test_memory_is_kept_from_batch_to_batch(bundle: Path) -> None:
-    cache = Cache(load(bundle, threads=1).manifest.model)
+    cache = KeyValueCache(load(bundle, threads=1).manifest.model)
     large = cache.arrays(5, 64)
     for small in (cache.arrays(5, 64), cache.arrays(2, 128), cache.arrays(1, 1)):
         assert all(np.shares_memory(small[names], large[names]) for names in large)
@@ -108,7 +111,7 @@ def test_memory_is_kept_from_batch_to_batch(bundle: Path) -> None:
 def test_generation_has_one_cache(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, given = [], []
 
-    class Watched(Cache):
+    class Watched(KeyValueCache):
         def __init__(self, config: ModelConfig) -> None:
             super().__init__(config)
             made.append(self)
@@ -117,7 +120,7 @@ def test_generation_has_one_cache(bundle: Path, monkeypatch: pytest.MonkeyPatch)
             given.append((self, batch))
             return super().arrays(batch, room)
 
-    monkeypatch.setattr(encoder_decoder, "Cache", Watched)
+    monkeypatch.setattr(encoder_decoder, "KeyValueCache", Watched)
     generate(load(bundle, threads=1), ["w3 w4", "w5", "w6 w7 w8"], max_new_tokens=2, batch_size=2)
     assert len(made) == 1
     assert {cache for cache, _ in given} == set(made)
@@ -158,7 +161,7 @@ def test_an_interrupt_while_lora_is_bound_is_made_good(bundle: Path) -> None:
 def test_a_cache_that_grows_lets_the_old_one_go(bundle: Path) -> None:
     ids, mask = texts(1, 9)
     runner = runner_of(bundle, "none")
-    cache = Cache(runner.model.manifest.model)
+    cache = KeyValueCache(runner.model.manifest.model)
     decoding = stepping(runner, ids, mask, cache)
     decoding.start()
     first = [weakref.ref(memory) for memory in cache._memory]

@@ -14,6 +14,7 @@ from ...errors import SettingsError
 from ...examples.example import Example
 from ..architecture import Architecture, Batch, Lengths, Sessions
 from ..binding import Runner
+from ..kv_cache import KeyValueCache
 from ..opened import EncodedTask, OpenBundle
 from ..tokens import Ids, Tokens
 from .graph_signature import check_signature
@@ -21,7 +22,7 @@ from .packed_footprint import packed_footprint
 from .packed_scoring import PackedBatch, PackedScoring, packed_batches, packed_scorings
 from .packing import check_length
 from .prompted_encoding import encode_answers, encode_prompts
-from .text_decoding import KeyValueCache, TextDecoding
+from .text_decoding import TextDecoding
 
 
 class DecoderOnly:

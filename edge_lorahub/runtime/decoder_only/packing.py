@@ -49,13 +49,8 @@ class Packed:
         return len(self.inputs[SCORED])
 
 
-def pack(texts: Sequence[Text], longest: int | None = None) -> Packed:
-    """Packs a batch. longest: the most tokens of a text that the model can read.
-
-    Raises SettingsError for a text that is longer, has no label, or no token before its first label: nothing would
-    predict it.
-    """
-    check_texts(dict(enumerate(texts)), longest)
+def pack(texts: Sequence[Text]) -> Packed:
+    """Packs a batch of texts that `check_texts` lets pass."""
     ids: list[int] = []
     positions: list[int] = []
     places: list[int] = []
@@ -98,7 +93,11 @@ def pack(texts: Sequence[Text], longest: int | None = None) -> Packed:
 
 
 def check_texts(texts: Mapping[int, Text], longest: int | None) -> None:
-    """Refuses what `pack` refuses. texts: by their places among all, from 0, of which messages have the numbers."""
+    """Refuses a text that is too long, has no label, or no token before its first label: nothing would predict it.
+
+    texts: by their places among all, from 0, of which messages have the numbers. longest: the most tokens of a text
+    that the model can read. Raises SettingsError.
+    """
     for place, text in texts.items():
         if not 1 <= text.start < len(text.ids):
             raise SettingsError(

@@ -35,7 +35,7 @@ def encode_prompts(tokens: Tokens, prompt: Prompt, texts: Sequence[str], limit: 
 
 
 def encode_answers(
-    tokens: Tokens, prompt: Prompt, pairs: Sequence[tuple[str, str]], limit: int, ends: Sequence[int], first: int = 1
+    tokens: Tokens, prompt: Prompt, pairs: Sequence[tuple[str, str]], limit: int, ends: Sequence[int]
 ) -> list[Ids]:
     """The token ids of each answer after its input, (S,), up to the first token that ends it.
 
@@ -45,11 +45,11 @@ def encode_answers(
     """
     prompts = ["".join(prompt.source(text)) for text, _ in pairs]
     answers = [prompt.label(answer) for _, answer in pairs]
-    before = tokens.encodings(prompts, first, added=False)
-    joined = tokens.encodings([a + b for a, b in zip(prompts, answers, strict=True)], first, added=False)
-    apart = tokens.encodings(answers, first, added=False)
+    before = tokens.encodings(prompts, added=False)
+    joined = tokens.encodings([a + b for a, b in zip(prompts, answers, strict=True)], added=False)
+    apart = tokens.encodings(answers, added=False)
     found = []
-    for number, (prefix, whole, alone) in enumerate(zip(before, joined, apart, strict=True), first):
+    for number, (prefix, whole, alone) in enumerate(zip(before, joined, apart, strict=True), 1):
         count = len(prefix.ids)
         ids = whole.ids[count:] if whole.ids[:count] == prefix.ids else alone.ids
         stop = next((place for place, token in enumerate(ids) if token in ends), None)

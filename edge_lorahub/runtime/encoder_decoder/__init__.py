@@ -14,15 +14,17 @@ from ...errors import SettingsError
 from ...examples.example import Example
 from ..architecture import Architecture, Lengths, Sessions
 from ..architecture import Batch as AnyBatch
-from ..binding import Runner, check_length
+from ..binding import Runner
 from ..framing import framed_sources
+from ..kv_cache import KeyValueCache
 from ..opened import EncodedTask, OpenBundle
 from ..tokens import Ids, Tokens
 from .batches import Batch, make_batches, short_is_faster
 from .encoded_source import Source, Space, in_fours
 from .footprint import footprint
+from .positions import check_length
 from .session_check import check_sessions
-from .stepping import Cache, Stepping
+from .stepping import Stepping
 from .teacher_forcing import TeacherForcing
 
 
@@ -61,10 +63,10 @@ class EncoderDecoder:
         )
         return [TeacherForcing(runner, batch, space) for batch in own]
 
-    def cache(self, manifest: Manifest) -> Cache:
-        return Cache(manifest.model)
+    def cache(self, manifest: Manifest) -> KeyValueCache:
+        return KeyValueCache(manifest.model)
 
-    def decoding(self, runner: Runner, rows: Sequence[Ids], cache: Cache) -> Stepping:
+    def decoding(self, runner: Runner, rows: Sequence[Ids], cache: KeyValueCache) -> Stepping:
         padded = in_fours(*runner.model.tokens.pad(rows), runner.model.manifest.model)
         return Stepping(runner, Source(runner, *padded), cache)
 

@@ -11,8 +11,9 @@ from ...bundle.graphs import INPUT_IDS
 from ...bundle.manifest import ModelConfig
 from ...machine.onnx_runtime import ort
 from ..architecture import Float32
-from ..binding import Run, Runner, check_length, value_of
+from ..binding import Run, Runner, value_of
 from ..tokens import Ids
+from .positions import check_length
 
 # onnxruntime's product of one row, as a single query attends, sums four numbers at a time and what is left in another
 # order. With whole fours a text's logits are the same to the last bit beside longer texts, whose padding adds zeros.

@@ -5,39 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from ...bundle.encoder_decoder import ATTENTION_MASK, PAST_TOKENS
-from ...bundle.graphs import INPUT_IDS, LOGITS, PARTS, past_name, present_name
-from ...bundle.manifest import ModelConfig
+from ...bundle.graphs import INPUT_IDS, LOGITS
 from ..architecture import Bools, Float32
-from ..binding import Run, Runner, check_length, value_of
+from ..binding import Run, Runner, value_of
+from ..kv_cache import KeyValueCache
 from ..tokens import Ids
 from .encoded_source import Source
+from .positions import check_length
 
 # Tokens that a cache has room for at first; it doubles when it is full.
 _ROOM = 64
 
 
-class Cache:
-    """Memory for the keys and values of all decoder layers; one serves batches that come one after the other."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        layers = range(config.layers)
-        self._names = [(past_name(layer, part), present_name(layer, part)) for layer in layers for part in PARTS]
-        self._heads, self._size = config.heads, config.head_size
-        self._memory: list[Float32] = [np.empty(0, np.float32)] * len(self._names)
-
-    def arrays(self, batch: int, room: int) -> dict[tuple[str, str], Float32]:
-        """For the names of each cache's input and output its memory, (B, H, C, K), C = room."""
-        shape = batch, self._heads, room, self._size
-        needed = int(np.prod(shape, dtype=np.int64))
-        if self._memory[0].size < needed:
-            self._memory = [np.empty(needed, np.float32) for _ in self._names]
-        return {names: memory[:needed].reshape(shape) for names, memory in zip(self._names, self._memory, strict=True)}
-
-
 class Stepping:
     """One token a sequence at a time. Its cache may serve another batch when this one is done."""
 
-    def __init__(self, runner: Runner, source: Source, cache: Cache) -> None:
+    def __init__(self, runner: Runner, source: Source, cache: KeyValueCache) -> None:
         config = runner.model.manifest.model
         assert config.start_token_id is not None  # looked at when the sessions were checked
         self._start = config.start_token_id

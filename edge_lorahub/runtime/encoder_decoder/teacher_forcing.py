@@ -7,9 +7,10 @@ import numpy as np
 from ...bundle.encoder_decoder import ATTENTION_MASK, PAST_TOKENS
 from ...bundle.graphs import INPUT_IDS, LOGITS, PARTS, past_name
 from ..architecture import Float32
-from ..binding import Run, Runner, check_length, value_of
+from ..binding import Run, Runner, value_of
 from .batches import Batch
 from .encoded_source import Source, Space
+from .positions import check_length
 
 
 class TeacherForcing:
