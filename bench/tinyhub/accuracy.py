@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .batches import encode
+from .padding import encode
 
 _LONGEST_ANSWER = 14
 

@@ -13,9 +13,9 @@ import torch.multiprocessing as mp
 
 from edge_lorahub.tinyhub.draws import Draws
 
-from .batches import to_batch
 from .mixture import Mixture
 from .model import new_base
+from .padding import to_batch
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import T5ForConditionalGeneration
 
-from .batches import to_batch
+from .padding import to_batch
 from .train_base import rate_at
 
 Pairs = list[tuple[str, str]]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..lora.modules import Modules
     from ..runtime.session import Model
     from ..search.evaluations import Evaluations
-    from .journal import JournalKeeper
+    from .journal_keeper import JournalKeeper
 
 
 @click.command(short_help=COMMANDS["adapt"][1])
@@ -137,7 +137,7 @@ def command(
     from ..runtime.prompt_choice import choose_prompt
     from ..runtime.session import Model, default_threads
     from ..search.choose import at_once, prepare
-    from .journal import JournalKeeper
+    from .journal_keeper import JournalKeeper
 
     if keep_best and not resume:
         raise SettingsError("--keep-best takes what a journal has; give --resume too")
@@ -242,7 +242,7 @@ def learn_with_progress(
 
 def _print_report(result: Learned, settings: Settings, examples: int) -> None:
     from ..search.settings import CMA
-    from .learned import print_losses, print_time, print_weights
+    from .search_report import print_losses, print_time, print_weights
 
     say(
         f"{count_of(len(result.weights), 'module')}, {count_of(examples, 'example')}, {result.optimizer}, "

@@ -12,7 +12,7 @@ import click
 from ..bundle.architectures import PRECISIONS
 from . import options
 from .bench_tinyhub import tinyhub
-from .cells import keeping, resumable
+from .kept_cells import keeping, resumable
 from .main import COMMANDS
 from .printable import say, say_json
 

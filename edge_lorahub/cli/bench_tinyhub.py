@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from . import options
-from .cells import keeping, resumable
+from .kept_cells import keeping, resumable
 from .printable import say, say_json
 
 # Where finished cells are until all is printed, unless a file is named.

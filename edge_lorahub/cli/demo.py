@@ -82,7 +82,7 @@ def _demonstrate(
     from ..tinyhub.hub import module_folders
     from .adapt import learn_with_progress
     from .demo_bundle import base_bundle
-    from .learned import print_answers, print_time, print_weights
+    from .search_report import print_answers, print_time, print_weights
 
     pairs = [Example(*pair) for pair in examples(task.task, SHOTS + HELD_OUT, settings.seed)]
     shots, held_out = pairs[:SHOTS], pairs[SHOTS:]

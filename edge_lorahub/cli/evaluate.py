@@ -12,7 +12,7 @@ import click
 from ..errors import OutputFailedError, warn
 from ..files.locks import locked
 from . import options
-from .cells import keeping
+from .kept_cells import keeping
 from .main import COMMANDS
 from .printable import say, say_json
 from .progress import progress

@@ -56,7 +56,7 @@ def use(
     from ..evaluation.matches import evaluate, longest_output
     from ..runtime.generation import MAX_NEW_TOKENS, generate
     from ..runtime.session import Model
-    from .learned import print_answers
+    from .search_report import print_answers
 
     model = Model(bundle, threads=threads)
     longest = longest_output(model, [*task, *held_out], prompt)

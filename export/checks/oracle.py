@@ -21,8 +21,8 @@ from edge_lorahub.runtime.tokens import Ids
 from edge_lorahub.tensors.safetensors_file import Float32
 
 from ..families import find_family
-from ..families.t5.config import read_t5_config
 from ..families.t5.embeddings import HEAD, find_embeddings
+from ..families.t5.t5_config import read_t5_config
 from ..source.model_source import ModelSource
 from ..source.tokenizer_files import LOCAL
 from .model_files import MODEL, model_files

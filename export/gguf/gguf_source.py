@@ -15,8 +15,8 @@ from edge_lorahub.tokenizer.tokenizer_file import one_error
 from edge_lorahub.tokenizer.tokenizer_parts import check_parts
 
 from .byte_pairs import byte_pair_tokenizer, pre_tokenizer_of
-from .config import architecture_of, read_config
 from .gguf_checkpoint import GgufCheckpoint
+from .gguf_config import architecture_of, read_config
 from .gguf_vocabulary import SpecialTokens, Vocabulary, read_vocabulary, special_tokens
 from .header import Header, read_header
 from .known_architectures import ROPE_FACTORS, Layout, layouts

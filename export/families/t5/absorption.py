@@ -16,7 +16,7 @@ from onnx import TensorProto
 from edge_lorahub.bundle.encoder_decoder import ATTENTION_MASK, ENCODER_STATES
 
 from ...blocks.onnx_graph import MICROSOFT, Graph
-from .config import T5Config
+from .t5_config import T5Config
 
 # The most numbers that onnxruntime's product of float32 sums up in one block, whatever the sizes of its matrices.
 _BLOCK = 128

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning
 
 from ...source.model_source import Tensors
-from .config import T5Config
+from .t5_config import T5Config
 
 # One matrix under three names: savers keep one of them, or all.
 _EMBEDDINGS = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")

@@ -14,9 +14,9 @@ from ...blocks.onnx_graph import WeightFile
 from ...source.encoder_decoder_tokens import encoder_decoder_tokens
 from ...source.model_source import ModelSource, Tensors, TextTokens
 from ..protocol import Writer, Written
-from .config import FAMILIES, T5Config, read_t5_config
 from .embeddings import find_embeddings
-from .graphs import T5Graphs
+from .t5_config import FAMILIES, T5Config, read_t5_config
+from .t5_graphs import T5Graphs
 
 # In the published T5 checkpoints, and used by no version of the model.
 _LEFT_OVER = ("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",)

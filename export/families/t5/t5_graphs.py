@@ -35,8 +35,8 @@ from ...blocks.products import Lora, make_products
 from ...blocks.relative_positions import position_bias, relative_buckets
 from ...source.model_source import Tensors
 from .absorption import AbsorbedAttention
-from .config import T5Config
 from .embeddings import Embeddings
+from .t5_config import T5Config
 
 # Added to a score it makes the softmax's term zero. Finite: a row that is masked everywhere stays a number.
 MASKED = float(np.finfo(np.float32).min)
