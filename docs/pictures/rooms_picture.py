@@ -10,7 +10,7 @@ from html import escape
 from importlib import util
 from pathlib import Path
 
-PLAN = Path(__file__).parents[2] / "tests" / "test_rooms.py"
+PLAN = Path(__file__).parents[2] / "tests" / "project" / "test_rooms.py"
 WIDTH, FLOOR, ROOM, GAP = 860, 64, 132, 12
 STYLE = """
   text { font: 13px sans-serif; fill: #222; } .small { font-size: 11px; fill: #666; }
