@@ -76,10 +76,10 @@ class WorkFolder:
         Raises OSError. In every case one of the two is under the name of `out`, or will be when `tidy` was called.
         """
         if not any(_NAME.fullmatch(part) for part in self._out.parent.parts):
-            _sync_all(self.output)  # what is made in another work folder goes to the disk with that, or not at all
+            sync_all(self.output)  # what is made in another work folder goes to the disk with that, or not at all
         (self.path / _READY).write_text(str(self.output.lstat().st_ino))
-        _sync(self.path / _READY)
-        _sync(self.path)
+        sync(self.path / _READY)
+        sync(self.path)
         if not os.path.lexists(self._out) or not self.output.is_dir():
             os.replace(self.output, self._out)
         elif exchange(self.output, self._out):
@@ -98,7 +98,7 @@ class WorkFolder:
                 os.replace(self._out, self.output)
                 os.replace(old, self._out)
                 raise
-        _sync(self._out.parent)
+        sync(self._out.parent)
 
     def close(self) -> None:
         """Removes the work folder with what was replaced, or with what was not finished.
@@ -169,10 +169,10 @@ def _finish(path: Path, out: Path) -> None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(out))
     elif _is_new(made):
         os.replace(made, out)
-        _sync(path.parent)
+        sync(path.parent)
     elif between and (path / _READY).exists():  # it says nothing, or another inode than the file system does now
         os.replace(old, out)
-        _sync(path.parent)
+        sync(path.parent)
 
 
 def _is_new(output: Path) -> bool:
@@ -228,18 +228,18 @@ def _last_change(path: Path) -> float:
     return max(each.lstat().st_mtime for each in paths)
 
 
-def _sync_all(path: Path) -> None:
+def sync_all(path: Path) -> None:
     """Waits until a file, or a folder with all that is in it, is on the disk."""
     if path.is_dir():
         for folder, _, files in os.walk(path):
             for name in files:
-                _sync(Path(folder, name))
-            _sync(Path(folder))
+                sync(Path(folder, name))
+            sync(Path(folder))
     else:
-        _sync(path)
+        sync(path)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     if sys.platform == "win32":
         return  # it opens no folders, and syncs no file that was opened for reading
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

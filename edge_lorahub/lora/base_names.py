@@ -31,6 +31,14 @@ def may_be_same(one: str, other: str) -> bool:
     return _model(one) == _model(other)
 
 
+def same_model(one: str, other: str) -> bool:
+    """Whether two names say the same model: as `may_be_same`, but a path is what its last part says, and no name none.
+
+    For a choice by the name alone, where what may be anything is not meant.
+    """
+    return bool(one and other) and _model(one) == _model(other)
+
+
 def _is_path(name: str) -> bool:
     return "\\" in name or name.count("/") > 1 or name.endswith("/") or re.match(r"[/.~]|[A-Za-z]:", name) is not None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -52,12 +52,24 @@ class Modules(Sequence[Module]):
         # of a revision that is for some of them, local folders are not
         local = [user_path(source).is_dir() for source in sources]
         revisions = [None if here and not all(local) else revision for here in local]
-        folders = list(map(module_folder, sources, revisions))
+        return cls.named(list(zip(names, map(module_folder, sources, revisions), strict=True)))
+
+    @classmethod
+    def named(cls, folders: Sequence[tuple[str, Path]]) -> Modules:
+        """As `load`, of PEFT folders and what to call them: (name, folder)."""
         # most of the time goes into the modules' digests, which several threads compute at once
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            loaded = cls(list(pool.map(lambda folder, name: load_module(folder, name=name), folders, names)))
+            loaded = cls(list(pool.map(lambda pair: load_module(pair[1], name=pair[0]), folders)))
         loaded._warn_about_copies()
         return loaded
+
+    def __add__(self, others: object) -> Modules:
+        """These and others, under distinct names. Warns about modules that both have."""
+        if not isinstance(others, Modules):
+            return NotImplemented
+        joined = Modules([*self, *others])
+        joined._warn_about_copies({module.sha256 for module in self} & {module.sha256 for module in others})
+        return joined
 
     def __len__(self) -> int:
         return len(self._modules)
@@ -106,10 +118,12 @@ class Modules(Sequence[Module]):
                 stacklevel=2,
             )
 
-    def _warn_about_copies(self) -> None:
+    def _warn_about_copies(self, digests: Container[str] | None = None) -> None:
+        """digests: those to look at; None: all."""
         by_digest: dict[str, list[str]] = {}
         for module in self._modules:
-            by_digest.setdefault(module.sha256, []).append(module.name)
+            if digests is None or module.sha256 in digests:
+                by_digest.setdefault(module.sha256, []).append(module.name)
         for names in by_digest.values():
             if len(names) > 1:
                 warnings.warn(
