@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .runtime.session import load as load
     from .search.evaluations import Evaluations as Evaluations
     from .search.evaluations import load_evaluations as load_evaluations
+    from .sharing.module_hub import Hub as Hub
 
 _HOMES = {
     "Adaptation": "learning.learned",
@@ -40,6 +41,7 @@ _HOMES = {
     "Evaluation": "evaluation.matches",
     "Evaluations": "search.evaluations",
     "Example": "examples.example",
+    "Hub": "sharing.module_hub",
     "Model": "runtime.session",
     "Modules": "lora.modules",
     "Prompt": "bundle.prompt",

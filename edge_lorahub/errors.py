@@ -70,6 +70,10 @@ class HubError(EdgeLorahubError, OSError):
     """Something could not be had from the Hugging Face Hub or its local cache."""
 
 
+class StoreError(EdgeLorahubError, OSError):
+    """The local store of modules is damaged, busy or in the way, or has not what was asked for."""
+
+
 class MissingDependencyError(EdgeLorahubError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import MissingPathError, SettingsError
-from . import options
+from ..errors import SettingsError
+from . import module_sources, options
 from .earlier import seen_by, weights_of
 from .holdout import MOST_EXAMPLES, split, use
 from .main import COMMANDS
@@ -40,9 +40,10 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="A folder of modules: every PEFT folder in it.",
 )
+@module_sources.from_hub
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The adapter's folder.")
 @options.budget
-@click.option("--seed", default=1, show_default=True, help="The optimizer's seed.")
+@click.option("--seed", default=1, show_default=True, help="The optimizer's seed, and that of the draw of --count.")
 @options.search
 @click.option(
     "--step-size",
@@ -118,7 +119,8 @@ def command(
     regularization: float | None, holdout: int | float | None, warm_start: str | None, reuse: str | None,
     rank: int | None, max_input_tokens: int, max_output_tokens: int, racing: bool, memory_limit: int | None,
     limit: int | None, shuffle_seed: int | None, answers: bool | None, resume: bool, keep_best: bool,
-    threads: int | None, force: bool, as_json: bool, prompt_format: str | None, system: str | None,
+    threads: int | None, force: bool, as_json: bool, prompt_format: str | None, system: str | None, hub: bool,
+    store: str | None, tags: tuple[str, ...], count: int | None,
 ) -> None:  # fmt: skip
     """Learn a task: find weights for LoRA modules from a few examples.
 
@@ -132,13 +134,13 @@ def command(
     from ..files.outputs import check_output_folder
     from ..learning.memory import plan
     from ..learning.settings import Settings
-    from ..lora.modules import Modules
     from ..runtime.opened import OpenBundle
     from ..runtime.prompt_choice import choose_prompt
     from ..runtime.session import Model, default_threads
     from ..search.choose import at_once, prepare
     from .journal_keeper import JournalKeeper
 
+    module_sources.refuse_without_hub(hub)
     if keep_best and not resume:
         raise SettingsError("--keep-best takes what a journal has; give --resume too")
     options.refuse_unused(
@@ -162,7 +164,8 @@ def command(
     opened = OpenBundle(bundle)
     placed, prompt = place_system(examples, *read, opened, choose_prompt(opened, prompt_format, system), system)
     task, held_out = split(placed, holdout, limit, examples)
-    modules = Modules.load([*sources, *(folder for parent in parents for folder in _modules_in(parent))])
+    stored = module_sources.HubChoice(store, tags, count, seed) if hub else None
+    modules = module_sources.modules_of(sources, parents, stored, opened.manifest)
     start = None if warm_start is None else weights_of(warm_start, settings, opened.manifest, modules, prompt)
     known = seen_by(reuse, warm_start, settings, prompt)
     prepare(settings)
@@ -207,19 +210,6 @@ def command(
         say_json(record_json(result.record) | found)
     else:
         say(f"adapter: {out}")
-
-
-def _modules_in(parent: Path) -> list[Path]:
-    from ..lora.peft_config import CONFIG
-
-    if not parent.is_dir():
-        raise MissingPathError(f"{parent}: no such folder of modules")
-    if (parent / CONFIG).is_file():
-        raise SettingsError(f"{parent}: a module itself, not a folder of modules; name it with --module")
-    folders = sorted(file.parent for file in parent.glob(f"*/{CONFIG}"))
-    if not folders:
-        raise SettingsError(f"{parent}: no module in it (no folder with {CONFIG})")
-    return folders
 
 
 def learn_with_progress(

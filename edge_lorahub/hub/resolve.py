@@ -16,7 +16,9 @@ _CHECKPOINT_FILES = (
     "chat_template.jinja", "additional_chat_templates/*.jinja",
     "spiece.model", "vocab.json", "merges.txt",
 )  # fmt: skip
-_CONFIG = ("adapter_config.json",)
+# An adapter's record is part of it: it has the prompt that the adapter is used with.
+_CONFIG = ("adapter_config.json", "edge_lorahub.json")
+_CARD = ("README.md", "LICENSE")
 _SAFETENSORS = (*_CONFIG, "adapter_model.safetensors")
 _PICKLED = (*_CONFIG, "adapter_model.bin")
 
@@ -39,20 +41,22 @@ def repository_files(repository: str, revision: str | None = None) -> list[str]:
         return []
 
 
-def module_folder(source: str | Path, revision: str | None = None) -> Path:
+def module_folder(source: str | Path, revision: str | None = None, *, card: bool = False) -> Path:
     """The local folder of a LoRA module, downloaded from the Hub if `source` is not a folder.
 
-    adapter_model.bin is fetched only where there is no adapter_model.safetensors. Raises what `checkpoint_folder` does.
+    adapter_model.bin is fetched only where there is no adapter_model.safetensors; with `card` the model card and the
+    license too. Raises what `checkpoint_folder` does.
     """
     local = _local(source, revision)
     if local is not None:
         return local
-    folder = _download(str(source), revision, _SAFETENSORS)
+    more = _CARD if card else ()
+    folder = _download(str(source), revision, (*_SAFETENSORS, *more))
     if not (folder / "adapter_config.json").exists():
         raise HubError(f"{source}: the Hub has no adapter_config.json there, so it is not a LoRA module")
     if (folder / "adapter_model.safetensors").exists():
         return folder
-    return _download(str(source), revision, _PICKLED)
+    return _download(str(source), revision, (*_PICKLED, *more))
 
 
 def _local(source: str | Path, revision: str | None) -> Path | None:

@@ -1,0 +1,222 @@
+"""`edge-lorahub hub`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ..errors import EdgeLorahubError, StoreError
+from . import options
+from .main import COMMANDS
+from .module_sources import modules_in, store_option
+from .printable import count_of, printable, say, say_json
+
+if TYPE_CHECKING:
+    from ..hub.entry import Entry
+    from ..sharing.adding import Outcome
+    from ..sharing.module_hub import Hub
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Columns of a list: heading, and what stands there.
+_COLUMNS: Sequence[tuple[str, Callable[[Entry], str]]] = (
+    ("name", lambda entry: entry.name),
+    ("kind", lambda entry: entry.kind),
+    ("base model", lambda entry: entry.base_model or "not said"),
+    ("layers", lambda entry: f"{entry.layers} ({entry.layer_kinds})"),
+    ("rank", lambda entry: entry.ranks),
+    ("size", lambda entry: f"{entry.size / 1e6:.1f} MB" if entry.size >= 1e6 else f"{entry.size / 1e3:.0f} kB"),
+    ("tags", lambda entry: ", ".join(entry.tags)),
+)
+
+
+@click.group(short_help=COMMANDS["hub"][1])
+def command() -> None:
+    """Keep modules under names, share them, and find them again.
+
+    The store is a folder: --store, or EDGE_LORAHUB_HUB, or one in the user's data folder.
+    """
+
+
+def _tags(what: str) -> Callable[[F], F]:
+    return click.option("--tag", "tags", multiple=True, metavar="TAG", help=what)
+
+
+def _hub(store: str | None) -> Hub:
+    from ..sharing.module_hub import Hub
+
+    return Hub(store)
+
+
+@command.command("add")
+@click.argument("sources", nargs=-1, metavar="[DIR|HUB_ID ...]")
+@click.option(
+    "--modules", "parents", multiple=True, type=click.Path(path_type=Path), metavar="DIR",
+    help="A folder of modules: every PEFT folder in it.",
+)  # fmt: skip
+@click.option(
+    "--name", metavar="NAME", help="What to call it.  [default: the folder's name, or the Hub id's last part]"
+)
+@_tags("A tag to find it by.")
+@click.option("--revision", help="A branch, tag or commit on the Hub.")
+@store_option
+@options.as_json
+def add(
+    sources: tuple[str, ...], parents: tuple[Path, ...], name: str | None, tags: tuple[str, ...], revision: str | None,
+    store: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Store modules: PEFT folders, Hub ids, and adapters that `adapt` has saved.
+
+    Where one of several cannot be stored the others are, and the exit code is 2. What is there already stays, so that
+    the command can be repeated.
+    """
+    from ..sharing.module_hub import wanted_modules
+    from ..sharing.preparing import default_name
+
+    listed: list[str | Path] = [*sources, *(folder for parent in parents for folder in modules_in(parent))]
+    wanted = wanted_modules([(source, default_name(source)) for source in listed], name, revision)
+    print_outcomes(_hub(store).added(wanted, tags), len(wanted), as_json)
+
+
+def print_outcomes(outcomes: Iterable[Outcome], total: int, as_json: bool) -> None:
+    """Says what became of modules as it is known. Raises the error of a single one, or how many have one."""
+    errors: list[EdgeLorahubError] = []
+    rows = []
+    for outcome in outcomes:
+        row = {"name": outcome.wanted.name, "sha256": outcome.sha256, "new": outcome.new}
+        if outcome.error is not None:
+            errors.append(outcome.error)
+            row = {"name": outcome.wanted.name, "error": str(outcome.error)}
+            if total > 1:
+                say(f"not added: {outcome.error}", err=True)
+        elif not as_json:
+            say(f"{'added' if outcome.new else 'there already'}: {outcome.wanted.name} ({outcome.sha256[:12]})")
+        rows.append(row)
+    if as_json:
+        say_json(rows)
+    if errors and total == 1:
+        raise errors[0]
+    if errors:
+        raise StoreError(f"{len(errors)} of {count_of(total, 'module')} not added, for the reasons above")
+
+
+@command.command("list")
+@click.option("--base", metavar="MODEL", help="Of this base model, whoever's copy of it.")
+@_tags("With this tag; of several with all of them.")
+@click.option("--fits", type=click.Path(path_type=Path), metavar="BUNDLE",
+              help="Whose layers are slots of this bundle, and of the same shapes.")  # fmt: skip
+@store_option
+@options.as_json
+def list_(base: str | None, tags: tuple[str, ...], fits: Path | None, store: str | None, as_json: bool) -> None:
+    """List modules, by the index alone."""
+    hub = _hub(store)
+    entries = hub.list(base=base, tags=tags)
+    reasons: dict[str, str] = {}
+    if fits is not None:
+        from ..bundle.manifest import read_manifest
+
+        reasons = hub.misfits(entries, read_manifest(fits))
+    fitting = [entry for entry in entries if entry.name not in reasons]
+    if as_json:
+        say_json([entry_json(entry) for entry in fitting])
+    elif fitting:
+        print_columns([[heading for heading, _ in _COLUMNS], *([text(e) for _, text in _COLUMNS] for e in fitting)])
+    if not fitting and not as_json:
+        say(f"no modules{' of these' if entries or base or tags else ''} in {hub.path}")
+    for reason in dict.fromkeys(reasons.values()):
+        names = [name for name, why in reasons.items() if why == reason]
+        rest = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        say(f"does not fit: {names[0]}{rest}: {reason}", err=True)
+
+
+@command.command("show")
+@click.argument("name")
+@store_option
+@options.as_json
+def show(name: str, store: str | None, as_json: bool) -> None:
+    """Say what is known of a module, and where its folder lies."""
+    hub = _hub(store)
+    entry = hub.get(name)
+    facts = entry_json(entry)
+    if entry.kind == "adapter":
+        from ..sharing.lineage import parts_of
+
+        facts["parts"] = [part.json() for part in parts_of(hub, entry)]
+    if as_json:
+        say_json(facts)
+        return
+    parts = facts.pop("parts", [])
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        say(f"{key.replace('_', ' '):{width}}  {', '.join(value) if isinstance(value, list) else value}")
+    if parts:
+        columns = ["module", "weight", "in the store as"]
+        rows = [(part["name"], f"{part['weight']:+.3f}", ", ".join(part["stored_as"])) for part in parts]
+        options.print_table(columns, rows, numbers=False)
+
+
+@command.command("remove")
+@click.argument("names", nargs=-1, required=True, metavar="[NAME ...]")
+@store_option
+def remove(names: tuple[str, ...], store: str | None) -> None:
+    """Remove modules by their names. Their files go with the last name that they have."""
+    hub = _hub(store)
+    for name in names:
+        hub.get(name)  # before the first is removed
+    for name in dict.fromkeys(names):
+        hub.remove(name)
+        say(f"removed: {name}")
+
+
+@command.command("verify")
+@store_option
+@options.as_json
+def verify(store: str | None, as_json: bool) -> None:
+    """Compare all files with their digests, and remove what commands that died have left.
+
+    The exit code is 2 where something is not what was added.
+    """
+    hub = _hub(store)
+    problems = hub.verify()
+    count = len(hub.list())
+    if as_json:
+        say_json({"modules": count, "problems": problems})
+    for name, problem in problems.items():
+        say(f"{name}: {problem}", err=True)
+    if problems:
+        raise StoreError(
+            f"{count_of(len(problems), 'problem')} in {hub.path}: add these modules again, or `hub remove` them"
+        )
+    if not as_json:
+        say(f"{count_of(count, 'module')}: all files match their digests")
+
+
+def entry_json(entry: Entry) -> dict[str, Any]:
+    """An entry's facts, for programs."""
+    return {
+        "name": entry.name,
+        "kind": entry.kind,
+        "base_model": entry.base_model,
+        "task_type": entry.task_type,
+        "layers": entry.layers,
+        "layer_kinds": entry.layer_kinds.split(","),
+        "ranks": entry.ranks.split(","),
+        "parameters": entry.parameters,
+        "size": entry.size,
+        "tags": list(entry.tags),
+        "source": entry.source,
+        "added": entry.added,
+        "sha256": entry.sha256,
+        "folder": str(entry.folder),
+    }
+
+
+def print_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Rows below each other, at once: a table of thousands of modules would take a second to draw."""
+    shown = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    lines = ("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown)
+    click.echo("\n".join(lines))

@@ -1,0 +1,1 @@
+"""Modules in the local store: added, chosen, checked and published."""

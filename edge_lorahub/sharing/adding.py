@@ -1,0 +1,125 @@
+"""Many modules into the store: copied a batch at a time, and named by the index in one transaction for each batch."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import islice
+from pathlib import Path
+
+from ..errors import EdgeLorahubError, ModuleFileError, NotWritableError, OutputFailedError, StoreError
+from ..files.outputs import scratch_folder
+from ..files.work_folder import sync, sync_all
+from ..hub import rows
+from ..hub.index import OBJECTS, checked, writing
+from ..hub.objects import objects_folder, place, problem_of
+from ..hub.settling import settle
+from .preparing import Prepared, prepare
+
+# Modules that a transaction names, and that are lost where a command dies before it.
+_BATCH = 64
+_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A module that is to be stored: where it is from, under which name, and of which revision on the Hub."""
+
+    source: str | Path
+    name: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one: new, known already with the same contents, or not stored because of an error.
+
+    sha256: `Module.sha256`, "" where it could not be read.
+    """
+
+    wanted: Wanted
+    sha256: str
+    new: bool
+    error: EdgeLorahubError | None = None
+
+
+def add(store: Path, wanted: Sequence[Wanted], tags: Sequence[str]) -> Iterator[Outcome]:
+    """Stores modules of distinct names; gives what became of each, in their order, when it is on the disk.
+
+    Raises StoreError, NotWritableError or OutputFailedError where the store cannot be written; what was given before
+    stays.
+    """
+    settle(store)
+    done = 0
+    left = iter(enumerate(wanted))
+    try:
+        with scratch_folder(store / OBJECTS) as work, ThreadPoolExecutor(_AT_ONCE) as pool:
+            while batch := list(islice(left, _BATCH)):
+                results = list(pool.map(lambda item: _prepared(item[1], work / str(item[0])), batch))
+                good = [one for one in results if isinstance(one, Prepared)]
+                # when all of them are written: the first that waits for the disk waits for most of the others too
+                list(pool.map(lambda one: sync_all(one.folder), good))
+                stored = _commit(store, work, good, tags)
+                for (_, one), result in zip(batch, results, strict=True):
+                    if isinstance(result, Prepared):
+                        new, error = stored[one.name]
+                        yield Outcome(one, result.facts.sha256, new, error)
+                    else:
+                        yield Outcome(one, "", False, result)
+                    done += 1
+    except (NotWritableError, OutputFailedError) as error:
+        if not done:
+            raise
+        raise type(error)(f"{error}; {done} modules were done before, and the same command goes on") from error
+
+
+def _prepared(wanted: Wanted, work: Path) -> Prepared | EdgeLorahubError:
+    """The module's copy, or what is wrong with the module."""
+    try:
+        return prepare(wanted.source, wanted.name, wanted.revision, work)
+    except EdgeLorahubError as error:
+        return error
+    except OSError as error:
+        if error.filename is None or work.parent in Path(error.filename).parents:
+            raise  # of the store
+        return ModuleFileError(f"{error.filename}: {error.strerror}")
+
+
+def _commit(
+    store: Path, work: Path, batch: Sequence[Prepared], tags: Sequence[str]
+) -> dict[str, tuple[bool, EdgeLorahubError | None]]:
+    """Names the copies in the index. By name: whether it is new, and why it is refused."""
+    mine = work.parent.name
+    with checked(store), writing(store) as connection:
+        rows.note(connection, [one.facts.key for one in batch], mine)
+    with checked(store), writing(store) as connection:
+        folder = objects_folder(store)
+        found = {one.name: _name(connection, store, one, tags) for one in batch}
+        sync(folder)
+        for one in batch:
+            rows.forget(connection, one.facts.key, mine)
+    return found
+
+
+def _name(
+    connection: sqlite3.Connection, store: Path, one: Prepared, tags: Sequence[str]
+) -> tuple[bool, EdgeLorahubError | None]:
+    facts, name = one.facts, one.name
+    known = rows.key_of(connection, name)
+    if known not in (None, facts.key):
+        return False, StoreError(
+            f"{name}: in the store already, with other contents; take another --name, or `hub remove` it before"
+        )
+    files = rows.files(connection, facts.key)
+    # what was changed or lost since is mended by adding it again
+    if not files or problem_of(store, facts.key, files):
+        place(one.folder, store, facts.key, one.folder.with_suffix(".old"))
+        rows.put_object(connection, facts)
+    if known is None:
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        rows.put_name(connection, name, facts.key, one.source, now)
+    rows.put_tags(connection, name, tags)
+    return known is None, None
