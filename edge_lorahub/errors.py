@@ -70,6 +70,10 @@ class HubError(EdgeLorahubError, OSError):
     """Something could not be had from the Hugging Face Hub or its local cache."""
 
 
+class HubUnreachableError(HubError):
+    """Neither the Hugging Face Hub nor its local cache has it now; another time it may."""
+
+
 class StoreError(EdgeLorahubError, OSError):
     """The local store of modules is damaged, busy or in the way, or has not what was asked for."""
 

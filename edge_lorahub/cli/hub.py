@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -101,6 +101,48 @@ def print_outcomes(outcomes: Iterable[Outcome], total: int, as_json: bool) -> No
         raise errors[0]
     if errors:
         raise StoreError(f"{len(errors)} of {count_of(total, 'module')} not added, for the reasons above")
+
+
+@command.command("pull")
+@click.argument("what", nargs=-1, required=True, metavar="[LIST|PATTERN|HUB_ID ...]")
+@click.option("--count", type=click.IntRange(1), metavar="N", help="So many of them, drawn at random.")
+@click.option("--seed", default=1, show_default=True, help="The draw's seed.")
+@_tags("A tag to find them by.")
+@click.option("--revision", help="A branch, tag or commit on the Hub, of all of them.")
+@click.option("--dry-run", is_flag=True, help="Print their Hub ids, and fetch nothing.")
+@store_option
+@options.as_json
+def pull(
+    what: tuple[str, ...], count: int | None, seed: int, tags: tuple[str, ...], revision: str | None, dry_run: bool,
+    store: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Store many modules from the Hugging Face Hub, several at once.
+
+    LIST is a file with a Hub id a line, or `lorahub`: the 196 modules for flan-t5-large of the LoraHub paper, which
+    draws 20 of them. PATTERN is as lorahub/flan_t5_large-*. What was pulled before is not fetched again, so that the
+    same command goes on where it was ended.
+    """
+    from ..hub.repositories import repositories
+    from ..sharing.choosing import draw
+    from ..sharing.pulling import pull as pulled
+    from .progress import progress
+
+    found = [*dict.fromkeys(name for each in what for name in repositories(each))]
+    chosen = found if count is None else draw(found, count, seed)
+    if dry_run:
+        if as_json:
+            say_json(chosen)
+        else:
+            say(*chosen)
+        return
+    with progress("modules", len(chosen), 1) as advance:
+
+        def counted() -> Iterator[Outcome]:
+            for outcome in pulled(_hub(store), chosen, tags, revision):
+                advance(1)
+                yield outcome
+
+        print_outcomes(counted(), len(chosen), as_json)
 
 
 @command.command("list")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import HubError, MissingPathError, SettingsError
+from ..errors import HubError, HubUnreachableError, MissingPathError, SettingsError
 from ..files.kinds import HUB_ID, kind_of
 from ..files.user_path import user_path
 
@@ -99,7 +99,7 @@ def _download(repository: str, revision: str | None, files: Sequence[str]) -> Pa
     except RepositoryNotFoundError as error:
         raise HubError(f"{where}: neither a local folder nor a repository on the Hub") from error
     except LocalEntryNotFoundError as error:
-        raise HubError(
+        raise HubUnreachableError(
             f"{where}: not a local folder, not in the local Hub cache, and the Hub cannot be reached; "
             "check the spelling, the connection and HF_HUB_OFFLINE"
         ) from error

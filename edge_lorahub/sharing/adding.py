@@ -19,9 +19,9 @@ from ..hub.objects import objects_folder, place, problem_of
 from ..hub.settling import settle
 from .preparing import Prepared, prepare
 
-# Modules that a transaction names, and that are lost where a command dies before it.
-_BATCH = 64
-_AT_ONCE = 4
+# Modules that a transaction names, and that are lost where a command dies before it; and those that are read at once.
+BATCH = 64
+AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ class Outcome:
     error: EdgeLorahubError | None = None
 
 
-def add(store: Path, wanted: Sequence[Wanted], tags: Sequence[str]) -> Iterator[Outcome]:
+def add(
+    store: Path, wanted: Sequence[Wanted], tags: Sequence[str], *, batch_size: int = BATCH, at_once: int = AT_ONCE
+) -> Iterator[Outcome]:
     """Stores modules of distinct names; gives what became of each, in their order, when it is on the disk.
 
     Raises StoreError, NotWritableError or OutputFailedError where the store cannot be written; what was given before
@@ -56,8 +58,8 @@ def add(store: Path, wanted: Sequence[Wanted], tags: Sequence[str]) -> Iterator[
     done = 0
     left = iter(enumerate(wanted))
     try:
-        with scratch_folder(store / OBJECTS) as work, ThreadPoolExecutor(_AT_ONCE) as pool:
-            while batch := list(islice(left, _BATCH)):
+        with scratch_folder(store / OBJECTS) as work, ThreadPoolExecutor(at_once) as pool:
+            while batch := list(islice(left, batch_size)):
                 results = list(pool.map(lambda item: _prepared(item[1], work / str(item[0])), batch))
                 good = [one for one in results if isinstance(one, Prepared)]
                 # when all of them are written: the first that waits for the disk waits for most of the others too

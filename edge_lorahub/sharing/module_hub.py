@@ -62,11 +62,26 @@ class Hub:
             raise StoreError(f"{len(errors)} of {len(wanted)} modules were not added; the first: {errors[0]}")
         return self._of([outcome.wanted.name for outcome in outcomes])
 
-    def added(self, wanted: Sequence[Wanted], tags: Iterable[str] = ()) -> Iterable[Outcome]:
-        """As `add`, step by step: what became of each when it is on the disk."""
-        from .adding import add
+    def added(
+        self, wanted: Sequence[Wanted], tags: Iterable[str] = (), *, batch_size: int | None = None,
+        at_once: int | None = None,
+    ) -> Iterable[Outcome]:  # fmt: skip
+        """As `add`, step by step: what became of each when it is on the disk.
 
-        return add(self.path, wanted, [check_name(tag, "a tag") for tag in _texts(tags)])
+        batch_size: modules that are named at once; at_once: those that are read. None: as many as suit local folders.
+        """
+        from .adding import AT_ONCE, BATCH, add
+
+        return add(self.path, wanted, _tags(tags), batch_size=batch_size or BATCH, at_once=at_once or AT_ONCE)
+
+    def tag(self, names: Iterable[str], tags: str | Iterable[str]) -> None:
+        """Gives modules more tags. Raises StoreError where there is no such module."""
+        entries, more = [self.get(name) for name in _texts(names)], _tags(tags)
+        if not entries or not more:
+            return
+        with checked(self.path), writing(self.path) as connection:
+            for entry in entries:
+                rows.put_tags(connection, entry.name, more)
 
     def list(
         self, *, base: str | None = None, tags: str | Iterable[str] = (), fits: str | Path | None = None
@@ -79,7 +94,7 @@ class Hub:
         entries = self._of(None)
         if base is not None:
             entries = tuple(entry for entry in entries if same_model(entry.base_model, base))
-        wanted = {check_name(tag, "a tag") for tag in _texts(tags)}
+        wanted = {*_tags(tags)}
         entries = tuple(entry for entry in entries if wanted <= set(entry.tags))
         if fits is None:
             return entries
@@ -212,6 +227,10 @@ def wanted_modules(
 def _texts(texts: str | Iterable[str]) -> list[str]:
     """A single text is a sequence too, of letters."""
     return [texts] if isinstance(texts, str) else list(texts)
+
+
+def _tags(tags: str | Iterable[str]) -> Sequence[str]:
+    return [check_name(tag, "a tag") for tag in _texts(tags)]
 
 
 def _manifest(bundle: str | Path) -> Manifest:
