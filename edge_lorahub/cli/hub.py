@@ -213,6 +213,25 @@ def remove(names: tuple[str, ...], store: str | None) -> None:
         say(f"removed: {name}")
 
 
+@command.command("publish")
+@click.argument("name")
+@click.option("--to", required=True, metavar="DIR|HUB_ID", help="A folder to make, or owner/name on the Hub.")
+@click.option("--license", "license_", metavar="NAME", help="Its license.  [default: the one that all its parts have]")
+@click.option("--private", is_flag=True, help="On the Hub: for yourself alone.")
+@options.force
+@store_option
+def publish(name: str, to: str, license_: str | None, private: bool, force: bool, store: str | None) -> None:
+    """Publish a module or an adapter: a PEFT folder with a model card.
+
+    The card says the base model, the composition, the weights by module, digests, the licenses of the parts where their
+    cards are in the store, and how it is loaded with peft. owner/name is on the Hub, unless a folder `owner` is here.
+    """
+    from ..sharing.publishing import publish as published
+
+    place = published(_hub(store), name, to, license=license_, force=force, private=private)
+    say(f"published: {place}")
+
+
 @command.command("verify")
 @store_option
 @options.as_json

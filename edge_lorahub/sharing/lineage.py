@@ -2,32 +2,51 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..composition.record import Record
 from ..composition.record_file import OldRecordError, read_record
-from ..hub.entry import Entry
+from ..errors import ModuleFileError
+from ..files.reading import read_file
+from ..hub.entry import CARD, Entry
+from ..lora.peft_files import Module
 from .module_hub import Hub
+
+# Characters of a card in which its license is looked for, and the bytes that a stored card may have.
+_FRONT, _LARGEST = 16_384, 4 << 20
+_LICENSE = re.compile(r"^license:[ \t]*[\"']?([\w.+-]{1,64})[\"']?[ \t]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Part:
-    """A module with a weight in an adapter: its name then, its `Module.sha256`, and its names in the store now."""
+    """A module with a weight in an adapter: its name then, its `Module.sha256`, and its names in the store now.
+
+    license: as its card in the store says it; None where it is not known. parts: what it was composed of itself.
+    """
 
     name: str
     weight: float
     sha256: str
     stored_as: Sequence[str]
+    license: str | None
+    parts: Sequence[Part]
 
     def json(self) -> dict[str, Any]:
-        return {"name": self.name, "weight": self.weight, "sha256": self.sha256, "stored_as": list(self.stored_as)}
+        return {
+            "name": self.name,
+            "weight": self.weight,
+            "sha256": self.sha256,
+            "stored_as": list(self.stored_as),
+            "license": self.license,
+            "parts": [part.json() for part in self.parts],
+        }
 
 
-def record_of(hub: Hub, entry: Entry) -> Record | None:
-    """An entry's record; None for a module of other origin. Raises StoreError for files that were changed."""
-    (module,) = hub.load([entry])
+def record_of(module: Module) -> Record | None:
+    """A stored module's record; None for a module of other origin. Raises ModuleFileError for one that is damaged."""
     try:
         return read_record(module)
     except OldRecordError:
@@ -35,13 +54,41 @@ def record_of(hub: Hub, entry: Entry) -> Record | None:
 
 
 def parts_of(hub: Hub, entry: Entry) -> list[Part]:
-    """The parts with a weight, those with the most first."""
-    record = record_of(hub, entry)
+    """The parts with a weight, those with the most first. Raises StoreError for files that were changed."""
+    return _parts(hub, entry, frozenset())
+
+
+def _parts(hub: Hub, entry: Entry, above: frozenset[str]) -> list[Part]:
+    """above: what the entry is a part of. An adapter of one module may be that module, to the last number."""
+    (module,) = hub.load([entry])
+    record = record_of(module)
     if record is None:
         return []
-    parts = [
-        Part(module.name, record.weights[module.name], module.sha256, hub.names_of(module.sha256))
-        for module in record.modules
-        if record.weights[module.name]
-    ]
-    return sorted(parts, key=lambda part: -abs(part.weight))
+    above |= {entry.sha256}
+    found = []
+    for part in record.modules:
+        weight = record.weights[part.name]
+        if weight:
+            names = hub.names_of(part.sha256)
+            stored = [hub.get(name) for name in names]
+            license = next((said for each in stored if (said := license_of(each))), None)
+            adapter = next((each for each in stored if each.kind == "adapter"), None)
+            inner = [] if adapter is None or part.sha256 in above else _parts(hub, adapter, above)
+            found.append(Part(part.name, weight, part.sha256, names, license, inner))
+    return sorted(found, key=lambda part: -abs(part.weight))
+
+
+def license_of(entry: Entry) -> str | None:
+    """The license that a stored module's card names; None where it has no card, or names none or several."""
+    card = card_of(entry)
+    if card is None or not card.startswith("---"):
+        return None
+    found = _LICENSE.search(card[3:_FRONT].partition("\n---")[0])
+    return None if found is None else found[1]
+
+
+def card_of(entry: Entry) -> str | None:
+    """The text of a stored module's card; None where it has none."""
+    if not (entry.folder / CARD).is_file():
+        return None
+    return read_file(entry.folder / CARD, ModuleFileError, _LARGEST).decode("utf-8", errors="replace")
