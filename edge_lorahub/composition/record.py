@@ -147,6 +147,31 @@ class Truncation:
         _check_from_0(relative_error=self.relative_error)
 
 
+@dataclass(frozen=True)
+class LearnedPart:
+    """A module with a weight in an adapter: its name there, and its `Module.sha256`."""
+
+    name: str
+    sha256: str
+    weight: float
+
+    def __post_init__(self) -> None:
+        _check_digest("sha256", self.sha256)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """An adapter among the modules, or among the parts of one: its `Module.sha256`, and what it is composed of."""
+
+    sha256: str
+    composition: str
+    parts: tuple[LearnedPart, ...]
+
+    def __post_init__(self) -> None:
+        _check_digest("sha256", self.sha256)
+        _check_known("composition", self.composition, COMPOSITIONS)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchInputs:
     """What goes into a search, known before it begins.
@@ -197,7 +222,8 @@ class Record(SearchInputs):
 
     optimizer is the search's name in full. budget: the most candidates that there were to be; converged: the search
     saw nothing more to gain. weights by module. spared: the share of the examples' evaluations that racing saved.
-    untried: modules that no candidate had.
+    untried: modules that no candidate had. composed: of modules that are adapters, and of their parts, what they are
+    composed of.
     """
 
     optimizer: str
@@ -212,6 +238,7 @@ class Record(SearchInputs):
     trace: tuple[Tried, ...]
     explanation: Explained | None = None
     truncation: Truncation | None = None
+    composed: tuple[Composed, ...] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

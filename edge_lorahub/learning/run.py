@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.prompt import Prompt
+from ..composition.ancestry import composed_among
 from ..composition.prompt_record import warn_of_modules_prompts
 from ..composition.stack import make_stack
 from ..errors import ExamplesError, SettingsError, warn
@@ -190,6 +191,7 @@ class Learning:
                 budget=self._budget.candidates,
                 seconds=self._earlier_seconds + time.perf_counter() - self._began,
                 spared=self._evaluator.spared,
+                composed=composed_among(self._modules),
             )
 
     def _warn_of_other_threads(self, journal: Journal) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..bundle.manifest import Manifest
 from ..composition.record import Losses as RecordedLosses
-from ..composition.record import Record, Reused, SearchInputs
+from ..composition.record import Composed, Record, Reused, SearchInputs
 from ..errors import ObjectiveError, warn
 from ..search.explain import Explanation
 from ..search.loop import Found
@@ -76,12 +76,13 @@ class Seen:
             )
 
     def learned(
-        self, found: Found, explanation: Explanation | None, *, budget: int, seconds: float, spared: float
-    ) -> Learned:
+        self, found: Found, explanation: Explanation | None, *, budget: int, seconds: float, spared: float,
+        composed: tuple[Composed, ...] | None,
+    ) -> Learned:  # fmt: skip
         """The search's result. What was found and the plain model must have been added.
 
-        budget: the most candidates; seconds: what the search took; spared: the share of the work that racing saved.
-        Warns of weights that do worse than the plain model.
+        budget: the most candidates; seconds: what the search took; spared: the share of the work that racing saved;
+        composed: what modules that are adapters are composed of. Warns of weights that do worse than the plain model.
         """
         had_weight = np.any([candidate.weights != 0 for candidate in found.trace], axis=0)
         untried = tuple(name for name, had in zip(self._names, had_weight, strict=True) if not had)
@@ -105,6 +106,7 @@ class Seen:
             reused=Reused(candidates, examples, candidates * examples),
             trace=tried(found.trace),
             explanation=None if explanation is None else explained(explanation, self._names),
+            composed=composed,
         )
         return Learned(
             weights=weights,

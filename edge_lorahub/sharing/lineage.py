@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..composition.record import Record
+from ..composition.record import LearnedPart, Record
 from ..composition.record_file import OldRecordError, read_record
 from ..errors import ModuleFileError
 from ..files.reading import read_file
@@ -55,26 +55,27 @@ def record_of(module: Module) -> Record | None:
 
 def parts_of(hub: Hub, entry: Entry) -> list[Part]:
     """The parts with a weight, those with the most first. Raises StoreError for files that were changed."""
-    return _parts(hub, entry, frozenset())
-
-
-def _parts(hub: Hub, entry: Entry, above: frozenset[str]) -> list[Part]:
-    """above: what the entry is a part of. An adapter of one module may be that module, to the last number."""
     (module,) = hub.load([entry])
     record = record_of(module)
     if record is None:
         return []
-    above |= {entry.sha256}
+    parts = [LearnedPart(each.name, each.sha256, record.weights[each.name]) for each in record.modules]
+    composed = {each.sha256: each.parts for each in record.composed or ()}
+    return _parts(hub, [part for part in parts if part.weight], composed, {entry.sha256})
+
+
+def _parts(
+    hub: Hub, learned: Sequence[LearnedPart], composed: Mapping[str, Sequence[LearnedPart]], shown: set[str]
+) -> list[Part]:
+    """shown: whose parts are not given again. An adapter of one module may be that module, to the last number."""
     found = []
-    for part in record.modules:
-        weight = record.weights[part.name]
-        if weight:
-            names = hub.names_of(part.sha256)
-            stored = [hub.get(name) for name in names]
-            license = next((said for each in stored if (said := license_of(each))), None)
-            adapter = next((each for each in stored if each.kind == "adapter"), None)
-            inner = [] if adapter is None or part.sha256 in above else _parts(hub, adapter, above)
-            found.append(Part(part.name, weight, part.sha256, names, license, inner))
+    for part in learned:
+        names = hub.names_of(part.sha256)
+        license = next((said for name in names if (said := license_of(hub.get(name)))), None)
+        inner = [] if part.sha256 in shown else composed.get(part.sha256, ())
+        shown.add(part.sha256)
+        parts = _parts(hub, inner, composed, shown)
+        found.append(Part(part.name, part.weight, part.sha256, names, license, parts))
     return sorted(found, key=lambda part: -abs(part.weight))
 
 

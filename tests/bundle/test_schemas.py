@@ -7,19 +7,12 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from schemas import validator
 
 from edge_lorahub.bundle.manifest import MANIFEST
 from edge_lorahub.composition.adapter import load_adapter
 from edge_lorahub.convert.bake import bake
 from edge_lorahub.export import export
-
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
-
-
-def validator(name: str) -> jsonschema.Draft202012Validator:
-    schema = json.loads((REFERENCE / name).read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator.check_schema(schema)
-    return jsonschema.Draft202012Validator(schema)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

@@ -14,7 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 from click.testing import Result
-from test_schemas import validator
+from schemas import validator
 
 from edge_lorahub import Adaptation, Example, Modules, Settings, adapt, load, load_adapter
 from edge_lorahub.bundle.manifest import read_manifest

@@ -15,6 +15,7 @@ import torch_files
 import yaml
 from click.testing import Result
 from safetensors.numpy import load_file
+from schemas import validator
 
 from edge_lorahub import Hub, Modules, load_adapter
 from edge_lorahub.errors import HubError, HubUnreachableError, OutputExistsError, SettingsError
@@ -69,6 +70,13 @@ def test_an_adapter(learned: Hub, run: Run, tmp_path: Path) -> None:
     published = load_adapter(out)
     assert published.sha256 == entry.sha256
     assert published.record.weights == weights
+    # its lineage, of which nothing needs to be in the store
+    (composed,) = published.record.composed
+    first = load_adapter(tmp_path / "first")
+    assert composed.sha256 == first.sha256
+    assert {part.name: part.weight for part in composed.parts} == {n: w for n, w in first.record.weights.items() if w}
+    assert first.record.composed is None
+    validator("record.schema.json").validate(json.loads((out / "edge_lorahub.json").read_text()))
     everything = "".join(path.read_text(errors="replace") for path in out.iterdir())
     assert str(tmp_path) not in everything
     assert str(tmp_path) in (tmp_path / "second" / "edge_lorahub.json").read_text()
