@@ -48,7 +48,8 @@ def from_hub(function: F) -> F:
         store_option,
         click.option(
             "--hub", is_flag=True,
-            help="Take modules of the local store (`edge-lorahub hub`): those that fit, and name the same base model.",
+            help="Take modules of the local store (`edge-lorahub hub`): those that fit the bundle and, without --tag, "
+            "name no other base model.",
         ),
     ):  # fmt: skip
         function = option(function)
@@ -99,7 +100,9 @@ def _chosen(choice: HubChoice, manifest: Manifest) -> Modules:
 
     hub = Hub(choice.store)
     tagged = hub.list(tags=choice.tags)
-    left_out = strangers(tagged, manifest) | hub.misfits(tagged, manifest)
+    # who names a tag has chosen: then another base model is the warning that it is with --module
+    others = {} if choice.tags else strangers(tagged, manifest)
+    left_out = others | hub.misfits(tagged, manifest)
     suited = [entry for entry in tagged if entry.name not in left_out]
     if left_out:
         warn(f"left out of {count_of(len(tagged), 'module')} in {hub.path}: {_summary(left_out)}")

@@ -428,6 +428,12 @@ def test_adapt_takes_modules_of_the_store(
     stored = json.loads(ended.stdout)
     assert (stored["weights"], stored["trace"]) == (plain["weights"], plain["trace"])
     assert ended.stderr.startswith("Warning: left out of 5 modules in ")
+    hub.tag(["other"], "chosen")
+    with_warning = run(*adapt, *at, "--tag", "chosen", "--out", tmp_path / "chosen")
+    assert [*json.loads(with_warning.stdout)["weights"]] == ["other"]
+    assert "Warning: trained on 'me/other', says adapter_config.json, but the bundle is of 'tiny'" in (
+        with_warning.stderr
+    )
     mixed = json.loads(run(*adapt, "-m", module_folders[3], *at, "--tag", "few", "--count", 2, "--seed", 1,
                            "--out", tmp_path / "mixed").stdout)  # fmt: skip
     assert len(mixed["weights"]) == 3
