@@ -23,6 +23,8 @@ OBJECTS = "objects"
 _BUSY_SECONDS = 60.0
 _REMEDY = "move the store away and add the modules in its objects/ to a new one, or put back a copy of the index"
 _NOT_THERE = "unable to open database file"
+# What SQLite says of a network folder without locks, of which can be read what nobody writes at the time.
+_NO_LOCKS = ("disk I/O error", "locking protocol")
 
 
 @contextmanager
@@ -34,9 +36,7 @@ def reading(store: Path) -> Iterator[sqlite3.Connection | None]:
     if not _is_there(store):
         yield None
         return
-    with _told(store), closing(_connect(store, "rw")) as connection:  # where it cannot be written, SQLite only reads
-        if _version(connection, store) < VERSION:
-            _bring_forward(connection, store)
+    with _told(store), closing(_to_read(store)) as connection:
         connection.execute("BEGIN")
         yield connection
         connection.execute("ROLLBACK")
@@ -88,6 +88,24 @@ def _make(store: Path) -> None:
         store.mkdir(parents=True, exist_ok=True)
     except PermissionError as error:
         raise NotWritableError(f"{store}: no permission to make the store there; choose another --store") from error
+
+
+def _to_read(store: Path) -> sqlite3.Connection:
+    """A connection to a whole index of this version. Where it cannot be written, SQLite only reads."""
+    connection = _connect(store, "rw")
+    try:
+        if _version(connection, store) < VERSION:
+            _bring_forward(connection, store)
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if not any(said in str(error) for said in _NO_LOCKS):
+            raise
+        connection = _connect(store, "ro&nolock=1")
+        _version(connection, store)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _connect(store: Path, mode: str) -> sqlite3.Connection:

@@ -317,6 +317,40 @@ def test_an_older_index_is_brought_forward(stored: Hub, monkeypatch: pytest.Monk
         names(stored)
 
 
+def test_a_folder_without_locks_can_be_listed(stored: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some network folders are."""
+    connect = index_file._connect
+    modes = []
+
+    def unlocked(store: Path, mode: str) -> sqlite3.Connection:
+        modes.append(mode)
+        return connect(store, mode)
+
+    def version(connection: sqlite3.Connection, store: Path) -> int:
+        if modes[-1] == "rw":
+            raise sqlite3.OperationalError("disk I/O error")
+        return 1
+
+    monkeypatch.setattr(index_file, "_connect", unlocked)
+    monkeypatch.setattr(index_file, "_version", version)
+    assert len(names(stored)) == 4
+    assert modes == ["rw", "ro&nolock=1"]
+
+
+def test_a_folder_of_modules_that_is_a_link_is_not_followed(
+    stored: Hub, fails: Fails, module_folders: list[Path], tmp_path: Path
+) -> None:
+    (stored.path / OBJECTS).rename(tmp_path / "elsewhere")
+    (stored.path / OBJECTS).symlink_to(tmp_path / "elsewhere")
+    before = sorted(tmp_path.rglob("*"))
+    at = ("--store", stored.path)
+    assert "a link or no folder" in fails("hub", "add", module_folders[0], "--name", "new", *at)
+    with pytest.raises(StoreError, match="not the module that was added"):
+        stored.modules()
+    stored.remove("module-0")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_store_that_is_not_there_is_empty(tmp_path: Path, run: Run, fails: Fails) -> None:
     store = tmp_path / "nothing"
     assert run("hub", "list", "--store", store).stdout == f"no modules in {store}\n"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_lorahub import Hub
+from edge_lorahub import Hub, Modules
 from edge_lorahub.hub.index import INDEX, OBJECTS
 from edge_lorahub.testing.random_models import write_module
 
@@ -97,6 +97,17 @@ def test_commands_that_are_ended(parents: list[Path], tmp_path: Path, number: si
             check(hub, kept)
         if ended == kills:
             break
+    out = tmp_path / "published"
+    for _ in range(kills):  # what is published appears whole or not at all
+        with subprocess.Popen(command(store, "publish", "1-01", "--to", out), stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as process:  # fmt: skip
+            time.sleep(float(rng.uniform(0.02, 0.6)))
+            process.send_signal(number)
+        if out.exists():
+            assert Modules.load(out)[0].sha256 == hub.get("1-01").sha256
+            shutil.rmtree(out)
+    assert subprocess.run(command(store, "publish", "1-01", "--to", out), check=False).returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["published", "store"]
     shutil.copytree(store, tmp_path / "copy")  # as a backup has it
     done = subprocess.run(command(store, "add", "--modules", parents[0]), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
