@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -81,8 +82,11 @@ def add(
     print_outcomes(_hub(store).added(wanted, tags), len(wanted), as_json)
 
 
-def print_outcomes(outcomes: Iterable[Outcome], total: int, as_json: bool) -> None:
-    """Says what became of modules as it is known. Raises the error of a single one, or how many have one."""
+def print_outcomes(outcomes: Iterable[Outcome], total: int, as_json: bool, *, quiet: bool = False) -> None:
+    """Says what became of modules as it is known, or with `quiet` in the end how many are new.
+
+    Raises the error of a single one, or how many have one.
+    """
     errors: list[EdgeLorahubError] = []
     rows = []
     for outcome in outcomes:
@@ -92,11 +96,14 @@ def print_outcomes(outcomes: Iterable[Outcome], total: int, as_json: bool) -> No
             row = {"name": outcome.wanted.name, "error": str(outcome.error)}
             if total > 1:
                 say(f"not added: {outcome.error}", err=True)
-        elif not as_json:
+        elif not as_json and not quiet:
             say(f"{'added' if outcome.new else 'there already'}: {outcome.wanted.name} ({outcome.sha256[:12]})")
         rows.append(row)
     if as_json:
         say_json(rows)
+    elif quiet:
+        new = sum(row.get("new") is True for row in rows)
+        say(f"{count_of(new, 'module')} added, {len(rows) - len(errors) - new} there already")
     if errors and total == 1:
         raise errors[0]
     if errors:
@@ -142,7 +149,8 @@ def pull(
                 advance(1)
                 yield outcome
 
-        print_outcomes(counted(), len(chosen), as_json)
+        # lines would go through the bar
+        print_outcomes(counted(), len(chosen), as_json, quiet=len(chosen) > 1 and sys.stderr.isatty())
 
 
 @command.command("list")
@@ -159,8 +167,9 @@ def list_(base: str | None, tags: tuple[str, ...], fits: Path | None, store: str
     reasons: dict[str, str] = {}
     if fits is not None:
         from ..bundle.manifest import read_manifest
+        from ..files.user_path import user_path
 
-        reasons = hub.misfits(entries, read_manifest(fits))
+        reasons = hub.misfits(entries, read_manifest(user_path(fits)))
     fitting = [entry for entry in entries if entry.name not in reasons]
     if as_json:
         say_json([entry_json(entry) for entry in fitting])

@@ -81,6 +81,13 @@ class Facts:
     shapes: Shapes
     files: tuple[StoredFile, ...]
 
+    def __post_init__(self) -> None:
+        for what, text in (("base model", self.base_model), ("layers' kinds", self.layer_kinds), ("ranks", self.ranks)):
+            try:
+                _check_text(text)
+            except ValueError as error:
+                raise ValueError(f"its {what}: {error}") from error
+
     @property
     def layer_kinds(self) -> str:
         return ",".join(sorted({layer.rpartition(".")[2] for layer in self.shapes}))
@@ -134,11 +141,11 @@ class Entry:
             raise ValueError(f"the name {self.name!r:.80}, or a tag of it, is not in its composed form")
         for digest in (self.sha256, self.key, self.layout):
             _check_digest(digest)
-        for text in (self.kind, self.base_model, self.layer_kinds, self.ranks, self.source, self.added):
-            if not isinstance(text, str) or len(text) > _LONGEST_TEXT:
-                raise ValueError(f"a text of {self.name!r:.80} is {text!r:.80}")
-        if self.task_type is not None and not isinstance(self.task_type, str):
-            raise ValueError(f"a text of {self.name!r:.80} is {self.task_type!r:.80}")
+        task_type = "" if self.task_type is None else self.task_type
+        for text in (
+            self.kind, self.base_model, self.layer_kinds, self.ranks, self.source, self.added, task_type,
+        ):  # fmt: skip
+            _check_text(text)
         for count in (self.layers, self.parameters, self.size):
             _check_count(count, 1)
 
@@ -152,6 +159,13 @@ def check_key(key: object) -> str:
 def _check_digest(digest: object) -> None:
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise ValueError(f"a digest is {digest!r:.80}")
+
+
+def _check_text(text: object) -> None:
+    """A text that the index can hold: halves of characters are none."""
+    if not isinstance(text, str) or len(text) > _LONGEST_TEXT:
+        raise ValueError(f"a text is {text!r:.80}, where one of at most {_LONGEST_TEXT} characters was expected")
+    text.encode()
 
 
 def _check_count(count: object, least: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from ..files.work_folder import tidy
@@ -21,6 +22,7 @@ def settle(store: Path) -> None:
             # its work folder is removed when a command ends, or when it is found dead; without one it is nobody's
             if work and (store / Path(work).name).is_dir():
                 continue
-            if not rows.has_object(connection, key):
-                discard(store, key)
-            rows.forget(connection, key, work)
+            with suppress(OSError):  # what the system does not let go is for the next time
+                if not rows.has_object(connection, key):
+                    discard(store, key)
+                rows.forget(connection, key, work)

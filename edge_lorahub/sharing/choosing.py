@@ -45,8 +45,9 @@ def draw(names: Sequence[T], count: int, seed: int) -> list[T]:
 
     Raises SettingsError for a count below 1, and StoreError where there are fewer.
     """
-    if count < 1:
-        raise SettingsError(f"count must be at least 1, got {count}")
+    for what, number, least in (("count", count, 1), ("seed", seed, 0)):
+        if type(number) is not int or number < least:
+            raise SettingsError(f"{what} must be a whole number of at least {least}, got {number!r:.40}")
     if count > len(names):
         raise StoreError(f"there are {len(names)} to draw from, and {count} were asked for; ask for fewer")
     return random.Random(seed).sample(list(names), count)

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from ..errors import NotWritableError, SettingsError, StoreError
+from ..errors import NotWritableError, OutputFailedError, SettingsError, StoreError
 from ..hub import rows
 from ..hub.entry import Entry, Shapes, check_name
 from ..hub.index import INDEX, OBJECTS, checked, reading, writing
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ..bundle.manifest import Manifest
     from ..lora.modules import Modules
     from .adding import Outcome, Wanted
+
+T = TypeVar("T")
 
 
 class Hub:
@@ -52,7 +54,7 @@ class Hub:
         """
         from .preparing import default_name
 
-        listed = [sources] if isinstance(sources, (str, Path)) else list(sources)
+        listed = [sources] if isinstance(sources, (str, Path)) else _listed(sources)
         wanted = wanted_modules([(source, default_name(source)) for source in listed], name, revision)
         outcomes = list(self.added(wanted, tags))
         errors = [outcome.error for outcome in outcomes if outcome.error is not None]
@@ -122,7 +124,7 @@ class Hub:
 
     def verify(self) -> dict[str, str]:
         """Compares every file with its digest. Gives what is wrong, by the module's name or the path in the store."""
-        with suppress(NotWritableError):  # it can be read nevertheless
+        with suppress(NotWritableError, OutputFailedError):  # it can be read nevertheless
             if (self.path / INDEX).exists():
                 settle(self.path)
         # before the index is read: what another command adds or removes meanwhile is known by then, or gone
@@ -226,7 +228,13 @@ def wanted_modules(
 
 def _texts(texts: str | Iterable[str]) -> list[str]:
     """A single text is a sequence too, of letters."""
-    return [texts] if isinstance(texts, str) else list(texts)
+    return [texts] if isinstance(texts, str) else _listed(texts)
+
+
+def _listed(things: Iterable[T]) -> list[T]:
+    if not isinstance(things, Iterable):
+        raise SettingsError(f"a list was expected, got {things!r:.80}")
+    return list(things)
 
 
 def _tags(tags: str | Iterable[str]) -> Sequence[str]:

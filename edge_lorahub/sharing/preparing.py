@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ..composition.record_file import OldRecordError, read_record
 from ..errors import ModuleFileError
 from ..files.reading import LARGEST_JSON, open_file
 from ..files.user_path import user_path
-from ..hub.entry import CARD, CONFIG, LICENSE, RECORD, Facts, StoredFile
+from ..hub.entry import CARD, CONFIG, KEPT_FILES, LICENSE, RECORD, Facts, StoredFile
 from ..hub.resolve import module_folder
 from ..lora.peft_files import Module, load_module
 
@@ -49,7 +50,8 @@ def prepare(source: str | Path, name: str, revision: str | None, work: Path) -> 
     if _marks(folder) != before:
         raise ModuleFileError(f"{folder}: changed while it was read; add it again when nothing writes there")
     local = user_path(source)
-    return Prepared(name, str(local.absolute() if local.is_dir() else source), work, _facts(module, kind, files))
+    said = os.fsencode(local.absolute()).decode(errors="replace") if local.is_dir() else str(source)
+    return Prepared(name, said, work, _facts(module, kind, files))
 
 
 def _facts(module: Module, kind: str, files: tuple[StoredFile, ...]) -> Facts:
@@ -57,7 +59,10 @@ def _facts(module: Module, kind: str, files: tuple[StoredFile, ...]) -> Facts:
     said = {file.name: file.sha256 for file in files if file.name in (CARD, LICENSE, RECORD)}
     identity = json.dumps([module.sha256, base, task_type, said], sort_keys=True)
     key = hashlib.sha256(identity.encode()).hexdigest()
-    return Facts(key, module.sha256, kind, base, task_type, module.shapes, files)
+    try:
+        return Facts(key, module.sha256, kind, base, task_type, module.shapes, files)
+    except ValueError as error:
+        raise ModuleFileError(f"{module.folder}: cannot be in a store's index: {error}") from error
 
 
 def _copy(source: Path, target: Path) -> StoredFile:
@@ -74,11 +79,12 @@ def _copy(source: Path, target: Path) -> StoredFile:
 
 
 def _marks(folder: Path) -> dict[str, tuple[int, ...]]:
-    """What changes when a file in a folder does."""
+    """What changes when one of a module's files in a folder does."""
     found: dict[str, tuple[int, ...]] = {}
-    for name in os.listdir(folder):
-        status = (folder / name).stat() if (folder / name).exists() else (folder / name).lstat()
-        found[name] = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    for name in KEPT_FILES:
+        with suppress(FileNotFoundError):
+            status = (folder / name).stat()
+            found[name] = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     return found
 
 

@@ -128,6 +128,31 @@ def test_one_of_many_that_is_no_module_does_not_hinder_the_others(
     assert left(hub) == []
 
 
+@pytest.mark.parametrize("base", ["x" * 5000, "half \ud800"])
+def test_a_text_that_no_index_holds_is_refused_with_its_module(
+    stored: Hub, module_folders: list[Path], tmp_path: Path, base: str
+) -> None:
+    """And does not make the whole index unreadable."""
+    folder = shutil.copytree(module_folders[0], tmp_path / "long")
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(settings | {"base_model_name_or_path": base}))
+    with pytest.raises(EdgeLorahubError, match="long: cannot be in a store's index: its base model: "):
+        stored.add(folder)
+    assert len(names(stored)) == 4
+
+
+def test_arguments_of_other_types_are_refused(stored: Hub) -> None:
+    for call in (
+        lambda: stored.add(5), lambda: stored.add([5]), lambda: stored.add("x", tags=5), lambda: stored.list(tags=5),
+        lambda: stored.list(tags=[5]), lambda: stored.list(fits=5), lambda: stored.get(5), lambda: stored.remove(None),
+        lambda: stored.modules(5), lambda: stored.modules([None]), lambda: stored.modules(count="x"),
+        lambda: stored.modules(count=0), lambda: stored.modules(count=2, seed=-1), lambda: Hub(5), lambda: Hub(""),
+        lambda: stored.add([]), lambda: stored.add(["a", "b"], name="c"),
+    ):  # fmt: skip
+        with pytest.raises(SettingsError):
+            call()
+
+
 def test_choices(stored: Hub, bundle: Path, tmp_path: Path) -> None:
     stored.add(write_module(tmp_path / "large", "t5-small", seed=1, rank=2))
     stored.add(write_module(tmp_path / "named", "tiny", seed=2, rank=2, base_model_name_or_path="me/Tiny-fp16"))
