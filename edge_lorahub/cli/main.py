@@ -30,7 +30,7 @@ COMMANDS = {
     "generate": ("generate", "Answer texts with a bundle, and an adapter if there is one."),
     "evaluate": ("evaluate", "Measure exact match on a file of examples."),
     "inspect": ("inspect", "Say what a bundle, module, adapter or checkpoint is."),
-    "hub": ("hub", "Keep modules under names, share them, and find them again."),
+    "hub": ("hub_commands", "Keep modules under names, share them, and find them again."),
     "bake": ("bake", "Merge an adapter into a copy of a bundle's weights."),
     "bench": ("bench", "Measure speed and memory, or how well tasks are learned."),
 }

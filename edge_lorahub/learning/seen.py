@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.manifest import Manifest
-from ..composition.record import Losses as RecordedLosses
 from ..composition.record import Composed, Record, Reused, SearchInputs
+from ..composition.record import Losses as RecordedLosses
 from ..errors import ObjectiveError, warn
 from ..search.explain import Explanation
 from ..search.loop import Found

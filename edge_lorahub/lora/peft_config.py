@@ -36,6 +36,9 @@ _REFUSED_INIT = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _DEFAULT_TARGETS = frozenset(("q", "v", "q_proj", "v_proj"))
 _ALL_LINEAR = "all-linear"
 _MOST_LISTS = 16
+_LARGEST_RANK = 1 << 31
+# Of a layer's number within a name.
+_MOST_DIGITS = 18
 # Read here, or without influence on a finished module.
 _KNOWN = frozenset((
     "peft_type", "task_type", "base_model_name_or_path", "r", "lora_alpha", "rank_pattern", "alpha_pattern",
@@ -108,7 +111,7 @@ class LoraConfig:
         for before, lists in ((r"(?:^|.*?\.)", r".*?\.[^.]*"), (r".*\.", r".*\.[^.]*")):
             patterns = [before + p for p in self.layers_pattern] or [lists]
             name.spend(len(patterns) * name.end // 8)
-            patterns = [rf"{p}\.(\d+)\." for p in patterns]
+            patterns = [rf"{p}\.(\d{{1,{_MOST_DIGITS}}})\." for p in patterns]
             found = next((match for p in patterns if (match := re.match(p, layer))), None)
             if found is not None and int(found[1]) in self.layers_to_transform:
                 return True
@@ -243,6 +246,8 @@ def _layers_pattern(names: tuple[str, ...], path: Path) -> tuple[str, ...]:
 def _rank(value: Any, key: str, path: Path) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ModuleFileError(f"{path}: {key} must be a whole number of at least 1, got {value!r:.80}")
+    if value > _LARGEST_RANK:  # JSON's may be larger than any float
+        raise ModuleFileError(f"{path}: {key} is {str(value)[:40]}, more than any matrix has rows")
     return value
 
 

@@ -247,6 +247,8 @@ def test_the_layers_that_are_targeted(folder: Path, fields: dict[str, Any], targ
         ({"r": 0}, "r must be a whole number of at least 1, got 0"),
         ({"r": "8"}, "r must be a whole number of at least 1, got '8'"),
         ({"r": 8.0}, "r must be a whole number of at least 1, got 8.0"),
+        ({"r": 10**400}, "r is 1000000000000000000000000000000000000000, more than any matrix has rows"),
+        ({"rank_pattern": {"q": 1 << 40}}, "rank_pattern['q'] is 1099511627776, more than any matrix has rows"),
         ({"r": True}, "r must be a whole number"),
         ({"r": None}, "r must be a whole number"),
         ({"lora_alpha": "16"}, "lora_alpha must be a number, got '16'"),
