@@ -11,6 +11,7 @@ from ..bundle.graphs import Variant, lora_a_name
 from ..composition.inputs import LoraInputs
 from ..composition.stack import plain_inputs
 from ..errors import BundleError, SettingsError
+from ..machine.denormals import denormals_as_zero
 from ..machine.onnx_runtime import ort
 from ..machine.shortage import ADVICE, is_shortage, shortage
 from .session import Model
@@ -101,7 +102,8 @@ class Run:
                 self._binding.bind_ortvalue_input(name, lora.values[name])
             self._lora = lora
         try:
-            self._session.run_with_iobinding(self._binding)
+            with denormals_as_zero():
+                self._session.run_with_iobinding(self._binding)
         except Exception as error:
             folder = self._runner.model.folder
             if is_shortage(error):

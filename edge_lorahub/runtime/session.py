@@ -18,6 +18,7 @@ from ..bundle.unused_slots import without_slots
 from ..bundle.weights_sample import check_weights_sample
 from ..errors import BundleError, EdgeLorahubWarning, SettingsError
 from ..files.outputs import check_digests
+from ..machine.denormals import DENORMALS_OPTION
 from ..machine.onnx_runtime import int8_is_wrong, ort, version_of
 from ..machine.processors import usable_processors
 from ..machine.shortage import is_shortage, shortage
@@ -169,6 +170,7 @@ class Model:
         options.enable_mem_pattern = False
         # threads that go on spinning after a run of one session take the processors from the next one's
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        options.add_session_config_entry(DENORMALS_OPTION, "1")
         # of graphs that come as bytes
         options.add_session_config_entry(FOLDER_OPTION, str((self._weights or self.folder / WEIGHTS).parent))
         return options
