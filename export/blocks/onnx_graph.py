@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ MICROSOFT = "com.microsoft"
 IR_VERSION = 11
 
 Dims = Sequence[int | str]
+# Name and shape of a checkpoint's tensor -> the tensor as float32.
+Read = Callable[[str, tuple[int, ...]], Float32]
 
 
 class WeightFile:

@@ -5,20 +5,16 @@ The norms and the attention are float32 in either case.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from onnx import TensorProto
 
 from edge_lorahub.tensors.quantization import quantize_rows
-from edge_lorahub.tensors.safetensors_file import Float32
 
-from .onnx_graph import MICROSOFT, Graph, WeightFile
+from .onnx_graph import MICROSOFT, Graph, Read, WeightFile
+from .row_embedding import embed_rows, scale_name
 from .row_quantization import ZERO, RowQuantizer, Rows
 
-# name and shape of a tensor -> the tensor as float32
-Read = Callable[[str, tuple[int, ...]], Float32]
 # The leading axes of what products read: texts and tokens (B, S), or heads and all of their tokens (H, B S).
 _TOKENS, _HEADS = "tokens", "heads"
 
@@ -129,14 +125,7 @@ class Int8Products:
         self._quantize = RowQuantizer()
 
     def embed(self, g: Graph, name: str, ids: str, shape: tuple[int, int]) -> str:
-        rows = f"{name}.rows"
-        if rows not in self._weights:
-            values, scales = quantize_rows(self._read(name, shape))
-            self._weights.add(rows, values)
-            self._weights.add(_scale(rows), scales)
-        whole = g.op("Cast", [g.op("Gather", [g.weight(rows), ids])], to=TensorProto.FLOAT)
-        scale = g.op("Gather", [g.weight(_scale(rows)), ids])
-        return g.op("Mul", [whole, g.op("Unsqueeze", [scale, g.constant([-1])])])
+        return embed_rows(g, self._weights, self._read, name, ids, shape)
 
     def linear(
         self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None = None, factor: str | None = None
@@ -198,8 +187,8 @@ class Int8Products:
         if name not in self._weights:
             values, scales = quantize_rows(self._read(source, shape))
             self._weights.add(name, values.T)
-            self._weights.add(_scale(name), scales)
-        return g.weight(name), g.weight(_scale(name))
+            self._weights.add(scale_name(name), scales)
+        return g.weight(name), g.weight(scale_name(name))
 
     def _scaled_product(self, g: Graph, x: str, matrix: str, columns: str, leading: str = _TOKENS) -> str:
         rows = self._quantize(g, x, leading)
@@ -246,7 +235,3 @@ def _add_low_rank_by_head(g: Graph, x: str, y: str, lora: Lora | None, heads: in
     if transposed:
         return g.op("Add", [y, g.op("FusedMatMul", [low, lora.a], domain=MICROSOFT, transB=1)])
     return g.op("Add", [y, g.op("MatMul", [low, b])])
-
-
-def _scale(name: str) -> str:
-    return f"{name}.scale"

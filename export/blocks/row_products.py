@@ -13,12 +13,12 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from onnx import TensorProto
 
 from edge_lorahub.tensors.quantization import quantize_rows
 
-from .onnx_graph import MICROSOFT, Graph, WeightFile
-from .products import FloatProducts, Lora, Read
+from .onnx_graph import MICROSOFT, Graph, Read, WeightFile
+from .products import FloatProducts, Lora
+from .row_embedding import embed_rows, scale_name
 from .token_quantization import ZERO, Rows, quantize_by_magnitude, quantize_by_range
 
 
@@ -59,14 +59,7 @@ class RowProducts:
         self._rows: dict[tuple[str, str], Rows] = {}  # (graph, float value) -> the same in uint8
 
     def embed(self, g: Graph, name: str, ids: str, shape: tuple[int, int]) -> str:
-        rows = f"{name}.rows"
-        if rows not in self._weights:
-            values, scales = quantize_rows(self._read(name, shape))
-            self._weights.add(rows, values)
-            self._weights.add(_scale(rows), scales)
-        whole = g.op("Cast", [g.op("Gather", [g.weight(rows), ids])], to=TensorProto.FLOAT)
-        scale = g.op("Gather", [g.weight(_scale(rows)), ids])
-        return g.op("Mul", [whole, g.op("Unsqueeze", [scale, g.constant([-1])])])
+        return embed_rows(g, self._weights, self._read, name, ids, shape)
 
     def linear(self, g: Graph, x: str, name: str, d_in: int, d_out: int, *, lora: Lora | None = None) -> str:
         rows = self._quantized(g, x)
@@ -90,9 +83,9 @@ class RowProducts:
         if name not in self._weights:
             values, scales = quantize_rows(self._read(source, shape))
             self._weights.add(name, values.T)
-            self._weights.add(_scale(name), scales)
+            self._weights.add(scale_name(name), scales)
             self._weights.add(sums, (values.sum(axis=1, dtype=np.int32).astype(np.float32) * scales)[None])
-        return _Matrix(g.weight(name), g.weight(_scale(name)), g.weight(sums))
+        return _Matrix(g.weight(name), g.weight(scale_name(name)), g.weight(sums))
 
     def _quantized(self, g: Graph, x: str) -> Rows:
         key = g.name, x
@@ -132,7 +125,3 @@ def _with_lora(g: Graph, x: str, y: str, lora: Lora | None) -> str:
         return y
     low = g.op("Mul", [g.op("MatMul", [x, lora.a]), lora.scale])
     return g.op("Add", [y, g.op("MatMul", [low, lora.b])])
-
-
-def _scale(name: str) -> str:
-    return f"{name}.scale"
