@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from ..bundle.manifest import Manifest
 from ..errors import ModuleMismatchError, SettingsError, StoreError
 from ..hub.entry import Entry, Shapes
 from ..lora.base_names import may_be_same
+
+if TYPE_CHECKING:
+    from ..bundle.manifest import Manifest
 
 T = TypeVar("T")
 

@@ -89,6 +89,8 @@ def test_commands_that_are_ended(parents: list[Path], tmp_path: Path, number: si
         listed = {entry.name for entry in hub.list()}  # also while its leftovers lie there
         assert kept <= listed
         if process.returncode not in (-number, 128 + number):
+            if b"init_import_site" in errors:
+                continue  # Python itself was interrupted, before it came to us
             longest = time.monotonic() - started
             assert process.returncode in (0, 2), errors  # 2: what was to be removed is gone already
         else:
