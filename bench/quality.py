@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lorahub import Model, Modules, Settings
+from edge_lorahub.bundle.prompt import Prompt
 from edge_lorahub.composition.stack import make_stack
 from edge_lorahub.examples.example import Example
 from edge_lorahub.learning.loss_evaluator import LossEvaluator
@@ -38,20 +39,28 @@ MOST_NEW_TOKENS = 16  # the longest answer has 14
 class Trial:
     """Exact match of weight vectors on held-out inputs."""
 
-    def __init__(self, model: Model, modules: Modules, held_out: Sequence[Example]) -> None:
-        self._held_out = held_out
+    def __init__(
+        self, model: Model, modules: Modules, held_out: Sequence[Example], max_new_tokens: int = MOST_NEW_TOKENS
+    ) -> None:
+        self._held_out, self._max_new_tokens = held_out, max_new_tokens
         self._runners = {
             composition: Runner(model, "generate", make_stack(list(modules), model.manifest, composition).inputs())
             for composition in ("exact", "paper")
         }
 
-    def accuracy(self, weights: Float64, composition: str) -> float:
+    def right(self, weights: Float64, composition: str, prompt: Prompt | None = None) -> list[bool]:
+        """Which answers are right, within the bundle's own prompt or another."""
         runner = self._runners[composition]
         runner.lora.inputs.compose(weights)
         texts = [example.input for example in self._held_out]
-        answers = generate_with(runner, texts, max_new_tokens=MOST_NEW_TOKENS, batch_size=len(texts))
+        answers = generate_with(
+            runner, texts, max_new_tokens=self._max_new_tokens, batch_size=len(texts), prompt=prompt
+        )
         # to the letter, as `evaluate` counts an exact match: capitals are part of the task
-        right = [answer == example.output for answer, example in zip(answers, self._held_out, strict=True)]
+        return [answer == example.output for answer, example in zip(answers, self._held_out, strict=True)]
+
+    def accuracy(self, weights: Float64, composition: str) -> float:
+        right = self.right(weights, composition)
         return 100 * sum(right) / len(right)
 
 

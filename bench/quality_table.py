@@ -44,15 +44,22 @@ def chosen(only: str) -> list[str]:
 
 def cell_settings(bundle: Path) -> dict[str, Any]:
     """All that a cell depends on beside its fields: the model, the modules, the program and its libraries."""
-    packages = Path(edge_lorahub.__file__).parent, Path(__file__).parent
     return {
         "bundle": sha256(bundle / MANIFEST),
-        "hub": _digest(DATA, DATA.rglob("*")),
-        "program": [_digest(package, package.rglob("*.py")) for package in packages],
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "hub": digest_of(DATA, DATA.rglob("*")),
+        **program(),
         "examples": SHOTS,
         "held out": HELD_OUT,
         "tokens": MOST_NEW_TOKENS,
+    }
+
+
+def program() -> dict[str, Any]:
+    """Digests of the program's own sources, and the versions of the libraries that its answers depend on."""
+    packages = Path(edge_lorahub.__file__).parent, Path(__file__).parent
+    return {
+        "program": [digest_of(package, package.rglob("*.py")) for package in packages],
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
     }
 
 
@@ -109,7 +116,7 @@ def _silence() -> None:
     warnings.simplefilter("ignore")
 
 
-def _digest(folder: Path, files: Iterable[Path]) -> str:
+def digest_of(folder: Path, files: Iterable[Path]) -> str:
     """Of files' names in the folder and their contents."""
     digest = hashlib.sha256()
     for path in sorted(path for path in files if path.is_file()):

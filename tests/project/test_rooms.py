@@ -24,6 +24,7 @@ FLOORS = (
     {"export.checks"},
     {"edge_lorahub"},
     {"bench"},
+    {"bench.langhub"},
     {"cli"},
     {"__main__"},
 )

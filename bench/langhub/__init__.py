@@ -1,0 +1,1 @@
+"""The recipe that trains the natural-language hub (extra ``train``)."""
