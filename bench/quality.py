@@ -40,9 +40,10 @@ class Trial:
     """Exact match of weight vectors on held-out inputs."""
 
     def __init__(
-        self, model: Model, modules: Modules, held_out: Sequence[Example], max_new_tokens: int = MOST_NEW_TOKENS
-    ) -> None:
-        self._held_out, self._max_new_tokens = held_out, max_new_tokens
+        self, model: Model, modules: Modules, held_out: Sequence[Example], max_new_tokens: int = MOST_NEW_TOKENS,
+        batch_size: int = HELD_OUT,
+    ) -> None:  # fmt: skip
+        self._held_out, self._max_new_tokens, self._batch_size = held_out, max_new_tokens, batch_size
         self._runners = {
             composition: Runner(model, "generate", make_stack(list(modules), model.manifest, composition).inputs())
             for composition in ("exact", "paper")
@@ -54,7 +55,7 @@ class Trial:
         runner.lora.inputs.compose(weights)
         texts = [example.input for example in self._held_out]
         answers = generate_with(
-            runner, texts, max_new_tokens=self._max_new_tokens, batch_size=len(texts), prompt=prompt
+            runner, texts, max_new_tokens=self._max_new_tokens, batch_size=self._batch_size, prompt=prompt
         )
         # to the letter, as `evaluate` counts an exact match: capitals are part of the task
         return [answer == example.output for answer, example in zip(answers, self._held_out, strict=True)]

@@ -14,6 +14,7 @@ import click
 from edge_lorahub.bundle.architectures import PRECISIONS
 from edge_lorahub.errors import EdgeLorahubError, MissingPathError
 from edge_lorahub.files.outputs import write_text
+from edge_lorahub.langhub import packaged_model
 
 from .mixture import SHOTS, task_examples
 from .unseen import MODULES, PARTS
@@ -47,7 +48,6 @@ def train(out: Path, model: Path | None, names: tuple[str, ...], steps: int | No
     import torch
 
     from .base import load_base
-    from .model_file import packaged_model
     from .recipe import settings_of, train_hub
 
     torch.set_num_threads(threads)
@@ -68,7 +68,7 @@ def tasks(out: Path, model: Path | None, seed: int, inputs: int) -> None:
 
     A task is learned from the first five lines of its file, and measured on the others.
     """
-    from .model_file import packaged_model, skills_in
+    from .vocabulary import skills_in
 
     skills = skills_in(model or packaged_model())
     for part, unseen in PARTS.items():
@@ -100,20 +100,19 @@ def _measuring(function: Callable[..., None]) -> Callable[..., None]:
 @main.command()
 @_measuring
 def own(out: Path, model: Path | None, precision: str, inputs: int, processes: int) -> None:
-    """Measure each module in OUT/modules on its own task, into OUT/own-PRECISION.json.
+    """Measure each module in OUT/modules on its own task, into OUT/results.json, beside settings and digests.
 
     What was measured before is kept in OUT/own-PRECISION.cells.jsonl.
     """
     from .bundle import exported
     from .combine import module_folders
-    from .model_file import packaged_model, skills_in
-    from .own import measure_own
+    from .own import measure_own, summary
+    from .vocabulary import skills_in
 
     folders, model = module_folders(out), model or packaged_model()
-    bundle, name = exported(model, out, precision), f"own-{precision}"
-    cells = out / f"{name}.cells.jsonl"
+    bundle, cells = exported(model, out, precision), out / f"own-{precision}.cells.jsonl"
     found = measure_own(bundle, folders, skills_in(model), inputs, cells, processes, _say)
-    write_text(out / f"{name}.json", json.dumps(found, indent=1) + "\n")
+    write_text(out / "results.json", json.dumps(summary(model, out, found, inputs), indent=1) + "\n")
 
 
 @main.command()
@@ -133,8 +132,8 @@ def combine(
     from .bundle import exported
     from .combine import measure_tasks, module_folders
     from .methods import METHODS
-    from .model_file import packaged_model, skills_in
     from .table import tables
+    from .vocabulary import skills_in
 
     if unknown := [method for method in methods if method not in METHODS]:
         raise click.BadParameter(f"{unknown[0]!r} is none of {'; '.join(METHODS)}", param_hint="--method")

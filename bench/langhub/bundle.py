@@ -6,9 +6,7 @@ from pathlib import Path
 
 from edge_lorahub.bundle.manifest import MANIFEST
 from edge_lorahub.export import export
-
-# What the hub's modules have.
-SLOTS = ("q_proj", "v_proj")
+from edge_lorahub.langhub import SLOTS
 
 
 def exported(model: Path, out: Path, precision: str) -> Path:

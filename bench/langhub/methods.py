@@ -23,6 +23,7 @@ BUDGET = 40
 OURS = "ours"
 # Tokens that an answer may have beyond the longest wanted one, as the same text can be written in other pieces.
 _ROOM = 6
+_BATCH = 25  # answers at once: the keys and values of a hundred prompts with five examples are more than a gigabyte
 _SHOWN = 0.05  # weights of less are not kept
 
 # As JSON holds it: "right" has a 1 for every answer that is right, a 0 for every other.
@@ -85,7 +86,7 @@ class Bench:
     def _trial_of(self, modules: Modules) -> Trial:
         held_out = self._problem.held_out
         longest = longest_output(self._model, held_out, self._model.manifest.prompt)
-        return Trial(self._model, modules, held_out, longest + _ROOM)
+        return Trial(self._model, modules, held_out, longest + _ROOM, _BATCH)
 
     def _measured(self, weights: Float64, composition: str = "exact", trial: Trial | None = None) -> Value:
         right = (trial or self._trial).right(weights, composition)

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from peft import LoraConfig, TaskType, get_peft_model
 
+from edge_lorahub.langhub import SLOTS
+
 from .base import Base
 from .batches import Pairs, encode, label_logits, make_batch
 
@@ -43,7 +45,7 @@ def train_module(
             task_type=TaskType.CAUSAL_LM,
             r=settings.rank,
             lora_alpha=settings.alpha,
-            target_modules=["q_proj", "v_proj"],
+            target_modules=list(SLOTS),
             lora_dropout=0.0,
         ),
     ).train()

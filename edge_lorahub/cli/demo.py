@@ -1,27 +1,28 @@
-"""`edge-lorahub demo`: real learning on the embedded hub, with no download."""
+"""`edge-lorahub demo`: real learning on the embedded hub, with no download, or on a real language model."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
 import click
+from click.core import ParameterSource
 
-from ..errors import EdgeLorahubWarning, SettingsError
+from ..errors import SettingsError
 from . import options
 from .main import COMMANDS
-from .printable import say, say_json
+from .printable import say_json
 
-if TYPE_CHECKING:
-    from ..examples.example import Example
-    from ..learning.settings import Settings
-    from ..tinyhub import UnseenTask
+# The tasks that are shown where none is named.
+_TINY, _LANGUAGE = "first-upper-plain", "past-json"
 
 
 @click.command(short_help=COMMANDS["demo"][1])
-@click.option("--task", "name", default="first-upper-plain", show_default=True, help="An unseen task.")
+@click.option(
+    "--language",
+    is_flag=True,
+    help="Show it on SmolLM2-135M-Instruct and modules of English skills and forms (needs edge-lorahub[language]).",
+)
+@click.option(
+    "--task", "name", help=f"An unseen task.  [default: {_TINY}; with --language {_LANGUAGE}]"
+)  # fmt: skip
 @click.option("--list", "list_tasks", is_flag=True, help="List the unseen tasks and stop.")
 @click.option(
     "--modules",
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     type=click.Choice(["clean", "entangled", "both"]),
     default="clean",
     show_default=True,
-    help="Modules of one skill each, of fixed combinations of three, or both.",
+    help="Of the embedded hub: modules of one skill each, of fixed combinations of three, or both.",
 )
 @options.budget
 @options.search
@@ -37,159 +38,45 @@ if TYPE_CHECKING:
 @options.threads
 @options.as_json
 def command(
-    name: str, list_tasks: bool, kind: str, budget: int | None, composition: str | None, optimizer: str,
-    surrogate: bool | None, seed: int, threads: int | None, as_json: bool,
+    language: bool, name: str | None, list_tasks: bool, kind: str, budget: int | None, composition: str | None,
+    optimizer: str, surrogate: bool | None, seed: int, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """See LoraHub learning work on the embedded hub: a tiny T5 and 44 LoRA modules.
 
     Takes a task that neither the base nor any module was trained on, learns it from five examples, and
     measures on 200 other inputs: exact match, to the letter, and normalized match, as evaluate does.
+
+    With --language the model is a real one, the tasks are English, and beside it stands the same model that is
+    prompted with the five examples, with the tokens that this takes. The model is exported once into the cache.
     """
+    from ..langhub import TASKS
     from ..learning.settings import Settings
     from ..tinyhub import DEV_TASKS, TEST_TASKS
 
-    tasks = {task.name: task for task in (*DEV_TASKS, *TEST_TASKS)}
+    tiny = {task.name: task for task in (*DEV_TASKS, *TEST_TASKS)}
+    tasks = TASKS if language else {name: task.description for name, task in tiny.items()}
+    source = click.get_current_context().get_parameter_source("kind")
+    if language and source is ParameterSource.COMMANDLINE:
+        raise SettingsError("--language has no use for --modules, which is for the embedded hub alone; leave it out")
     if list_tasks:
-        rows = [(task.name, task.description) for task in tasks.values()]
         if as_json:
-            say_json(dict(rows))
+            say_json(tasks)
         else:
-            options.print_table(["task", "what"], rows, numbers=False)
+            options.print_table(["task", "what"], list(tasks.items()), numbers=False)
         return
+    name = name or (_LANGUAGE if language else _TINY)
     if name not in tasks:
-        raise SettingsError(f"no unseen task {name!r}; `edge-lorahub demo --list` has them all")
+        flag = " --language" if language else ""
+        raise SettingsError(f"no unseen task {name!r}; `edge-lorahub demo{flag} --list` has them all")
     options.refuse_unused(optimizer, ["surrogate"] if surrogate is False else [])
     settings = Settings(optimizer=optimizer, surrogate=surrogate, budget=budget, seed=seed, composition=composition)
-    facts = _demonstrate(tasks[name], kind, settings, threads, quiet=as_json)
+    if language:
+        from .demo_language import demonstrate
+
+        facts = demonstrate(name, settings, threads, quiet=as_json)
+    else:
+        from .demo_tiny import demonstrate as demonstrate_tiny
+
+        facts = demonstrate_tiny(tiny[name], kind, settings, threads, quiet=as_json)
     if as_json:
         say_json(facts)
-
-
-def _demonstrate(
-    task: UnseenTask, kind: str, settings: Settings, threads: int | None, *, quiet: bool
-) -> dict[str, Any]:  # fmt: skip
-    import tempfile
-
-    from ..bench.quality import HELD_OUT, MOST_NEW_TOKENS, SHOTS, best_single, random_modules
-    from ..composition.adapter import Adapter, load_adapter
-    from ..evaluation.matches import evaluate
-    from ..examples.example import Example
-    from ..learning.adaptation import adapt
-    from ..lora.modules import Modules
-    from ..runtime.generation import generate
-    from ..runtime.session import load
-    from ..tinyhub import examples
-    from ..tinyhub.hub import module_folders
-    from .adapt import learn_with_progress
-    from .demo_bundle import base_bundle
-    from .search_report import print_answers, print_time, print_weights
-
-    pairs = [Example(*pair) for pair in examples(task.task, SHOTS + HELD_OUT, settings.seed)]
-    shots, held_out = pairs[:SHOTS], pairs[SHOTS:]
-    bundle = base_bundle()
-    model = load(bundle, threads=threads)
-    modules = Modules.load(module_folders(kind))
-    if not quiet:
-        say(
-            f"{task.name}: {task.description}. The instruction before the colon is filler; only the examples tell.",
-            "",
-        )
-        answers = generate(model, [e.input for e in shots], max_new_tokens=MOST_NEW_TOKENS)
-        rows = [(e.input, e.output, answer) for e, answer in zip(shots, answers, strict=True)]
-        options.print_table(["input", "output", "the plain model answers"], rows, numbers=False)
-    result = learn_with_progress(model, modules, shots, settings)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore", EdgeLorahubWarning)  # what was said of the search itself holds here as well
-        noise = random_modules(modules, Path(folder), settings.seed)
-        of_noise = adapt(model, noise, shots, settings).adapter
-    single = modules[int(best_single(model, modules, shots).argmax())]
-    adapter = result.compose(modules)
-    adapters: dict[str, Adapter | None] = {
-        "plain model": None,
-        "best single module": load_adapter(single.folder),
-        "random modules": of_noise,
-        "adapted": adapter,
-    }
-    limits = {"max_new_tokens": MOST_NEW_TOKENS, "batch_size": HELD_OUT}
-    measured = {who: evaluate(model, held_out, adapter=one, **limits) for who, one in adapters.items()}
-    if not quiet:
-        print_weights(result)
-        shown = held_out[:SHOTS]
-        texts = [example.input for example in shown]
-        before = generate(model, texts, max_new_tokens=MOST_NEW_TOKENS)
-        after = generate(model, texts, adapter=adapter, max_new_tokens=MOST_NEW_TOKENS)
-        say("inputs that it has not seen:")
-        print_answers(shown, before, after)
-        options.print_table(
-            [f"on {HELD_OUT} other inputs, %", "exact match", "normalized match"],
-            [
-                (who, f"{one.exact_match_percent:.1f}", f"{one.normalized_match_percent:.1f}")
-                for who, one in measured.items()
-            ],
-        )
-        print_time(result, racing=settings.racing and settings.optimizer == "cma")
-        _print_commands(bundle, task, kind, settings, shots, held_out, threads)
-    return {
-        "task": task.name,
-        "modules": kind,
-        "seed": settings.seed,
-        "optimizer": result.optimizer,
-        "composition": settings.chosen_composition,
-        "candidates": len(result.trace),
-        "seconds": round(result.seconds, 3),
-        "loss": {"before": result.loss_before, "after": result.loss_after},
-        "weights": result.weights,
-        "exact_match_percent": {who: one.exact_match_percent for who, one in measured.items()},
-        "normalized_match_percent": {who: one.normalized_match_percent for who, one in measured.items()},
-    }
-
-
-def _print_commands(
-    bundle: Path, task: UnseenTask, kind: str, settings: Settings,
-    shots: Sequence[Example], held_out: Sequence[Example], threads: int | None,
-) -> None:  # fmt: skip
-    """The commands that do the same, on files that are written for them beside the bundle."""
-    import json
-
-    from platformdirs import user_cache_path
-
-    from ..files.outputs import write_text
-    from ..tinyhub.hub import module_parents
-
-    if not bundle.is_relative_to(user_cache_path("edge-lorahub")):
-        say("", "The cache cannot be written to, so there is nothing left to try the commands on.")
-        return
-    learning, other = (bundle.parent / f"{task.name}-{settings.seed}.{part}.jsonl" for part in ("examples", "held-out"))
-    try:
-        for path, rows in ((learning, shots), (other, held_out)):
-            lines = (json.dumps({"input": e.input, "output": e.output}, ensure_ascii=False) for e in rows)
-            write_text(path, "".join(f"{line}\n" for line in lines))
-    except OSError:
-        say("", f"{learning.parent} cannot be written to, so there are no examples to try the commands on.")
-        return
-    chosen = [f"--optimizer {settings.optimizer}"] if settings.optimizer != "cma" else []
-    chosen += [f"--budget {settings.budget}"] if settings.budget is not None else []
-    chosen += ["--no-surrogate"] if settings.optimizer == "cma" and not settings.assisted else []
-    chosen += [f"--composition {settings.composition}"] if settings.composition is not None else []
-    chosen += [f"--seed {settings.seed}"] if settings.seed != 1 else []
-    chosen += [f"--threads {threads}"] if threads is not None else []
-    parents = " ".join(f"--modules {_quoted(parent)}" for parent in module_parents(kind))
-    say(
-        "",
-        "The same by hand:",
-        f"  edge-lorahub adapt {_quoted(bundle)} {_quoted(learning)} {parents} {' '.join([*chosen, '--out my-task'])}",
-        f"  edge-lorahub evaluate {_quoted(bundle)} {_quoted(other)} --adapter my-task",
-        "With a model, modules and examples of your own:",
-        "  edge-lorahub export google/flan-t5-base flan-t5-base",
-        "  edge-lorahub adapt flan-t5-base examples.jsonl --module DIR --module DIR --out my-task",
-    )
-
-
-def _quoted(path: Path) -> str:
-    """A path as a shell takes it, from the home folder on where it lies there."""
-    import shlex
-
-    try:
-        return f"~/{shlex.quote(str(path.relative_to(Path.home())))}"
-    except (ValueError, RuntimeError):
-        return shlex.quote(str(path))

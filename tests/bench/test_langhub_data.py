@@ -12,6 +12,7 @@ from edge_lorahub.bench.langhub.skills import Skill, all_skills, is_held_out
 from edge_lorahub.bench.langhub.unseen import DEV_TASKS, MODULES, SKILLS, TEST_TASKS, in_training
 from edge_lorahub.bench.langhub.words import Words, read_words, vocabulary_words
 from edge_lorahub.errors import MissingDependencyError
+from edge_lorahub.langhub import TASKS
 from edge_lorahub.tinyhub.draws import Draws
 
 UNSEEN = (*DEV_TASKS, *TEST_TASKS)
@@ -57,6 +58,10 @@ def test_the_rules_of_the_skills_hold() -> None:
     for given, answer in SKILL_TABLE["bigger"].train:
         assert int(answer) == max(int(number) for number in given.split(" or "))
     assert {answer for _, answer in SKILL_TABLE["sentiment"].train} == {"positive", "negative"}
+
+
+def test_the_demonstrations_tasks_are_dev_tasks() -> None:
+    assert list(TASKS) == [task.name for task in DEV_TASKS if task.name in TASKS]
 
 
 def test_every_form_is_written_around_the_answer() -> None:

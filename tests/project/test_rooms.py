@@ -12,7 +12,7 @@ PACKAGES = {"edge_lorahub": "edge_lorahub", "export": "edge_lorahub.export", "be
 # Floors from the ground up. A room imports from rooms on floors below its own, and from nothing else.
 FLOORS = (
     {"errors", "_version", "label_logits", "tinyhub"},
-    {"machine", "files"},
+    {"machine", "files", "langhub"},
     {"examples", "tensors", "hub", "tokenizer"},
     {"search"},
     {"bundle", "testing", "bench.tinyhub"},

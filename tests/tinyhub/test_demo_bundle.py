@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,10 +93,10 @@ def test_a_cache_on_a_full_disk_is_done_without(cached: Path, whole: Path, monke
     a_bit(cached / WEIGHTS)
     real = demo_bundle._make
 
-    def full(out: Path) -> None:
+    def full(out: Path, source: Path, settings: Mapping[str, Any]) -> None:
         if out == cached:
             raise OutputFailedError("no space")
-        real(out)
+        real(out, source, settings)
 
     monkeypatch.setattr(demo_bundle, "_make", full)
     found = base_bundle()
