@@ -13,7 +13,7 @@ from ..errors import EdgeLorahubError, StoreError
 from . import options
 from .main import COMMANDS
 from .module_sources import modules_in, store_option
-from .printable import count_of, printable, say, say_json
+from .printable import count_of, say, say_columns, say_json
 
 if TYPE_CHECKING:
     from ..hub.entry import Entry
@@ -174,7 +174,7 @@ def list_(base: str | None, tags: tuple[str, ...], fits: Path | None, store: str
     if as_json:
         say_json([entry_json(entry) for entry in fitting])
     elif fitting:
-        print_columns([[heading for heading, _ in _COLUMNS], *([text(e) for _, text in _COLUMNS] for e in fitting)])
+        say_columns([[heading for heading, _ in _COLUMNS], *([text(e) for _, text in _COLUMNS] for e in fitting)])
     if not fitting and not as_json:
         say(f"no modules{' of these' if entries or base or tags else ''} in {hub.path}")
     for reason in dict.fromkeys(reasons.values()):
@@ -282,11 +282,3 @@ def entry_json(entry: Entry) -> dict[str, Any]:
         "sha256": entry.sha256,
         "folder": str(entry.folder),
     }
-
-
-def print_columns(rows: Sequence[Sequence[str]]) -> None:
-    """Rows below each other, at once: a table of thousands of modules would take a second to draw."""
-    shown = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    lines = ("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown)
-    click.echo("\n".join(lines))

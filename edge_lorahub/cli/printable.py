@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -38,6 +39,14 @@ def say(*lines: str, err: bool = False) -> None:
     """Prints lines, without control characters and line breaks within; on standard error with `err`."""
     for line in lines:
         click.echo(printable(line), err=err)
+
+
+def say_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Prints rows below each other, all at once: a drawn table of thousands of them would take a second."""
+    shown = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    lines = ("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown)
+    click.echo("\n".join(lines))
 
 
 def say_json(record: Any) -> None:
