@@ -131,7 +131,7 @@ def combine(
     """
     from .bundle import exported
     from .combine import measure_tasks, module_folders
-    from .methods import METHODS
+    from .compared import METHODS
     from .table import tables
     from .vocabulary import skills_in
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .base import BASE_MODEL
-from .batches import Pairs
 from .mixture import Mixture
+from .padding import Pairs
 from .train_module import Training
 
 _CARD = """\

@@ -9,8 +9,8 @@ from pathlib import Path
 from edge_lorahub import Example
 from edge_lorahub.errors import MissingPathError
 
+from .compared import Problem, Value
 from .measuring import Job, Report, cell_settings, measured, module_digest
-from .methods import Problem, Value
 from .mixture import SHOTS, task_examples
 from .skills import Skill
 from .unseen import MODULES, Task

@@ -16,7 +16,7 @@ from edge_lorahub.runtime.pool import uninterrupted
 
 from ..cells import Cells, Key
 from ..quality_table import digest_of, program
-from .methods import Problem, Value, measure, measure_alone
+from .compared import Problem, Value, measure, measure_alone
 from .mixture import SHOTS
 
 Report = Callable[[str], None]

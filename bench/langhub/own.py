@@ -11,8 +11,8 @@ from edge_lorahub import Example
 from edge_lorahub.errors import BundleError
 from edge_lorahub.files.outputs import read_json, sha256
 
+from .compared import Problem
 from .measuring import Job, Report, cell_settings, measured, module_digest, percent
-from .methods import Problem
 from .mixture import own_task
 from .skills import Skill
 from .unseen import Task

@@ -15,11 +15,11 @@ from edge_lorahub.files.outputs import read_json, write_text
 from edge_lorahub.tinyhub.draws import Draws, seed_for
 
 from .base import Base
-from .batches import Pairs
 from .cards import module_card
 from .folders import save_module
 from .forms import FORMS
 from .mixture import VAGUE, module_mixture, own_task
+from .padding import Pairs
 from .skills import Skill
 from .train_module import Training, train_module
 from .unseen import DEV_TASKS, TEST_TASKS

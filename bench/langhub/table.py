@@ -8,8 +8,8 @@ import numpy as np
 
 from .bootstrap import Bools, difference
 from .combine import Results
+from .compared import OURS, Value
 from .measuring import percent
-from .methods import OURS, Value
 
 
 def tables(found: Results) -> str:

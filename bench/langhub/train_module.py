@@ -12,7 +12,7 @@ from peft import LoraConfig, TaskType, get_peft_model
 from edge_lorahub.langhub import SLOTS
 
 from .base import Base
-from .batches import Pairs, encode, label_logits, make_batch
+from .padding import Pairs, encode, label_logits, make_batch
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import pytest
 
 from edge_lorahub import Example, Prompt
 from edge_lorahub.bench.langhub.bootstrap import difference
+from edge_lorahub.bench.langhub.compared import METHODS, OURS
 from edge_lorahub.bench.langhub.few_shot import with_examples
 from edge_lorahub.bench.langhub.measuring import module_digest
-from edge_lorahub.bench.langhub.methods import METHODS, OURS
 from edge_lorahub.bench.langhub.table import tables
 from edge_lorahub.errors import SettingsError
 

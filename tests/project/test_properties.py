@@ -62,7 +62,9 @@ def sources(draw: st.DrawFn) -> list[Source]:
 
 
 def change(inputs: Any, slot: Slot) -> NDArray[np.float64]:
-    """What the graphs add to a slot's weight: A diag(scale) B, (d_in, d_out)."""
+    """What the graphs add to a slot's weight: A diag(scale) B, (d_in, d_out). They lack a slot that no module has."""
+    if lora_a_name(slot.name) not in inputs.arrays:
+        return np.zeros((slot.d_in, slot.d_out))
     a, scale, b = (inputs.arrays[name(slot.name)] for name in (lora_a_name, lora_scale_name, lora_b_name))
     return np.asarray((a.astype(np.float64) * scale) @ b.astype(np.float64))
 
