@@ -9,7 +9,9 @@ _FOLDER = Path(__file__).parent / "data" / "tasks"
 # Name -> what the examples show. Choices were made on these, so that their figures are not those of a test.
 TASKS = {
     "past-json": "the past tense of a verb, as JSON",
+    "gerund-sentence": "the -ing form of a verb, in a sentence",
     "number-bracket": "a number in words, in brackets",
+    "reverse-sentence": "three words from last to first, in a sentence",
 }
 
 
