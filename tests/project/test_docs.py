@@ -105,6 +105,12 @@ def test_the_command_line_is_described_as_it_is() -> None:
     )
 
 
+@pytest.mark.parametrize("page", sorted((DOCS / "measurements").glob("*.md")), ids=names)
+def test_tables_are_what_was_measured(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text == script("measured_tables").filled(text), "python docs/scripts/measured_tables.py"
+
+
 def options() -> set[str]:
     def of(command: click.Command, context: click.Context) -> Iterator[str]:
         for param in command.params:
