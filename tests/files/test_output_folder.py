@@ -179,13 +179,13 @@ def test_a_file_that_arrives_in_the_old_output_at_the_last_moment_is_kept(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old_output(out)
-    real = work_folder._sync_all
+    real = work_folder.sync_all
 
     def arrive(path: Path) -> None:
         real(path)
         (out / "mine").write_text("mine")
 
-    monkeypatch.setattr(work_folder, "_sync_all", arrive)
+    monkeypatch.setattr(work_folder, "sync_all", arrive)
     with pytest.raises(OutputExistsError, match="it has mine"):
         write(out, force=True)
     assert contents(out.parent) == OLD | {"out/mine": "mine"}

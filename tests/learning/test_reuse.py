@@ -35,7 +35,7 @@ from edge_lorahub.search.evaluations import EVALUATIONS, LARGEST
 from edge_lorahub.testing.random_models import write_module
 
 SETTINGS = Settings(budget=20)
-MORE = [Example(" ".join(f"w{7 * i + j}" for j in range(3 + 6 * i)), f"w{50 + i} w{40 - i} w9") for i in range(3)]
+MORE = [Example(" ".join(f"w{3 + 7 * i + j}" for j in range(3 + 6 * i)), f"w{50 + i} w{40 - i} w9") for i in range(3)]
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_with_three_examples_added_to_five_only_these_are_evaluated(
     texts_run.clear()
     more = search(model, modules, both, earlier)
     assert more.explanation is not None
-    whole = len(more.trace) - 4 + 2 * len(more.explanation.checked)
+    whole = len(more.trace) - 4 + 3 * len(more.explanation.checked)
     assert sum(texts_run) == 8 * whole + 3 * 4
     assert more.record.reused == Reused(candidates=4, examples=5, evaluations=20)
     # other batches round otherwise in the last digits, and the search goes the same way
@@ -247,7 +247,11 @@ def test_other_tokens_are_another_example(
     model: Model, modules: Modules, examples: list[Example], earlier: Adaptation
 ) -> None:
     """As where a text is cut elsewhere, or its output is another."""
-    changed = [replace(examples[0], output="w20 w31"), examples[1], replace(examples[2], input=examples[2].input[:-1])]
+    changed = [
+        replace(examples[0], output="w20 w31"),
+        examples[1],
+        replace(examples[2], input=examples[2].input.rpartition(" ")[0]),
+    ]
     assert search(model, modules, changed, earlier).record.reused.examples == 1
     with pytest.warns(EdgeLorahubWarning, match="is cut to 16"):
         cut = adapt(model, modules, examples, replace(SETTINGS, max_input_tokens=16), evaluations=earlier.evaluations)
