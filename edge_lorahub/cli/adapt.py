@@ -160,10 +160,13 @@ def command(
             say(f"adapter: {out}")
         return
     check_output_folder(out, force=force, names=ADAPTER_FILES)
-    read = read_with_system(examples, shuffle_seed=shuffle_seed)
+    read, systems = read_with_system(examples, shuffle_seed=shuffle_seed)
+    task, held_out = split(list(read), holdout, limit, examples)
+    systems = [*systems[: len(task)], *systems[len(systems) - len(held_out) :]]  # of those that are used
     opened = OpenBundle(bundle)
-    placed, prompt = place_system(examples, *read, opened, choose_prompt(opened, prompt_format, system), system)
-    task, held_out = split(placed, holdout, limit, examples)
+    prompt = choose_prompt(opened, prompt_format, system)
+    placed, prompt = place_system(examples, [*task, *held_out], systems, opened, prompt, system)
+    task, held_out = placed[: len(task)], placed[len(task) :]
     stored = module_sources.HubChoice(store, tags, count, seed) if hub else None
     modules = module_sources.modules_of(sources, parents, stored, opened.manifest)
     start = None if warm_start is None else weights_of(warm_start, settings, opened.manifest, modules, prompt)

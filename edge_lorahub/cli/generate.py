@@ -85,7 +85,8 @@ def command(
     The texts are arguments, a file's, or the lines of standard input. Answers are printed one a line; with
     --json, as {"input", "output"}. Lines that come through a pipe or from a terminal are answered one by one as they
     come, or as many at once as --batch-size says, which takes less time for all. On a terminal the answer to a single
-    text is shown while it is made. A line that cannot be answered is said on standard error, and has an empty answer.
+    text is shown while it is made. A line that cannot be answered is said on standard error, and has an empty answer;
+    one that is not UTF-8 ends the command.
 
     Always the most probable token is taken, unless one of --temperature, --top-k, --top-p, --min-p and --seed is
     given: then tokens are drawn.

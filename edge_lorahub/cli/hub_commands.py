@@ -227,7 +227,11 @@ def remove(names: tuple[str, ...], store: str | None) -> None:
 @click.option("--to", required=True, metavar="DIR|HUB_ID", help="A folder to make, or owner/name on the Hub.")
 @click.option("--license", "license_", metavar="NAME", help="Its license.  [default: the one that all its parts have]")
 @click.option("--private", is_flag=True, help="On the Hub: for yourself alone.")
-@options.force
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Overwrite a published adapter, or add a commit on the Hub; a module's folder is left to you to remove.",
+)
 @store_option
 def publish(name: str, to: str, license_: str | None, private: bool, force: bool, store: str | None) -> None:
     """Publish a module or an adapter: a PEFT folder with a model card.

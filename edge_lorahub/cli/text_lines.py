@@ -1,4 +1,7 @@
-"""Texts that come as lines of standard input: some at a time, and none of them ends the others."""
+"""Texts that come as lines of standard input: some at a time.
+
+A text that cannot be answered does not end the others. What is not UTF-8 does: it is no line of text at all.
+"""
 
 from __future__ import annotations
 

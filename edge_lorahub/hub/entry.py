@@ -32,6 +32,8 @@ def check_name(name: str, what: str = "a module's name") -> str:
     Raises SettingsError for a name that is empty, too long, hidden, or would be a path.
     """
     problem = None
+    if isinstance(name, str):
+        name = unicodedata.normalize("NFC", name)  # which may be longer
     if not isinstance(name, str) or not name.strip():
         problem = "is empty"
     elif len(name) > LONGEST_NAME or len(name.encode(errors="replace")) > LONGEST_NAME:
@@ -47,7 +49,7 @@ def check_name(name: str, what: str = "a module's name") -> str:
             f"{what} {problem}: {name!r:.80}; take letters, digits, dots, dashes and spaces, at most {LONGEST_NAME} "
             "bytes of them"
         )
-    return unicodedata.normalize("NFC", name)
+    return name
 
 
 @dataclass(frozen=True)

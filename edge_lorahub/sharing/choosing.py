@@ -22,7 +22,9 @@ def misfits(entries: Sequence[Entry], layouts: Mapping[str, Shapes], manifest: M
 
     reasons: dict[str, str | None] = {}
     for entry in entries:
-        if entry.layout not in reasons:
+        if entry.layout not in layouts:
+            reasons[entry.layout] = "removed meanwhile"
+        elif entry.layout not in reasons:
             try:
                 check_fit(layouts[entry.layout], "", manifest)
                 reasons[entry.layout] = None

@@ -92,4 +92,5 @@ def card_of(entry: Entry) -> str | None:
     """The text of a stored module's card; None where it has none."""
     if not (entry.folder / CARD).is_file():
         return None
-    return read_file(entry.folder / CARD, ModuleFileError, _LARGEST).decode("utf-8", errors="replace")
+    text = read_file(entry.folder / CARD, ModuleFileError, _LARGEST).decode("utf-8", errors="replace")
+    return text.replace("\r\n", "\n")

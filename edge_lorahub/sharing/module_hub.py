@@ -83,6 +83,8 @@ class Hub:
             return
         with checked(self.path), writing(self.path) as connection:
             for entry in entries:
+                if rows.key_of(connection, entry.name) is None:
+                    raise StoreError(f"{entry.name}: not in the store ({self.path}) any more")
                 rows.put_tags(connection, entry.name, more)
 
     def list(
@@ -111,8 +113,11 @@ class Hub:
         return found[0]
 
     def shapes(self, entry: Entry) -> Shapes:
-        """The module's linear layers: name -> (r, d_in, d_out)."""
-        return self._layouts()[entry.layout]
+        """The module's linear layers: name -> (r, d_in, d_out). Raises StoreError where it was removed."""
+        found = self._layouts().get(entry.layout)
+        if found is None:
+            raise StoreError(f"{entry.name}: not in the store ({self.path}) any more")
+        return found
 
     def remove(self, name: str) -> None:
         """Removes a name; the module's files go with the last name of it. Raises StoreError where there is none."""
@@ -193,6 +198,13 @@ class Hub:
     def _of(self, names: Sequence[str] | None) -> tuple[Entry, ...]:
         with checked(self.path), reading(self.path) as connection:
             return () if connection is None else tuple(rows.entries(connection, self.path, names))
+
+    def damaged(self, entries: Sequence[Entry]) -> set[str]:
+        """The names of those whose files are not what was added."""
+        with checked(self.path), reading(self.path) as connection:
+            files = [() if connection is None else rows.files(connection, entry.key) for entry in entries]
+        pairs = zip(entries, files, strict=True)
+        return {one.name for one, expected in pairs if not expected or problem_of(self.path, one.key, expected)}
 
     def _layouts(self) -> dict[str, Shapes]:
         with checked(self.path), reading(self.path) as connection:

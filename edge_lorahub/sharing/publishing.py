@@ -16,7 +16,7 @@ from ..errors import HubError, HubUnreachableError, ModuleFileError, OutputExist
 from ..files.kinds import HUB_ID
 from ..files.outputs import digests_of, output_folder, read_json
 from ..files.user_path import user_path
-from ..hub.entry import CARD, CONFIG, LICENSE, RECORD, TENSORS, Entry
+from ..hub.entry import CARD, CONFIG, KEPT_FILES, LICENSE, RECORD, TENSORS, Entry
 from ..lora.base_names import public_name
 from ..lora.peft_files import Module, write_peft
 from .card import Published, common_license
@@ -118,6 +118,7 @@ def _upload(folder: Path, repository: str, *, force: bool, private: bool) -> str
     from huggingface_hub import HfApi
 
     api: Any = HfApi()
+    found: list[str] = []
     try:
         if api.repo_exists(repository):
             found = [name for name in api.list_repo_files(repository) if name != ".gitattributes"]
@@ -127,7 +128,11 @@ def _upload(folder: Path, repository: str, *, force: bool, private: bool) -> str
                     "commit to it with --force"
                 )
         api.create_repo(repository, private=private or None, exist_ok=True)
-        api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Publish with edge-lorahub")
+        # a record or a pickle of what was there before would be taken for this module's
+        stale = [name for name in KEPT_FILES if name in found and not (folder / name).exists()]
+        api.upload_folder(
+            repo_id=repository, folder_path=folder, commit_message="Publish with edge-lorahub", delete_patterns=stale
+        )
     except OutputExistsError:
         raise
     except Exception as error:  # of several HTTP libraries

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ..errors import HubUnreachableError
+from ..errors import HubUnreachableError, SettingsError
+from ..files.user_path import user_path
 from .adding import Outcome, Wanted
 from .module_hub import Hub, wanted_modules
 from .preparing import default_name
@@ -17,12 +18,22 @@ _AT_ONCE = 8
 def pull(hub: Hub, repositories: Sequence[str], tags: Iterable[str], revision: str | None) -> Iterator[Outcome]:
     """Stores modules by their Hub ids, and gives what became of each, those first that are there already.
 
-    Raises what `Hub.added` raises, and HubUnreachableError where the Hub cannot be reached any more.
+    What was damaged since is fetched again. Raises what `Hub.added` raises, SettingsError for a name that something
+    local has, and HubUnreachableError where the Hub cannot be reached any more.
     """
+    for name in repositories:
+        if user_path(name).exists():
+            raise SettingsError(
+                f"{name}: something is here under that name, and is not pulled from the Hub; `hub add` takes a folder, "
+                "or pull from elsewhere"
+            )
     wanted = wanted_modules([(name, default_name(name)) for name in repositories], None, revision)
     if revision is None:
         known = {entry.name: entry for entry in hub.list()}
         there = [one for one in wanted if one.name in known and known[one.name].source == one.source]
+        # what is damaged is fetched again, which mends it
+        damaged = hub.damaged([known[one.name] for one in there])
+        there = [one for one in there if one.name not in damaged]
         hub.tag([one.name for one in there], tags)
         yield from (Outcome(one, known[one.name].sha256, False) for one in there)
         wanted = [one for one in wanted if one not in there]

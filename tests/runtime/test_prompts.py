@@ -230,6 +230,9 @@ def test_the_system_text_of_conversations(
     assert "several system texts, and a prompt has one" in fails("evaluate", with_chat, mixed)
     some = conversations(tmp_path / "some.jsonl", "w8", "")
     assert "with a system text and without one" in fails("adapt", with_chat, some, *modules, "--out", tmp_path / "x")
+    limited = run("adapt", with_chat, mixed, *modules, "--limit", 1, "--out", tmp_path / "limited")
+    assert limited.exit_code == 0  # the second conversation is not used
+    assert load_adapter(tmp_path / "limited").record.prompt == CHAT.with_system("w8")
     # no template: before the input
     before = "2 of 2 conversations have a system text, which is put before the input"
     texts = run("generate", bundle, "w8\nw9 w10", "w8\nw9 w11").stdout

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from edge_lorahub import Hub, Modules
+from edge_lorahub.bundle.manifest import read_manifest
 from edge_lorahub.errors import EdgeLorahubError, NotWritableError, SettingsError, StoreError
 from edge_lorahub.hub import index as index_file
 from edge_lorahub.hub.entry import LONGEST_NAME, check_name
@@ -182,7 +183,7 @@ def test_a_draw_reads_the_files_of_no_others(stored: Hub) -> None:
 @pytest.mark.parametrize(
     "name",
     ["", " ", "a/b", "a\\b", "..", ".hidden", "a..b", "a\nb", "a\x00", "a\u202eb", "-x", " a", "x" * 201, "é" * 150,
-     "\ud800"],
+     "\u0958" * 66, "\ud800"],  # 66: of 198 bytes, and of 396 in the form that is kept
 )  # fmt: skip
 def test_names_that_are_refused(hub: Hub, module_folders: list[Path], name: str, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
@@ -511,6 +512,19 @@ def test_adapt_takes_modules_of_the_store(
     line = fails(*adapt, *at, "--tag", "few", *nowhere)
     assert "module-1: not the module that was added" in line
     assert not (tmp_path / "x").exists()
+
+
+def test_what_is_removed_meanwhile(stored: Hub, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two looks into the index."""
+    entries = stored.list()
+    for entry in entries:
+        stored.remove(entry.name)
+    assert set(stored.misfits(entries, read_manifest(bundle)).values()) == {"removed meanwhile"}
+    with pytest.raises(StoreError, match=r"not in the store .* any more"):
+        stored.shapes(entries[0])
+    monkeypatch.setattr(Hub, "get", lambda hub, name: entries[0])
+    with pytest.raises(StoreError, match=r"not in the store .* any more"):
+        stored.tag([entries[0].name], ["t"])
 
 
 def test_a_list_needs_no_arrays(stored: Hub) -> None:

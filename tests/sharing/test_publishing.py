@@ -34,7 +34,7 @@ def hub(tmp_path: Path) -> Hub:
 def learned(hub: Hub, run: Run, bundle: Path, examples_file: Path, module_folders: list[Path], tmp_path: Path) -> Hub:
     """A store with two modules of which one has a license, an adapter of both, and one that has this one as a part."""
     licensed = shutil.copytree(module_folders[0], tmp_path / "licensed")
-    (licensed / "README.md").write_text("---\nlicense: 'mit'\n---\n# mine\n")
+    (licensed / "README.md").write_bytes(b"---\r\nlicense: mit\r\n---\r\n# mine\r\n")
     hub.add([licensed, module_folders[1]])
     adapt = ("adapt", bundle, examples_file, "--budget", 12, "--no-answers", "--regularization", 0)
     for name, parts in (("first", [licensed, module_folders[1]]), ("second", [tmp_path / "first", module_folders[1]])):
@@ -162,6 +162,7 @@ class Api:
     error: Exception | None = None
     uploaded: dict[str, bytes] = field(default_factory=dict)
     private: bool | None = None
+    deleted: list[str] = field(default_factory=list)
 
     def __call__(self) -> Api:
         return self
@@ -177,7 +178,10 @@ class Api:
     def create_repo(self, repository: str, *, private: bool | None, exist_ok: bool) -> None:
         self.private = private
 
-    def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
+    def upload_folder(
+        self, *, repo_id: str, folder_path: Path, commit_message: str, delete_patterns: list[str]
+    ) -> None:
+        self.deleted = delete_patterns
         self.uploaded = {path.name: path.read_bytes() for path in Path(folder_path).iterdir()}
 
 
@@ -199,6 +203,14 @@ def test_to_the_hub(learned: Hub, monkeypatch: pytest.MonkeyPatch, run: Run) -> 
     assert not taken.uploaded
     publish(learned, "first", "me/first", force=True)
     assert taken.uploaded
+
+
+def test_what_a_commit_leaves_of_an_earlier_one_is_removed(learned: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record of other matrices would make the module one that nobody can load."""
+    api = Api(files=["edge_lorahub.json", "adapter_model.bin", "README.md", "mine.txt"])
+    monkeypatch.setattr("huggingface_hub.HfApi", api)
+    publish(learned, "licensed", "me/first", force=True)
+    assert sorted(api.deleted) == ["adapter_model.bin", "edge_lorahub.json"]
 
 
 def test_the_hub_refuses(learned: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

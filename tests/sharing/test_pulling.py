@@ -101,6 +101,19 @@ def test_a_list_file(pull: Pull, remote: Callable[[int], None], tmp_path: Path) 
     assert hub.get("task-1").source == "me/task-1"
     assert (hub.get("task-1").folder / "README.md").read_text() == "# task 1\n"
     assert hub.verify() == {}
+    (hub.get("task-1").folder / "README.md").write_text("changed")
+    assert list(hub.verify()) == ["task-1"]
+    (tmp_path / "list.txt").write_text("me/task-1\nme/task-2\n")
+    assert pull("list.txt").returncode == 0
+    assert hub.verify() == {}  # mended
+
+
+def test_something_here_is_not_taken_for_the_hubs(pull: Pull, remote: Callable[[int], None], tmp_path: Path) -> None:
+    remote(1)
+    write_module(tmp_path / "me" / "task-0", "tiny", seed=9)
+    refused = pull("me/task-0")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "something is here under that name" in refused.stderr
 
 
 def test_one_id_that_is_no_module(pull: Pull, remote: Callable[[int], None], checkpoint: Path, tmp_path: Path) -> None:
