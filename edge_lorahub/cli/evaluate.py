@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # How the first line of `bench.cells.Cells` begins, and the most of it that is read.
 _HEADER, _MOST_HEADER = b'{"name": "edge-lorahub cells"', 4096
+# What a line of predictions has, and the most of it that is read.
+_ROW, _LONGEST_ROW = {"input", "output", "prediction", "exact", "normalized"}, 64 << 20
 
 
 @click.command(short_help=COMMANDS["evaluate"][1])
@@ -62,7 +64,6 @@ def command(
     """
     import json
 
-    from ..composition.record_check import warn_of_learned_examples
     from ..errors import SettingsError
     from ..evaluation.matches import evaluate
     from ..examples.example import read_with_system
@@ -74,12 +75,11 @@ def command(
         if predictions.resolve() == data.resolve():
             raise SettingsError(f"{predictions}: the examples themselves; name another file for the predictions")
         check_output_file(predictions)
+        _check_ours(predictions)
     examples, systems = read_with_system(data, skip=skip, limit=limit, shuffle_seed=shuffle_seed)
     options.warn_of_fewer(data, limit, len(examples))
     model, loaded, prompt = options.load_model(bundle, adapter, threads, prompt_format, system)
     examples, prompt = place_system(data, examples, systems, model.bundle, prompt, system)
-    if loaded is not None and loaded.record is not None:
-        warn_of_learned_examples(loaded.name, loaded.record, examples)
     with ExitStack() as stack:
         cells = None
         if predictions is not None:
@@ -117,6 +117,27 @@ def command(
         f"normalized match (without capitals, full stops and outer spaces): {normalized} of {count}, "
         f"{result.normalized_match_percent:.1f} %"
     )
+
+
+def _check_ours(predictions: Path) -> None:
+    """Refuses to overwrite a file that has something else than predictions."""
+    import json
+
+    from ..errors import OutputExistsError
+
+    if not predictions.is_file() or not predictions.stat().st_size:
+        return
+    with predictions.open("rb") as file:
+        first = file.readline(_LONGEST_ROW)
+    try:
+        row = json.loads(first)
+    except (ValueError, RecursionError):
+        row = None
+    if not isinstance(row, dict) or set(row) != _ROW:
+        raise OutputExistsError(
+            f"{predictions}: has no predictions of an earlier evaluation, so it will not be overwritten; choose "
+            "another name, or remove it yourself"
+        )
 
 
 @contextmanager

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..bundle.prompt import Prompt
-from ..composition.adapter import Adapter
+from ..composition.adapter import Adapter, check_adapter
 from ..composition.prompt_record import warn_of_other_prompt
+from ..composition.record_check import warn_of_learned_examples
 from ..errors import ExamplesError, warn
 from ..examples.example import Example, check_examples
 from ..runtime.answers import answered
-from ..runtime.generation import BATCH_SIZE, MAX_INPUT_TOKENS, MAX_NEW_TOKENS, check_limits, runner_for
+from ..runtime.generation import BATCH_SIZE, MAX_INPUT_TOKENS, MAX_NEW_TOKENS, check_limits, check_model, runner_for
 from ..runtime.lost_text import warn_of_unreadable, warn_of_unwritable
 from ..runtime.prompt_choice import PromptFormat, choose_prompt
 from ..runtime.session import Model
@@ -87,10 +88,15 @@ def evaluate(
 
     prompt and system: the texts around each input, as `generate` has them. on_answers is called after every batch
     with the number of examples that it answered. kept: has the predictions of an evaluation that was ended, and is
-    told every other one as soon as it is there. Warns of outputs that the tokenizer cannot write. Raises ExamplesError
+    told every other one as soon as it is there. Warns of outputs that the tokenizer cannot write, and of examples that
+    the adapter was learned from. Raises ExamplesError
     if there are no examples, SettingsError if they are none.
     """
+    check_model(model)
     check_examples(examples)
+    check_adapter(adapter)
+    if adapter is not None and adapter.record is not None:
+        warn_of_learned_examples(adapter.name, adapter.record, examples)
     chosen = choose_prompt(model.bundle, prompt, system, adapter)
     warn_of_unwritable(model.tokens, examples, chosen)
     _warn_of_long(model, examples, chosen, max_new_tokens)

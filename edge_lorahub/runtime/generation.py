@@ -49,6 +49,7 @@ def generate(
     strings that the tokenizer cannot write. Raises SettingsError for a number out of its range, and for texts that
     are none, a single one among them.
     """
+    check_model(model)
     chosen = choose_prompt(model.bundle, prompt, system, adapter)
     warn_of_other_prompt(adapter, chosen)
     return generate_with(
@@ -85,6 +86,7 @@ def stream(
         for piece in stream(model, "Translate to German: Good morning"):
             print(piece, end="", flush=True)
     """
+    check_model(model)
     if not isinstance(text, str):
         raise SettingsError(f"text must be a text, got a {type(text).__name__}")
     chosen = choose_prompt(model.bundle, prompt, system, adapter)
@@ -99,6 +101,12 @@ def stream(
         first=first,
         prompt=chosen,
     )
+
+
+def check_model(model: Model) -> None:
+    """Raises SettingsError for what is no model, such as a bundle's folder."""
+    if not isinstance(model, Model):
+        raise SettingsError(f"model must be a Model, got {model!r:.80}; edge_lorahub.load opens a bundle")
 
 
 def runner_for(model: Model, adapter: Adapter | None) -> Runner:

@@ -43,7 +43,12 @@ def warn_of_unwritable(tokens: Tokens, examples: Sequence[Example], prompt: Prom
         )
         if back != output
     ]
-    if not lost:
+    outer = [
+        _Lost(number, output, output, set(), stripped=False)
+        for number, (output, back) in enumerate(zip(outputs, backs, strict=True), 1)
+        if back == output != output.strip()
+    ]
+    if not lost and not outer:
         return
     stripped = [one for one in lost if one.stripped]
     unknown = [one for one in lost if not one.stripped and one.unknown]
@@ -68,6 +73,11 @@ def warn_of_unwritable(tokens: Tokens, examples: Sequence[Example], prompt: Prom
                 changed,
                 "are changed by encoding and decoding, so that an exact match is hardly possible",
                 "read back as",
+            ),
+            (
+                outer,
+                "begin or end with white space, as behind a comma in CSV, which an answer must have too to match",
+                "learned as",
             ),
             (
                 stripped,

@@ -54,7 +54,7 @@ class _Loaded:
 
 
 class Model:
-    """A bundle that is checked and ready to run. Several threads may use it; searches with modules of other slots load graphs of their own.
+    """A bundle that is checked and ready to run. Several threads may use it.
 
     Its sessions are loaded when they are first needed, and for each role the last ones stay. So a model that has
     learned and then generates holds the weights twice.

@@ -98,6 +98,18 @@ def test_there_is_nothing_to_resume(
     assert "no predictions to resume from" in line
 
 
+def test_a_file_of_something_else_is_not_overwritten(
+    run: Run, fails: Callable[..., str], bundle: Path, examples_file: Path, tmp_path: Path
+) -> None:
+    for content in ("my own\n", '{"input": "a", "output": "b"}\n', "[]\n"):
+        (tmp_path / "mine.jsonl").write_text(content)
+        line = fails("evaluate", bundle, examples_file, "--predictions", tmp_path / "mine.jsonl")
+        assert "has no predictions of an earlier evaluation" in line
+        assert (tmp_path / "mine.jsonl").read_text() == content
+    for _ in range(2):  # what it wrote itself may be overwritten
+        assert run("evaluate", bundle, examples_file, "--predictions", tmp_path / "out.jsonl").exit_code == 0
+
+
 def test_without_resume_it_begins_anew_and_removes_nothing_else(
     run: Run, fails: Callable[..., str], bundle: Path, examples_file: Path, tmp_path: Path
 ) -> None:

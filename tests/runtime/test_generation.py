@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scores import forced, score
 
-from edge_lorahub import Example, Model, evaluate, generate, load_adapter
+from edge_lorahub import Example, Model, evaluate, generate, load_adapter, stream
 from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.errors import ExamplesError, SettingsError
 from edge_lorahub.evaluation.matches import compare, normalize
@@ -125,3 +127,11 @@ def test_what_is_exact_is_normalized_too() -> None:
 def test_what_is_no_list_of_examples_is_refused(model: Model, examples: object) -> None:
     with pytest.raises(SettingsError, match="must be a"):
         evaluate(model, examples)  # type: ignore[arg-type]
+
+
+def test_a_folder_is_no_model(bundle: Path, examples: list[Example]) -> None:
+    for call in (generate, stream):
+        with pytest.raises(SettingsError, match=r"model must be a Model, .*edge_lorahub\.load"):
+            call(bundle, "w3")  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match=r"model must be a Model"):
+        evaluate(bundle, examples)  # type: ignore[arg-type]

@@ -85,6 +85,15 @@ def test_all_kinds_are_one_warning(tokens: Tokens) -> None:
     assert len(warning_of(tokens, "{" + "a" * 10_000)) < 400
 
 
+def test_white_space_around_outputs_that_survives(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with byte-level tokenizers, and a space behind a comma in CSV."""
+    monkeypatch.setattr(Tokens, "read_back", lambda self, texts: list(texts))
+    assert warning_of(tokens, "a", " b", "c\n", "d e") == (
+        "2 of 4 outputs begin or end with white space, as behind a comma in CSV, which an answer must have too to "
+        "match (output 2, ' b', is learned as ' b')"
+    )
+
+
 def test_what_the_chat_template_strips_of_outputs(tokens: Tokens) -> None:
     strips = Prompt(output_rule=TextRule(None, None))
     assert warning_of(tokens, "a", " b", "c ", prompt=strips) == (
