@@ -288,7 +288,10 @@ def test_an_adapter_keeps_its_system_text(
     with pytest.warns(EdgeLorahubWarning, match=r"another prompt .*before 'w3 w8 w4 ' \(here 'w3 w10 w4 '\)"):
         generate(model, ["w9"], adapter=loaded, system="w10")
     with pytest.warns(EdgeLorahubWarning, match=r"before 'w3 w8 w4 ' \(here 'w1 '\)"):
-        evaluate(model, examples, adapter=loaded, prompt="chat")
+        evaluate(model, [Example("w9", "w11")], adapter=loaded, prompt="chat")
+    # the same from Python as on the command line
+    with pytest.warns(EdgeLorahubWarning, match="learned from 1 of these 2 examples"):
+        evaluate(model, [Example("w9", "w11"), examples[0]], adapter=loaded)
     # of another bundle the template is told, and the adapter's own prompt used
     with pytest.warns(EdgeLorahubWarning, match="another chat template than this bundle's"):
         load_adapter(tmp_path / "adapter", read_manifest(bundle))
