@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edge_lorahub.errors import EdgeLorahubError, SettingsError
+from edge_lorahub.search.explain import CHECKS
 from edge_lorahub.testing.random_models import SIZES, is_decoder_only, write_checkpoint, write_module
 
 from .load import ANSWER_TOKENS, Load
@@ -66,7 +67,9 @@ def measure(load: Load, work: Path | None, threads: int | None) -> Report:
         seconds, peak, output = _run(command)
         record = json.loads(output)
         threads = record["threads"]
-        seconds_each = record["seconds"] / len(record["trace"])
+        # after the search the examples are checked with candidates that are no part of the trace
+        checks = CHECKS * len((record["explanation"] or {}).get("checked", ()))
+        seconds_each = record["seconds"] / (len(record["trace"]) + checks)
         shares, candidate = _operators(load, bundle, modules, examples)
         work_alone = Machine(threads).product_seconds(candidate, load.precision)
         facts |= {
@@ -74,6 +77,7 @@ def measure(load: Load, work: Path | None, threads: int | None) -> Report:
             "examples": load.examples_fact,
             "composition": load.composition,
             "candidates": len(record["trace"]),
+            "candidates to check examples": checks,
             "whole adapt, s": round(seconds, 2),
             "a candidate, s": round(seconds_each, 4),
             "adapt peak, MB": round(peak),

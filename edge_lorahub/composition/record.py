@@ -129,11 +129,15 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Explained:
-    """What the surrogate says of the result: `search.explain.Explanation`, of the modules with a weight."""
+    """What the surrogate says of the result: `search.explain.Explanation`, of the modules with a weight.
+
+    checked: the examples, from 0, whose left-out loss was evaluated; those of others are predicted.
+    """
 
     contributions: Mapping[str, Contribution]
     left_out_losses: tuple[float | None, ...]
     plain_losses: tuple[float | None, ...]
+    checked: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

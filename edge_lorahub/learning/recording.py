@@ -69,7 +69,7 @@ def explained(explanation: Explanation, names: Sequence[str]) -> Explained:
         if row[0] != 0
     }
     left_out, plain = (tuple(map(_number, v.tolist())) for v in (explanation.left_out, explanation.plain))
-    return Explained(contributions, left_out, plain)
+    return Explained(contributions, left_out, plain, explanation.checked)
 
 
 def _number(value: float) -> float | None:

@@ -16,7 +16,7 @@ Float64 = NDArray[np.float64]
 _BOX = 0.4
 # At most so many suspected examples are checked, those that look worst; the candidates that each takes; and by how much
 # the box shrinks when less than a share of what the surrogate promised came.
-_MOST_CHECKED, _CHECKS = 10, 3
+_MOST_CHECKED, CHECKS = 10, 3
 _SHRINK, _POOR = 0.6, 0.2
 # Student's t, two-sided 95 %, for 1 to 10 degrees of freedom; the last serves for more.
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
@@ -79,7 +79,7 @@ def check(
         others = np.arange(len(losses)) != example
         best, seen = weights, losses
         least, half = float(losses[others].mean()) + penalty(weights), _BOX
-        for _ in range(_CHECKS):
+        for _ in range(CHECKS):
             w, predicted = minimize(surrogate(), rest, penalty, best, *_box(best, half, bound))
             found = evaluate(w)
             value = float(found[others].mean()) + penalty(w)
