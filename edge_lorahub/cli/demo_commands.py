@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 def print_commands(
     bundle: Path, name: str, parents: Sequence[Path], settings: Settings, shots: Sequence[Example],
-    held_out: Sequence[Example], threads: int | None,
+    held_out: Sequence[Example], threads: int | None, model: tuple[str, str],
 ) -> None:  # fmt: skip
     """The examples to learn from and those to measure on are written beside the bundle.
 
-    name: what the files are called after. parents: the folders that the modules are in.
+    name: what the files are called after. parents: the folders that the modules are in. model: one of this kind to
+    export, and a folder for it.
     """
     if not bundle.is_relative_to(user_cache_path("edge-lorahub")):
         say("", "The cache cannot be written to, so there is nothing left to try the commands on.")
@@ -37,6 +38,7 @@ def print_commands(
     except OSError:
         say("", f"{learning.parent} cannot be written to, so there are no examples to try the commands on.")
         return
+    source, folder = model
     options = " ".join([*(f"--modules {_quoted(parent)}" for parent in parents), *_chosen(settings, threads)])
     say(
         "",
@@ -44,8 +46,8 @@ def print_commands(
         f"  edge-lorahub adapt {_quoted(bundle)} {_quoted(learning)} {options} --out my-task",
         f"  edge-lorahub evaluate {_quoted(bundle)} {_quoted(other)} --adapter my-task",
         "With a model, modules and examples of your own:",
-        "  edge-lorahub export google/flan-t5-base flan-t5-base",
-        "  edge-lorahub adapt flan-t5-base examples.jsonl --module DIR --module DIR --out my-task",
+        f"  edge-lorahub export {source} {folder}",
+        f"  edge-lorahub adapt {folder} examples.jsonl --module DIR --module DIR --out my-task",
     )
 
 

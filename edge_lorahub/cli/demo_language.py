@@ -88,7 +88,16 @@ def demonstrate(name: str, settings: Settings, threads: int | None, *, quiet: bo
             [(who, f"{one.exact_match_percent:.1f}", f"{read[who]:.0f}") for who, one in measured.items()],
         )
         print_time(result, racing=settings.racing and settings.optimizer == "cma")
-        print_commands(bundle, name, [MODULES], settings, shots, held_out, threads)
+        print_commands(
+            bundle,
+            name,
+            [MODULES],
+            settings,
+            shots,
+            held_out,
+            threads,
+            ("HuggingFaceTB/SmolLM2-360M-Instruct", "smollm2-360m"),
+        )
     return {
         "task": name,
         "seed": settings.seed,

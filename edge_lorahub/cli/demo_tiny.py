@@ -79,7 +79,16 @@ def demonstrate(
             ],
         )
         print_time(result, racing=settings.racing and settings.optimizer == "cma")
-        print_commands(bundle, task.name, module_parents(kind), settings, shots, held_out, threads)
+        print_commands(
+            bundle,
+            task.name,
+            module_parents(kind),
+            settings,
+            shots,
+            held_out,
+            threads,
+            ("google/flan-t5-base", "flan-t5-base"),
+        )
     return {
         "task": task.name,
         "modules": kind,
