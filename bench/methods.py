@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
@@ -11,13 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from edge_lorahub import Model, Modules, Settings, adapt, load
+from edge_lorahub.comparison.best_single import best_single
+from edge_lorahub.comparison.random_twins import random_twins
 from edge_lorahub.examples.example import Example
 from edge_lorahub.search.settings import REFERENCE
 from edge_lorahub.search.strategy import Candidate
 from edge_lorahub.tinyhub import UnseenTask, examples, relevant_modules
 from edge_lorahub.tinyhub.hub import module_folders
 
-from .quality import HELD_OUT, SHOTS, Trial, as_weights, best_not_negative, best_single, random_modules
+from .quality import HELD_OUT, SHOTS, Trial, as_weights, best_not_negative
 
 BUDGETS = (40, 100, 200)
 # of the default search, whose first candidates teach more
@@ -69,8 +70,7 @@ class Bench:
         return self._trial.accuracy(best.weights, composition)
 
     def random_modules(self) -> float:
-        with tempfile.TemporaryDirectory() as folder:
-            return self._with_others(random_modules(self._modules, Path(folder), self._problem.seed))
+        return self._with_others(random_twins(self._modules, self._problem.seed, products=False))
 
     def relevant_removed(self) -> float:
         relevant = relevant_modules(self._problem.task, self._problem.kind)

@@ -5,11 +5,9 @@ Every figure is of the runtime itself: `adapt` on five examples, greedy answers 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +19,8 @@ from edge_lorahub.examples.example import Example
 from edge_lorahub.learning.loss_evaluator import LossEvaluator
 from edge_lorahub.learning.objective import reference_loss, regularization
 from edge_lorahub.learning.workbench import Workbench
-from edge_lorahub.lora.pair import Lora
-from edge_lorahub.lora.peft_files import write_peft
 from edge_lorahub.runtime.binding import Runner
 from edge_lorahub.runtime.generation import generate_with
-from edge_lorahub.runtime.scoring import Batches, Scorer
 from edge_lorahub.search.choose import make_strategy
 from edge_lorahub.search.loop import search
 from edge_lorahub.search.strategy import Observation, Proposal
@@ -65,18 +60,6 @@ class Trial:
         return 100 * sum(right) / len(right)
 
 
-def best_single(model: Model, modules: Modules, shots: Sequence[Example]) -> Float64:
-    """The one-hot weights of the module with the least loss on the examples."""
-    runner = Runner(model, "score", make_stack(list(modules), model.manifest, "exact").inputs())
-    scorer = Scorer(runner, Batches(model.bundle, model.bundle.encode(shots, 2048, 256)))
-    losses = []
-    for one_hot in np.eye(len(modules)):
-        runner.lora.inputs.compose(one_hot)
-        losses.append(scorer.losses().means().mean())
-    weights: Float64 = np.eye(len(modules))[int(np.argmin(losses))]
-    return weights
-
-
 def best_not_negative(model: Model, modules: Modules, shots: Sequence[Example], settings: Settings) -> Float64:
     """What the reference's search finds among weights of at least 0: shows which tasks need a negative one.
 
@@ -97,21 +80,6 @@ def best_not_negative(model: Model, modules: Modules, shots: Sequence[Example], 
     strategy = make_strategy(settings, len(modules), settings.budget)
     weights: Float64 = np.abs(search(without_signs, strategy, settings.budget).weights)
     return weights
-
-
-def random_modules(modules: Modules, folder: Path, seed: int) -> Modules:
-    """Modules of the same shapes and norms with random contents, written to a folder."""
-    for module in modules:
-        rng = np.random.default_rng([seed, zlib.crc32(module.name.encode())])
-        pairs = {}
-        for layer, lora in module.loras():
-            a, b = (rng.standard_normal(matrix.shape, dtype=np.float32) for matrix in (lora.a, lora.b))
-            a *= np.linalg.norm(lora.a) / np.linalg.norm(a)
-            b *= np.linalg.norm(lora.b) / np.linalg.norm(b)
-            pairs[layer] = Lora(a, b, lora.scale)
-        (folder / module.name).mkdir()
-        write_peft(folder / module.name, module.config.base_model, pairs, module.config.task_type)
-    return Modules.load([folder / module.name for module in modules])
 
 
 def as_weights(named: dict[str, float]) -> Float64:

@@ -16,6 +16,7 @@ import numpy as np
 from edge_lorahub._version import __version__
 from edge_lorahub.errors import SettingsError
 from edge_lorahub.files.outputs import check_output_file, output_file
+from edge_lorahub.machine.processors import cpuinfo, processor_name
 
 Row = dict[str, Any]
 # What the products' speed depends on, as Linux names it.
@@ -49,7 +50,7 @@ def environment(threads: int, *packages: str) -> dict[str, Any]:
     names = ("onnxruntime", "numpy", *packages)
     versions = [f"edge-lorahub {__version__}", *(f"{name} {importlib.metadata.version(name)}" for name in names)]
     return {
-        "processor": processor(),
+        "processor": processor_name(),
         "instruction sets": " ".join(instruction_sets()) or "unknown",
         "threads": threads,
         "versions": ", ".join([*versions, f"Python {platform.python_version()}"]),
@@ -57,13 +58,9 @@ def environment(threads: int, *packages: str) -> dict[str, Any]:
     }
 
 
-def processor() -> str:
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
-
-
 def instruction_sets() -> list[str]:
     """Those that matter here; none where the system does not tell."""
-    flags = _cpuinfo("flags") or _cpuinfo("Features")
+    flags = cpuinfo("flags") or cpuinfo("Features")
     return sorted(flag for flag in flags.split() if _INSTRUCTIONS.match(flag))
 
 
@@ -79,16 +76,6 @@ def commit() -> str | None:
         return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _cpuinfo(key: str) -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == key:
-                return value.strip()
-    return ""
 
 
 def percentiles(seconds: Sequence[float], what: str) -> Row:

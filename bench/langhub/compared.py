@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -12,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from edge_lorahub import Example, Model, Modules, adapt, load
+from edge_lorahub.comparison.best_single import best_single
+from edge_lorahub.comparison.few_shot import with_examples
+from edge_lorahub.comparison.random_twins import random_twins
 from edge_lorahub.evaluation.matches import longest_output
 from edge_lorahub.search.settings import REFERENCE
 
-from ..quality import Float64, Trial, as_weights, best_single, random_modules
-from .few_shot import with_examples
+from ..quality import Float64, Trial, as_weights
 from .unseen import Task
 
 BUDGET = 40
@@ -69,10 +70,9 @@ class Bench:
 
     def random_modules(self) -> Value:
         """Our search among modules of the same shapes and norms that know nothing."""
-        with tempfile.TemporaryDirectory() as folder:
-            modules = random_modules(self._modules, Path(folder), self._problem.seed)
-            found = adapt(self._model, modules, self._problem.shots, seed=self._problem.seed)
-            return self._measured(as_weights(found.weights), trial=self._trial_of(modules))
+        modules = random_twins(self._modules, self._problem.seed, products=False)
+        found = adapt(self._model, modules, self._problem.shots, seed=self._problem.seed)
+        return self._measured(as_weights(found.weights), trial=self._trial_of(modules))
 
     def learned(self, **settings: Any) -> Value:
         found = adapt(self._model, self._modules, self._problem.shots, seed=self._problem.seed, **settings)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .bootstrap import Bools, difference
+from edge_lorahub.comparison.bootstrap import difference
+from edge_lorahub.comparison.observed import Gains
+
 from .combine import Results
 from .compared import OURS, Value
 from .measuring import percent
@@ -34,12 +36,11 @@ def percent_of(values: Sequence[Value]) -> float:
 def _more(found: Results, method: str) -> str:
     if OURS not in found or method == OURS:
         return "| "
-    gain, low, high = difference(_right(found, OURS), _right(found, method))
-    return f"{gain:+.1f} | {low:+.1f} to {high:+.1f}"
+    whole = difference([_gains(found[OURS][task], found[method][task]) for task in found[OURS]])
+    return f"{whole.points:+.1f} | {whole.low:+.1f} to {whole.high:+.1f}"
 
 
-def _right(found: Results, method: str) -> list[Bools]:
-    """Of each task, one draw after the other."""
-    return [
-        np.array([digit == "1" for value in values for digit in value["right"]]) for values in found[method].values()
-    ]
+def _gains(ours: Sequence[Value], others: Sequence[Value]) -> Gains:
+    """Of a task, one draw after the other: no two draws have an input in common."""
+    mine, theirs = (np.array([digit == "1" for one in values for digit in one["right"]]) for values in (ours, others))
+    return Gains(mine.astype(np.float64) - theirs, np.ones(len(mine)))

@@ -31,15 +31,7 @@ if TYPE_CHECKING:
 @click.command(short_help=COMMANDS["adapt"][1])
 @click.argument("bundle", type=options.BUNDLE)
 @click.argument("examples", type=click.Path(path_type=Path))
-@click.option("--module", "-m", "sources", multiple=True, metavar="DIR", help="A LoRA module: a PEFT folder or Hub id.")
-@click.option(
-    "--modules",
-    "parents",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="A folder of modules: every PEFT folder in it.",
-)
+@module_sources.named
 @module_sources.from_hub
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The adapter's folder.")
 @options.budget

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..bench.langhub.few_shot import with_examples
-from ..bench.quality import SHOTS, best_single
+from ..bench.quality import SHOTS
+from ..comparison.best_single import best_single
+from ..comparison.few_shot import with_examples
 from ..composition.adapter import load_adapter
 from ..evaluation.matches import evaluate, longest_output
 from ..examples.example import read_examples

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..bench.quality import HELD_OUT, MOST_NEW_TOKENS, SHOTS, best_single, random_modules
+from ..bench.quality import HELD_OUT, MOST_NEW_TOKENS, SHOTS
+from ..comparison.best_single import best_single
+from ..comparison.random_twins import random_twins
 from ..composition.adapter import load_adapter
 from ..errors import EdgeLorahubWarning
 from ..evaluation.matches import evaluate
@@ -49,9 +49,9 @@ def demonstrate(
         rows = [(e.input, e.output, answer) for e, answer in zip(shots, answers, strict=True)]
         options.print_table(["input", "output", "the plain model answers"], rows, numbers=False)
     result = learn_with_progress(model, modules, shots, settings)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", EdgeLorahubWarning)  # what was said of the search itself holds here as well
-        noise = random_modules(modules, Path(folder), settings.seed)
+        noise = random_twins(modules, settings.seed, products=False)
         of_noise = adapt(model, noise, shots, settings).adapter
     single = modules[int(best_single(model, modules, shots).argmax())]
     adapter = result.compose(modules)

@@ -29,6 +29,7 @@ COMMANDS = {
     "adapt": ("adapt", "Learn a task: find weights for LoRA modules from a few examples."),
     "generate": ("generate", "Answer texts with a bundle, and an adapter if there is one."),
     "evaluate": ("evaluate", "Measure exact match on a file of examples."),
+    "compare": ("compare", "Compare what composing gains with prompting, single and random modules."),
     "inspect": ("inspect", "Say what a bundle, module, adapter or checkpoint is."),
     "hub": ("hub_commands", "Keep modules under names, share them, and find them again."),
     "bake": ("bake", "Merge an adapter into a copy of a bundle's weights."),

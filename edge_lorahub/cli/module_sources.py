@@ -38,12 +38,32 @@ def store_option(function: F) -> F:
     )(function)
 
 
-def from_hub(function: F) -> F:
-    """The options that `HubChoice` is made of."""
+def named(function: F) -> F:
+    """Modules by their folders."""
     for option in (
         click.option(
-            "--count", type=click.IntRange(1), metavar="N", help="With --hub: so many of them, drawn with --seed."
+            "--modules", "parents", multiple=True, type=click.Path(path_type=Path), metavar="DIR",
+            help="A folder of modules: every PEFT folder in it.",
         ),
+        click.option(
+            "--module", "-m", "sources", multiple=True, metavar="DIR", help="A LoRA module: a PEFT folder or Hub id."
+        ),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def from_hub(function: F) -> F:
+    """The options that `HubChoice` is made of."""
+    counted = click.option(
+        "--count", type=click.IntRange(1), metavar="N", help="With --hub: so many of them, drawn with --seed."
+    )
+    return of_store(counted(function))
+
+
+def of_store(function: F) -> F:
+    """All of them but how many."""
+    for option in (
         click.option("--tag", "tags", multiple=True, metavar="TAG", help="With --hub: with this tag."),
         store_option,
         click.option(
@@ -56,14 +76,13 @@ def from_hub(function: F) -> F:
     return function
 
 
-def refuse_without_hub(hub: bool) -> None:
-    """Refuses the running command's options of the store where --hub is not given."""
+def refuse_without_hub(hub: bool, names: Sequence[str] = ("store", "tags", "count")) -> None:
+    """Refuses the running command's options of the store, by their names, where --hub is not given."""
     context = click.get_current_context()
     given = [
         option.opts[0]
         for option in context.command.params
-        if option.name in ("store", "tags", "count")
-        and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+        if option.name in names and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
     ]
     if given and not hub:
         raise SettingsError(f"{', '.join(given)}: of the local store's modules; give --hub too")

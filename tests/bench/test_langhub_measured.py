@@ -1,66 +1,12 @@
-"""How the natural-language hub is measured: few-shot prompts, intervals and tables, without a model."""
+"""How the natural-language hub is measured: tables, without a model."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import pytest
-
-from edge_lorahub import Example, Prompt
-from edge_lorahub.bench.langhub.bootstrap import difference
 from edge_lorahub.bench.langhub.compared import METHODS, OURS
-from edge_lorahub.bench.langhub.few_shot import with_examples
 from edge_lorahub.bench.langhub.measuring import module_digest
 from edge_lorahub.bench.langhub.table import tables
-from edge_lorahub.errors import SettingsError
-
-CHATML = Prompt(
-    before="<s>system\nBe brief<e>\n<s>user\n",
-    after="<e>\n<s>assistant\n",
-    end="<e>\n",
-    system_before="<s>system\n",
-    system_after="<e>\n<s>user\n",
-    adds_special_tokens=False,
-)
-
-
-def test_examples_are_turns_before_the_input() -> None:
-    prompt = with_examples(CHATML, [Example("go", "went"), Example("see", "saw")])
-    assert "".join(prompt.source("eat")) == (
-        "<s>system\nBe brief<e>\n<s>user\ngo<e>\n<s>assistant\nwent<e>\n<s>user\nsee<e>\n<s>assistant\nsaw<e>\n"
-        "<s>user\neat<e>\n<s>assistant\n"
-    )
-    assert with_examples(CHATML, []) == CHATML
-
-
-@pytest.mark.parametrize("prompt", [Prompt(), replace(CHATML, before="<s>user\n"), replace(CHATML, end="</s>")])
-def test_a_prompt_without_turns_takes_no_examples(prompt: Prompt) -> None:
-    with pytest.raises(SettingsError, match="turns"):
-        with_examples(prompt, [Example("go", "went")])
-
-
-def test_a_difference_is_of_pairs() -> None:
-    rng = np.random.default_rng(0)
-    tasks = [rng.random(100) < share for share in (0.2, 0.5, 0.9)]
-    assert difference(tasks, tasks) == (0.0, 0.0, 0.0)
-    gain, low, high = difference([~task & True for task in tasks], tasks)
-    assert low < gain < high
-    none, every = [np.zeros(40, bool)] * 3, [np.ones(40, bool)] * 3
-    assert difference(every, none) == (100.0, 100.0, 100.0)
-
-
-def test_tasks_count_alike_and_are_drawn_too() -> None:
-    """One task of three that is won whole: a third of the points, and drawn never or always, all of the range."""
-    ours, others = (
-        [np.ones(10, bool), np.zeros(200, bool), np.zeros(10, bool)],
-        [np.zeros(n, bool) for n in (10, 200, 10)],
-    )
-    gain, low, high = difference(ours, others)
-    assert gain == pytest.approx(100 / 3)
-    assert low == 0
-    assert high == pytest.approx(100)
 
 
 def test_a_table_has_means_differences_and_tasks() -> None:

@@ -17,11 +17,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from edge_lorahub import Example, Modules
 from edge_lorahub.bench.langhub.base import BASE_MODEL, Base, load_base
 from edge_lorahub.bench.langhub.bundle import exported
-from edge_lorahub.bench.langhub.few_shot import with_examples
 from edge_lorahub.bench.langhub.folders import save_module
 from edge_lorahub.bench.langhub.padding import encode, label_logits, make_batch
 from edge_lorahub.bench.langhub.train_module import Training, train_module
 from edge_lorahub.bundle.prompt import Prompt
+from edge_lorahub.comparison.few_shot import with_examples
 from edge_lorahub.export.gguf import open_gguf
 from edge_lorahub.runtime.opened import OpenBundle
 

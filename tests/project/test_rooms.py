@@ -21,7 +21,7 @@ FLOORS = (
     {"runtime", "convert", "sharing", "export.families", "export.prompts", "inspection"},
     {"export"},
     {"learning", "evaluation"},
-    {"export.checks"},
+    {"export.checks", "comparison"},
     {"edge_lorahub"},
     {"bench"},
     {"bench.langhub"},
