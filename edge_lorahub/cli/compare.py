@@ -14,7 +14,7 @@ from .printable import count_of, say, say_json
 
 if TYPE_CHECKING:
     from ..comparison.cell import Cell
-    from ..comparison.compare import Comparison
+    from ..comparison.comparing import Comparison
     from ..comparison.engine import Engine
     from ..comparison.plan import Plan
     from ..comparison.store import Store
@@ -114,11 +114,11 @@ def command(
     on with the same command.
     """
     from ..comparison.cell import CellSettings
-    from ..comparison.jobs import chosen_jobs
+    from ..comparison.compared_methods import KINDS, make_methods
     from ..comparison.local_engine import LocalEngine
-    from ..comparison.methods import KINDS, make_methods
     from ..comparison.metrics import read_metric
     from ..comparison.plan import Plan
+    from ..comparison.process_count import chosen_jobs
     from ..comparison.store import check_folder, opened
     from ..comparison.task_files import read_tasks
     from ..files.user_path import user_path
@@ -126,9 +126,10 @@ def command(
     from ..runtime.prompt_choice import choose_prompt
 
     module_sources.refuse_without_hub(hub, ("store", "tags"))
-    if surrogate is False and "cma" not in optimizers:
-        raise SettingsError("--no-surrogate is for --optimizer cma alone; leave it out")
     methods = make_methods(optimizers, composition, budget, surrogate, kinds or KINDS)
+    if surrogate is not None and "cma" not in optimizers:
+        flag = "--surrogate" if surrogate else "--no-surrogate"
+        raise SettingsError(f"{flag} is for --optimizer cma alone; leave it out")
     measure = read_metric(metric)
     check_folder(user_path(out))
     opened_bundle = OpenBundle(bundle)
@@ -159,7 +160,7 @@ def _compared(plan: Plan, store: Store, engine: Engine) -> Comparison:
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
-    from ..comparison.compare import compare
+    from ..comparison.comparing import compare
 
     console = Console(stderr=True)
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console,
@@ -175,7 +176,7 @@ def _compared(plan: Plan, store: Store, engine: Engine) -> Comparison:
 
 
 def _print(found: Comparison, out: Path) -> None:
-    from ..comparison.table import cost_rows, gain_rows, summary_rows
+    from ..comparison.markdown_table import cost_rows, gain_rows, summary_rows
 
     options.print_table(["%", "mean", "best seed", "sd"], summary_rows(found.measured))
     if found.differences:

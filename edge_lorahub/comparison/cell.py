@@ -15,7 +15,7 @@ from .._version import __version__
 from ..bundle.prompt import Prompt
 from ..examples.example import Example, fingerprint
 from ..files.typed_json import to_json
-from .methods import FEW_SHOT, Method
+from .compared_methods import FEW_SHOT, Method
 
 # Whose versions a search or an answer may depend on, beside the program's own.
 _PACKAGES = ("onnxruntime", "numpy", "tokenizers", "nevergrad")

@@ -26,8 +26,8 @@ from ..runtime.session import Model
 from .answering import choose, count_tokens, write
 from .best_single import best_single
 from .cell import Cell, ModuleFolder, versions
+from .compared_methods import BEST_SINGLE, RANDOM, UNIFORM
 from .few_shot import Question, questions
-from .methods import BEST_SINGLE, RANDOM, UNIFORM
 from .random_twins import random_twins
 from .result import Machine, Result, Seconds
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .bootstrap import Interval, difference
 from .cell import Cell
-from .methods import LEARNED, RANDOM, Method
+from .compared_methods import LEARNED, RANDOM, Method
 from .metrics import Metric
 from .observed import Float64, Gains, gains, means_by_seed
 from .result import Result

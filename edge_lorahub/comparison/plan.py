@@ -17,8 +17,8 @@ from ..runtime.opened import OpenBundle
 from ..sharing.choosing import draw as draw_modules
 from .cell import Cell, CellSettings, ModuleFolder, versions
 from .choices import choices_of
+from .compared_methods import Method
 from .example_draws import Draw, draw
-from .methods import Method
 from .metrics import Metric
 from .task_files import Task
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .bootstrap import Interval
+from .compared_methods import Method
+from .markdown_table import cost
 from .measured import Difference, Measured, Spread
-from .methods import Method
 from .plan import Plan
-from .table import cost
 
 NAME, FORMAT = "edge-lorahub comparison", 1
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from .bootstrap import BETTER, NEITHER, WORSE, Interval
 from .measured import Difference, Measured
+from .plan import Plan
 
 # Of fewer tasks an interval says little about others.
 _FEW_TASKS = 5
@@ -17,13 +18,19 @@ def verdicts(differences: Sequence[Difference], *, searches: int) -> list[str]:
     return [_sentence(one, named=searches > 1) for one in differences]
 
 
-def notes(found: Measured, base_model: str, *, random_weights: bool) -> list[str]:
+def notes(found: Measured, plan: Plan) -> list[str]:
     """What a reader has to know beside the figures."""
     said = []
-    if random_weights:
+    if plan.random_weights:
+        base_model = plan.bundle.manifest.model.base_model
         said.append(f"By its name the base model {base_model!r} has random weights: accuracies mean nothing here.")
     if found.all_wrong:
         said.append("No method has a single answer right: accuracies say nothing here about which of them is better.")
+    if len(plan.modules) > plan.count:
+        said.append(
+            f"Each seed has drawn {plan.count} of {len(plan.modules)} modules, and what none of those knows cannot be "
+            "composed (--count)."
+        )
     for method in found.methods:
         shortened = {
             task: sum(found.results[task, method.id, seed][1].shortened for seed in found.seeds) for task in found.tasks

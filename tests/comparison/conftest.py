@@ -12,7 +12,7 @@ from comparisons import MakePlan
 from edge_lorahub import Modules
 from edge_lorahub.bundle.prompt import Prompt
 from edge_lorahub.comparison.cell import CellSettings
-from edge_lorahub.comparison.methods import make_methods
+from edge_lorahub.comparison.compared_methods import make_methods
 from edge_lorahub.comparison.metrics import read_metric
 from edge_lorahub.comparison.plan import Plan
 from edge_lorahub.comparison.task_files import read_tasks

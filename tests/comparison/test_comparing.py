@@ -12,7 +12,7 @@ import pytest
 from comparisons import InProcess, MakePlan, answers_alone, compared, read_results
 
 from edge_lorahub import evaluate, generate, load
-from edge_lorahub.comparison.compare import compare
+from edge_lorahub.comparison.comparing import compare
 from edge_lorahub.comparison.store import opened
 from edge_lorahub.composition.adapter import load_adapter
 from edge_lorahub.errors import EdgeLorahubWarning, JournalError, OutputExistsError, SettingsError
@@ -205,7 +205,9 @@ def test_random_weights_and_nothing_right_are_said(make_plan: MakePlan, tmp_path
     assert any("single answer right" in note for note in notes)
     manifest = plan.bundle.manifest
     plan.bundle.manifest = replace(manifest, model=replace(manifest.model, base_model="tiny-random-t5"))
-    assert any("random weights" in note for note in compared(plan, tmp_path / "run").notes)
+    notes = compared(replace(plan, count=2), tmp_path / "run").notes
+    assert any("random weights" in note for note in notes)
+    assert any("drawn 2 of 4 modules" in note for note in notes)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_lorahub.comparison.cell import Cell
-from edge_lorahub.comparison.compare import Comparison, compare
+from edge_lorahub.comparison.comparing import Comparison, compare
 from edge_lorahub.comparison.measure import measure
 from edge_lorahub.comparison.plan import Plan
 from edge_lorahub.comparison.result import Result

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from .bootstrap import BETTER, NEITHER, WORSE
+from .compared_methods import Method
 from .measured import Difference, Measured, Spread
-from .methods import Method
 
 
 def table(

@@ -9,14 +9,14 @@ from typing import Any, Protocol, cast
 
 from ..errors import warn
 from .cell import Cell
+from .compared_methods import RANDOM
 from .engine import Engine
+from .markdown_table import table
 from .measured import Difference, Measured
-from .methods import RANDOM
 from .plan import Plan
 from .result import Result
 from .results import results
 from .store import Store
-from .table import table
 from .verdict import notes, verdicts
 
 
@@ -97,7 +97,7 @@ def _said(plan: Plan, store: Store, known: Mapping[str, Result], warned: Sequenc
     )
     differences = measured.differences()
     said = verdicts(differences, searches=len({one.method.id for one in differences}))
-    beside = notes(measured, plan.bundle.manifest.model.base_model, random_weights=plan.random_weights)
+    beside = notes(measured, plan)
     found = results(plan, measured, differences, said, beside, warned)
     text = table(measured, differences, said, beside, plan.metric.name)
     store.finish(found, text)
