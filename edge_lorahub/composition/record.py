@@ -131,13 +131,18 @@ class Contribution:
 class Explained:
     """What the surrogate says of the result: `search.explain.Explanation`, of the modules with a weight.
 
-    checked: the examples, from 0, whose left-out loss was evaluated; those of others are predicted.
+    checked: the examples, by place, whose loss in left_out_losses was evaluated; None in records of before that.
     """
 
     contributions: Mapping[str, Contribution]
     left_out_losses: tuple[float | None, ...]
     plain_losses: tuple[float | None, ...]
-    checked: tuple[int, ...] = ()
+    checked: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for place in self.checked or ():
+            if place >= len(self.left_out_losses):
+                raise ValueError(f"checked has {place}, but left_out_losses has {len(self.left_out_losses)}")
 
 
 @dataclass(frozen=True)

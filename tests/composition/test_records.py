@@ -140,6 +140,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "no digest": (put("bundle.files", {"weights.bin": "x"}), "bundle.files.weights.bin is 'x', where a digest"),
     "a digest of escapes": (put("modules.1.sha256", "\x1b[2J" * 16), "modules[1].sha256 is '\\x1b[2J"),
     "a start of others": (put("start", {"x": 1.0}), "start has 'x', which modules has not"),
+    "a checked example that is none": (put("explanation.checked", [99]), "explanation.checked has 99, but left_out_l"),
     "contributions of others": (
         put("explanation.contributions", {"x": {"loss_without_it": 1, "low": 0, "high": 2}}),
         "explanation.contributions has 'x', which modules has not",
