@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from ..errors import SettingsError
 from . import module_sources, options
@@ -136,8 +138,10 @@ def command(
     prompt = choose_prompt(opened_bundle, prompt_format, system)
     tasks = read_tasks(data)
     needed = any(method.needs_modules for method in methods)
-    if not needed and (sources or parents or hub):
-        raise SettingsError(f"{', '.join(kinds)}: without modules; leave --module, --modules and --hub out")
+    if not needed:
+        _refuse_idle(("sources", "parents", "hub", "count"), "needs modules")
+    if not any(method.searches for method in methods):
+        _refuse_idle(("optimizers", "surrogate", "composition", "budget"), "searches")
     choice = module_sources.HubChoice(store, tags, None, 0) if hub else None
     modules = module_sources.modules_of(sources, parents, choice, opened_bundle.manifest) if needed else None
     if modules is not None:
@@ -153,6 +157,15 @@ def command(
         say_json(dict(found.results))
         return
     _print(found, out)
+
+
+def _refuse_idle(names: Sequence[str], does: str) -> None:
+    """Refuses options, by their names, that no method of the running command has a use for."""
+    context = click.get_current_context()
+    given = [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        flags = {option.name: option.opts[0] for option in context.command.params}
+        raise SettingsError(f"no method that was asked for {does}; leave {', '.join(flags[n] for n in given)} out")
 
 
 def _compared(plan: Plan, store: Store, engine: Engine) -> Comparison:

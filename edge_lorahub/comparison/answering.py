@@ -18,7 +18,7 @@ from ..runtime.session import Model
 from ..runtime.stopping import Stops
 from .few_shot import STOP, Question
 
-# Choices that are scored at once: their logits are kept until the last is there.
+# Inputs whose choices are held as token ids at once.
 _AT_ONCE = 64
 
 

@@ -37,7 +37,7 @@ def difference(tasks: Sequence[Gains], seed: int = 1) -> Interval:
     """The mean gain over the tasks, each of which counts the same.
 
     Tasks are drawn with replacement, and within each drawn task its inputs; an input's gains under all seeds stay
-    together. Of a single task only the inputs are drawn.
+    together, and a task that is drawn twice has the same inputs both times. Of a single task only the inputs are drawn.
     """
     rng = np.random.default_rng(seed)
     means = np.array([_means(one, rng) for one in tasks])  # (T, R)

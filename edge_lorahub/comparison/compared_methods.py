@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ..errors import SettingsError
 from ..learning.settings import Settings
-from ..search.settings import CMA
+from ..search.choose import make_strategy
+from ..search.settings import CMA, NEVERGRAD
 
 ZERO_SHOT, FEW_SHOT, BEST_SINGLE, UNIFORM = "zero-shot", "few-shot", "best-single", "uniform"
 LEARNED, RANDOM = "learned", "random"
@@ -79,6 +80,8 @@ def make_methods(
         for optimizer in dict.fromkeys(optimizers):
             assists = surrogate if optimizer == CMA else None
             # whatever is wrong with the settings is said here, before the slow part
-            chosen = Method(kind, optimizer, composition, budget, assists).settings(1, 2048).chosen_composition
-            methods.append(Method(kind, optimizer, chosen, budget, assists))
+            settings = Method(kind, optimizer, composition, budget, assists).settings(1, 2048)
+            if optimizer.startswith(NEVERGRAD):
+                make_strategy(settings, 2, budget)  # whether nevergrad has it
+            methods.append(Method(kind, optimizer, settings.chosen_composition, budget, assists))
     return methods

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from ..errors import warn
 from .cell import Cell
@@ -77,10 +77,10 @@ def _warned(cells: Sequence[Cell], known: Mapping[str, Result]) -> list[str]:
 
 def _measure(
     missing: list[Cell], total: int, known: dict[str, Result], store: Store, engine: Engine,
-    progress: Callable[[Cell | None, int, int], None],
+    progress: Progress,
 ) -> None:  # fmt: skip
-    # a generator's processes end when it is closed, also by an error of the store
-    with closing(cast("Any", engine.run(missing))) as running:
+    # so that nothing goes on running after an error of the store
+    with closing(engine.run(missing)) as running:
         for cell, result in running:
             store.put(cell, result)
             known[cell.digest] = result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Protocol
 
 from .cell import Cell
@@ -12,10 +12,10 @@ from .result import Result
 class Engine(Protocol):
     """Runs `measure.measure` on cells, wherever it likes."""
 
-    def run(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Result]]:
+    def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, Result], None, None]:
         """Every cell with its result, each as soon as it is there, in any order.
 
         Cells that come one after the other have the most in common. Raises what measuring a cell raises, with the cell
-        named; what was given before stays right. When the iterator is closed, nothing goes on running.
+        named; what was given before stays right. When the generator is closed, nothing goes on running.
         """
         ...

@@ -9,7 +9,7 @@ import threading
 import traceback
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import cast
 
@@ -29,7 +29,7 @@ class LocalEngine:
     def __init__(self, jobs: int) -> None:
         self._jobs = jobs
 
-    def run(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Result]]:
+    def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, Result], None, None]:
         waiting = deque(cells)
         workers: list[_Worker] = []
         try:
@@ -124,4 +124,8 @@ def _named(error: Exception, cell: Cell) -> Exception:
         return shortage(cell.name, ADVICE, error=error)
     if isinstance(error, EdgeLorahubError):
         return type(error)(f"{cell.name}: {error}")
-    return RuntimeError(f"{cell.name}: {''.join(traceback.format_exception(error))}")
+    if isinstance(error, OSError):
+        return error  # names the file
+    if "EDGE_LORAHUB_TRACEBACK" in os.environ:
+        traceback.print_exception(error)
+    return RuntimeError(f"{cell.name}: {type(error).__name__}: {error}")

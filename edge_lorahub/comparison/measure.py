@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bundle.manifest import MANIFEST
 from ..composition.inputs import LoraInputs
 from ..composition.stack import make_stack, plain_inputs
 from ..errors import EdgeLorahubWarning, SettingsError
 from ..evaluation.matches import compare, longest_output
+from ..files.outputs import sha256
 from ..learning.adaptation import learn
 from ..learning.objective import WORST_LOSS
 from ..lora.modules import Modules
@@ -64,7 +66,7 @@ def measure(cell: Cell) -> Result:
 
 
 def _measured(cell: Cell, caught: list[warnings.WarningMessage]) -> Result:
-    model, settings = _model(cell.bundle, cell.settings.threads), cell.settings
+    model, settings = _model(cell.bundle, cell.bundle_sha256, cell.settings.threads), cell.settings
     most = settings.max_new_tokens
     if most is None:
         most = longest_output(model, cell.inputs, settings.prompt) + _ROOM
@@ -140,7 +142,9 @@ def _digits(right: tuple[bool, ...]) -> str:
 
 # A process measures one cell after the other of a bundle, most of them with the modules of one seed.
 @lru_cache(maxsize=1)
-def _model(bundle: Path, threads: int) -> Model:
+def _model(bundle: Path, manifest_sha256: str, threads: int) -> Model:
+    if sha256(bundle / MANIFEST) != manifest_sha256:
+        raise SettingsError(f"{bundle}: is another bundle than when the comparison began; begin it again")
     return Model(bundle, threads=threads)
 
 

@@ -17,18 +17,21 @@ from .plan import Plan
 def estimated_bytes(plan: Plan) -> int:
     """About the most that a process takes: the search's estimate, and the weights once more to answer."""
     weights = (plan.bundle.folder / WEIGHTS).stat().st_size
-    settings, most = plan.settings, 0
+    settings, modules = plan.settings, list(plan.modules)[: plan.count]
+    searching = [method for method in plan.methods if method.searches]
+    # what searches nothing takes no more than one that evaluates one candidate
+    searches = [method.settings(1, settings.max_input_tokens) for method in searching] or [
+        Settings(surrogate=False, budget=1, max_input_tokens=settings.max_input_tokens)
+    ]
+    # draws of a task differ little
+    drawn = {cell.task: cell.examples for cell in plan.cells}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of texts that are cut; they are raised again when a cell is measured
-        for cell in plan.cells:
-            # tasks differ under all seeds alike, and methods that search nothing take less
-            if cell.seed != plan.seeds[0] or not (cell.method.searches or len(plan.methods) == 1):
-                continue
-            search = cell.method.settings(1, settings.max_input_tokens) if cell.method.searches else Settings()
-            modules = list(plan.modules)[: plan.count]
-            found = memory.plan(plan.bundle, modules, cell.examples, search, 1, sys.maxsize, settings.prompt)
-            most = max(most, found.bytes)
-    return weights + max(most, weights)
+        return weights + max(
+            memory.plan(plan.bundle, modules, examples, search, 1, sys.maxsize, settings.prompt).bytes
+            for examples in drawn.values()
+            for search in searches
+        )
 
 
 def chosen_jobs(plan: Plan, asked: int | None, memory_limit: int | None) -> int:

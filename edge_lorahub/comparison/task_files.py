@@ -40,6 +40,10 @@ def read_tasks(paths: Sequence[str | Path]) -> list[Task]:
     tasks: dict[str, Task] = {}
     for path in (found for given in paths for found in _sources(user_path(given))):
         task = _released(path) if path.is_dir() else _of_file(path)
+        try:
+            task.name.encode()
+        except UnicodeEncodeError:
+            raise ExamplesError(f"{str(path)!r}: a name that is not UTF-8, so no file can hold it; rename it") from None
         if task.name in tasks:
             raise SettingsError(
                 f"two tasks are called {task.name!r:.80} ({tasks[task.name].path} and {path}); rename one of them"
@@ -105,6 +109,8 @@ def _different(path: Path, examples: Sequence[Example]) -> tuple[Example, ...]:
     first: dict[str, Example] = {}
     contradicted = set()
     for example in examples:
+        if any("\ud800" <= character <= "\udfff" for character in example.input + example.output):
+            raise ExamplesError(f"{path}: not valid Unicode (a lone surrogate) in {example.input!a:.60}; mend the text")
         known = first.setdefault(example.input.strip(), example)
         if known.output != example.output:
             contradicted.add(known.input)

@@ -133,9 +133,11 @@ def test_a_full_disk_is_one_line_and_cells_stay(arguments: list[object], tmp_pat
         (["--examples", 11], "of which 11 examples cannot be drawn"),
         (["--metric", "f1"], "metric 'f1' is unknown"),
         (["--optimizer", "adam"], "optimizer 'adam' is unknown"),
+        (["--optimizer", "cma", "--optimizer", "nevergrad:Nope"], "nevergrad has no optimizer 'Nope'"),
         (["--tag", "x"], "give --hub too"),
         (["--memory-limit", "1MB"], "a memory limit of 1 MB is too low"),
-        (["--method", "zero-shot"], "leave --module, --modules and --hub out"),
+        (["--method", "zero-shot"], "no method that was asked for needs modules; leave --modules out"),
+        (["--method", "uniform"], "no method that was asked for searches; leave --surrogate, --budget out"),
         (["--optimizer", "reference", "--no-surrogate"], "--no-surrogate is for --optimizer cma alone"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,10 @@ from comparisons import InProcess, MakePlan, answers_alone, compared, read_resul
 
 from edge_lorahub import evaluate, generate, load
 from edge_lorahub.comparison.comparing import compare
+from edge_lorahub.comparison.local_engine import LocalEngine
 from edge_lorahub.comparison.store import opened
 from edge_lorahub.composition.adapter import load_adapter
-from edge_lorahub.errors import EdgeLorahubWarning, JournalError, OutputExistsError, SettingsError
+from edge_lorahub.errors import EdgeLorahubWarning, JournalError, NotEnoughMemoryError, OutputExistsError, SettingsError
 
 # The tiny model's weights are random: short searches find nothing, and say so.
 pytestmark = [
@@ -218,3 +220,21 @@ def test_a_folder_without_permission_is_refused(make_plan: MakePlan, tmp_path: P
     (tmp_path / "run" / "cells").chmod(0o500)
     with pytest.raises(PermissionError):
         compared(plan, tmp_path / "run")
+
+
+def test_a_process_that_was_ended_is_told_with_its_cell(make_plan: MakePlan) -> None:
+    running = LocalEngine(1).run(make_plan(["zero-shot"], seeds=[1]).cells)
+    next(running)
+    (process,) = multiprocessing.active_children()
+    process.kill()
+    with pytest.raises(NotEnoughMemoryError, match=r"task zweite-ü, seed 1, plain model: its process was ended"):
+        next(running)
+    assert not multiprocessing.active_children()
+
+
+def test_an_error_of_a_cell_is_told_with_its_name(make_plan: MakePlan) -> None:
+    plan = make_plan(["zero-shot"], seeds=[1])
+    for change, said in (({"versions": {"numpy": "1"}}, "same versions"), ({"bundle_sha256": "0"}, "another bundle")):
+        (cell, _) = plan.cells
+        with pytest.raises(SettingsError, match=rf"task first, seed 1.*{said}"):
+            list(LocalEngine(2).run([replace(cell, **change)]))

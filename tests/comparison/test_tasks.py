@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,20 @@ def test_two_tasks_of_one_name_are_refused(tmp_path: Path) -> None:
     paths = [lines(tmp_path / "a.jsonl", NUMBERS), lines(tmp_path / "other" / "a.jsonl", NUMBERS)]
     with pytest.raises(SettingsError, match="two tasks are called 'a'"):
         read_tasks(paths)
+
+
+def test_a_name_that_no_file_can_hold_is_refused(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.jsonl", NUMBERS)
+    odd = path.rename(tmp_path / os.fsdecode(b"caf\xe9.jsonl"))
+    with pytest.raises(ExamplesError, match="not UTF-8"):
+        read_tasks([odd])
+
+
+def test_text_that_no_tokenizer_takes_is_refused_by_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"input": "x", "output": "\\ud800"}\n')
+    with pytest.raises(ExamplesError, match=r"a\.jsonl: not valid Unicode"):
+        read_tasks([path])
 
 
 def test_text_under_unknown_keys_is_warned_of(tmp_path: Path) -> None:

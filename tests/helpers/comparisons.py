@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ class InProcess:
         self.measured: list[str] = []
         self._most = most
 
-    def run(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Result]]:
+    def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, Result], None, None]:
         for cell in cells:
             if len(self.measured) == self._most:
                 raise KeyboardInterrupt
