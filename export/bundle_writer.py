@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from edge_lorahub._version import __version__
-from edge_lorahub.bundle.architectures import ENCODER_DECODER, PRECISIONS, graphs_of
-from edge_lorahub.bundle.manifest import BUNDLE_FILES, MANIFEST, TOKENIZER, WEIGHTS, Manifest, Slot
+from edge_lorahub.bundle.architectures import ENCODER_DECODER, PRECISIONS, TASK_TYPES, graphs_of
+from edge_lorahub.bundle.manifest import BUNDLE_FILES, MANIFEST, TOKENIZER, WEIGHTS, Baked, Manifest, Slot
 from edge_lorahub.bundle.prompt import Prompt
 from edge_lorahub.bundle.weights_sample import sample_digest
+from edge_lorahub.composition.adapter import Adapter, check_adapter
+from edge_lorahub.composition.prompt_record import warn_of_other_prompt
 from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning, SettingsError
 from edge_lorahub.files.outputs import check_output_folder, output_folder, sha256
 from edge_lorahub.files.user_path import user_path
@@ -20,11 +22,13 @@ from .blocks.form import Form
 from .blocks.onnx_graph import WeightFile
 from .families import find_family
 from .families.protocol import Writer
+from .merging.layers import warn_of_other_base
+from .merging.merged_tensors import MergedTensors
 from .open_source import open_source
 from .prompts import freeze
 from .prompts.token_check import check_tokens
 from .source.chat_templates import NONE
-from .source.model_source import ModelSource, TextTokens
+from .source.model_source import ModelSource, Tensors, TextTokens
 
 
 def export(
@@ -36,6 +40,7 @@ def export(
     chat_template: str | None = None,
     template_arguments: Mapping[str, Any] | None = None,
     prompt: Prompt | None = None,
+    adapter: Adapter | None = None,
     revision: str | None = None,
     force: bool = False,
     check: Callable[[Path], None] | None = None,
@@ -48,9 +53,11 @@ def export(
     holds the base's matrices in eight bits; norms and attention stay float32, and so does LoRA but in the graphs that
     adapt uses. chat_template: of the model's chat templates, which are rendered into the bundle's prompt, the name of
     one, a Jinja file instead, or "none"; None: its default one, where it has any. template_arguments are further
-    variables of it, as enable_thinking. prompt: texts to take in the place of a template's. check gets
-    the finished folder before it becomes `out`; what it raises leaves no bundle.
-    Raises CheckpointError, SettingsError, MissingPathError, MissingDependencyError, OutputExistsError or HubError;
+    variables of it, as enable_thinking. prompt: texts to take in the place of a template's. adapter: is added to the
+    weights, which are then quantized with it, and the manifest says so. check gets the finished folder before it
+    becomes `out`; what it raises leaves no bundle.
+    Raises CheckpointError, SettingsError, MissingPathError, MissingDependencyError, OutputExistsError or HubError, and
+    ModuleMismatchError or ModuleFileError for the adapter;
     `out` appears only when it is complete.
     """
     out = user_path(out)
@@ -58,6 +65,7 @@ def export(
         raise SettingsError("a prompt and a chat template; give one of them")
     if prompt is not None and not isinstance(prompt, Prompt):
         raise SettingsError(f"prompt must be a Prompt, got {prompt!r:.80}")
+    check_adapter(adapter)
     if precision not in PRECISIONS:
         raise SettingsError(f"precision {precision!r} is unknown; choose {' or '.join(PRECISIONS)}")
     check_output_folder(out, force=force, names=BUNDLE_FILES)  # before a download
@@ -76,7 +84,12 @@ def export(
     else:
         prompt = _prompt(model, family.architecture, tokens, chat_template, template_arguments)
     graphs = graphs_of(family.architecture, precision)
-    with output_folder(out, force=force, names=BUNDLE_FILES) as work, model.open() as tensors:
+    if adapter is not None:
+        warn_of_other_base(adapter, model.base_model, TASK_TYPES[family.architecture], model.path)
+        warn_of_other_prompt(adapter, prompt)
+    with output_folder(out, force=force, names=BUNDLE_FILES) as work, model.open() as opened:
+        merged = None if adapter is None else MergedTensors(opened, adapter, known)
+        tensors: Tensors = opened if merged is None else merged
         tokens.tokenizer.save(str(work / TOKENIZER))
         weights = WeightFile(work / WEIGHTS)
         found: tuple[Slot, ...] = ()
@@ -90,6 +103,8 @@ def export(
                 found = found or written.slots
         finally:
             digest = weights.close()
+        if merged is not None:
+            merged.check_all_merged()
         _warn_of_unused(model.path, [name for name in tensors.unused() if not family.is_left_over(name)])
         manifest = Manifest(
             architecture=family.architecture,
@@ -106,6 +121,7 @@ def export(
                 if (work / name).is_file()
             },
             prompt=prompt,
+            baked=() if adapter is None else (Baked(adapter.name, adapter.sha256),),
             weights_sample=sample_digest(work / WEIGHTS),
         )
         (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")

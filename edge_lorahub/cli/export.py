@@ -11,6 +11,7 @@ import click
 from ..bundle.architectures import PRECISIONS
 from ..errors import SettingsError
 from . import options
+from .agreement_report import report_agreement
 from .main import COMMANDS
 from .printable import say
 
@@ -61,6 +62,11 @@ from .printable import say
     metavar="NAME=VALUE",
     help="A variable for the chat template, as enable_thinking=false; may be repeated.",
 )
+@click.option(
+    "--adapter",
+    metavar="DIR|ID",
+    help="Add this adapter to the weights, before they are quantized: the bundle's plain model then answers with it.",
+)
 @click.option("--revision", help="The revision of a Hub id: a branch, a tag or a commit.")
 @click.option(
     "--verify",
@@ -70,8 +76,8 @@ from .printable import say
 @options.force
 def command(
     source: str, out: Path, slots: str | None, precision: str, check: bool, check_modules: tuple[str, ...],
-    check_examples: Path | None, chat_template: str | None, template_arguments: tuple[str, ...], revision: str | None,
-    verify: bool, force: bool,
+    check_examples: Path | None, chat_template: str | None, template_arguments: tuple[str, ...], adapter: str | None,
+    revision: str | None, verify: bool, force: bool,
 ) -> None:  # fmt: skip
     """Turn a checkpoint into a bundle: T5, Llama, Mistral, Qwen, Gemma, Granite.
 
@@ -87,12 +93,11 @@ def command(
     something for them.
     """
     import time
-    import warnings
 
-    from ..errors import EdgeLorahubWarning
+    from ..composition.adapter import load_adapter
     from ..examples.example import read_examples
     from ..export import export
-    from ..export.checks.agreement import LEAST_CORRELATION, check_export
+    from ..export.checks.agreement import check_export
     from ..export.checks.oracle import check_installed
     from ..export.checks.verify import verify_bundle
     from ..lora.modules import Modules
@@ -102,17 +107,18 @@ def command(
         raise SettingsError("--check-module and --check-examples are for the check of --precision int8")
     modules = Modules.load(check_modules) if check_modules else None
     examples = read_examples(check_examples) if check_examples else []
+    merged = None if adapter is None else load_adapter(adapter)
     differences: list[float] = []
 
     def compare(folder: Path) -> None:
-        differences.append(verify_bundle(source, folder, revision))
+        differences.append(verify_bundle(source, folder, revision, merged))
 
     against = check_installed() if verify else ""
     start = time.perf_counter()
     kinds = None if slots is None else [kind.strip() for kind in slots.split(",") if kind.strip()]
     manifest = export(
         source, out, slots=kinds, precision=precision, chat_template=chat_template,
-        template_arguments=_arguments(template_arguments), revision=revision, force=force,
+        template_arguments=_arguments(template_arguments), adapter=merged, revision=revision, force=force,
         check=compare if verify else None,
     )  # fmt: skip
     size = sum(file.stat().st_size for file in out.iterdir())
@@ -121,23 +127,14 @@ def command(
         f"{len(manifest.slots)} slots ({','.join(manifest.kinds())}), {size / 1e6:.0f} MB, "
         f"{time.perf_counter() - start:.1f} s"
     )
+    if merged is not None:
+        say(f"{adapter} is merged into its weights")
     if check:
-        agreement = check_export(source, out, modules, examples, revision=revision)
-        what = "" if modules and examples else " (random modules or texts)"
-        say(f"{precision} against fp32{what}: {agreement}")
-        if agreement.rank_correlation < LEAST_CORRELATION:
-            warnings.warn(
-                f"{out}: {precision} does not keep the order of candidates (rank correlation "
-                f"{agreement.rank_correlation:.3f}, expected {LEAST_CORRELATION} or more), so a search may choose "
-                + (
-                    "others"
-                    if modules and examples
-                    else "others; compare with your own --check-module and --check-examples"
-                )
-                + "; --precision fp32 is exact",
-                EdgeLorahubWarning,
-                stacklevel=1,
-            )
+        agreement = check_export(source, out, modules, examples, adapter=merged, revision=revision)
+        report_agreement(
+            out, precision, agreement, own=bool(modules and examples),
+            advice="compare with your own --check-module and --check-examples",
+        )  # fmt: skip
     for difference in differences:
         say(f"verified against {against}: largest relative difference of the logits {difference:.1e}")
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "compare": ("compare", "Compare what composing gains with prompting, single and random modules."),
     "inspect": ("inspect", "Say what a bundle, module, adapter or checkpoint is."),
     "hub": ("hub_commands", "Keep modules under names, share them, and find them again."),
+    "convert": ("convert", "Turn an adapter into what peft, ONNX Runtime, transformers or llama.cpp take."),
     "bake": ("bake", "Merge an adapter into a copy of a bundle's weights."),
     "bench": ("bench", "Measure speed and memory, or how well tasks are learned."),
 }

@@ -80,7 +80,7 @@ class Adapter:
         """
         if rank < 1:
             raise SettingsError(f"rank must be at least 1, got {rank}")
-        self._check()
+        self.check()
         pairs, dropped, whole = {}, 0.0, 0.0
         for layer, lora in self.pairs.items():
             a, b, lost, total = truncate(lora.a.T, lora.scaled_b().T, rank)
@@ -98,7 +98,8 @@ class Adapter:
         record = None if self.record is None else replace(self.record, truncation=Truncation(rank, error))
         return replace(self, pairs=pairs, record=record), error
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises ModuleFileError for numbers that are not finite in float32."""
         for layer, lora in self.pairs.items():
             lora.check(*(f"{self.name}: {layer}.lora_{side}" for side in "AB"))
 
@@ -107,7 +108,7 @@ class Adapter:
 
         Raises OutputExistsError, or ModuleFileError for numbers that are not finite; what is on disk stays until then.
         """
-        self._check()
+        self.check()
         with output_folder(user_path(folder), force=force, names=ADAPTER_FILES) as work:
             write_peft(work, self.base_model, self.pairs, self.task_type)
             if self.evaluations is not None:

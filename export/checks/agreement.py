@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lorahub.bundle.manifest import WEIGHTS, Slot
+from edge_lorahub.composition.adapter import Adapter
 from edge_lorahub.composition.inputs import LoraSource
 from edge_lorahub.composition.stack import lora_type_for, make_stack
 from edge_lorahub.errors import EdgeLorahubWarning, OutputFailedError
@@ -86,9 +87,12 @@ def check_export(
     modules: Modules | None = None,
     examples: Sequence[Example] = (),
     *,
+    adapter: Adapter | None = None,
     revision: str | None = None,
 ) -> Agreement:
     """Compares a bundle with an fp32 export of the same source and slots, made beside it and removed again.
+
+    adapter: what was added to the weights of both.
 
     Raises what `export` raises, and ModuleMismatchError if a module does not fit. OutputFailedError: there is no room
     for the fp32 bundle, and the other one is complete.
@@ -103,7 +107,9 @@ def check_export(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", EdgeLorahubWarning)  # the first export gave them
                 manifest = quantized.manifest
-                export(source, float32, slots=manifest.kinds(), prompt=manifest.prompt, revision=revision)
+                export(
+                    source, float32, slots=manifest.kinds(), prompt=manifest.prompt, adapter=adapter, revision=revision
+                )
             return compare(load(float32), quantized, modules or (), examples)
     except OutputFailedError as error:
         raise OutputFailedError(

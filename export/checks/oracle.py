@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edge_lorahub.bundle.architectures import ENCODER_DECODER
+from edge_lorahub.composition.adapter import Adapter
 from edge_lorahub.errors import (
     CheckpointError,
     EdgeLorahubError,
@@ -53,17 +54,18 @@ def _broken(name: str, error: Exception) -> MissingDependencyError:
     return MissingDependencyError(f"--verify: importing {name} fails: {type(cause).__name__}: {cause}")
 
 
-def logits(source: ModelSource, task: EncodedTask, start: int | None) -> list[Float32]:
+def logits(source: ModelSource, task: EncodedTask, start: int | None, adapter: Adapter | None = None) -> list[Float32]:
     """transformers' logits (S, V) at the labels of each text of a task, of a model in float32.
 
-    start: the token before the first label, for encoder-decoders; None: the text is. Raises CheckpointError where
-    transformers cannot compute them.
+    start: the token before the first label, for encoder-decoders; None: the text is. adapter: is added to its weights.
+    Raises CheckpointError where transformers cannot compute them.
     """
     import torch
 
     try:
         model = _model(source)
         with torch.no_grad():
+            _add(adapter, model)
             return [_logits(model, *pair, start) for pair in zip(task.sources, task.labels, strict=True)]
     except (EdgeLorahubError, MemoryError):
         raise
@@ -71,6 +73,13 @@ def logits(source: ModelSource, task: EncodedTask, start: int | None) -> list[Fl
         raise CheckpointError(
             f"{source.path}: not verified, as transformers fails: {type(error).__name__}: {error}"
         ) from error
+
+
+def _add(adapter: Adapter | None, model: Any) -> None:
+    import torch
+
+    for layer, lora in () if adapter is None else adapter.loras():
+        model.get_submodule(layer).weight += torch.from_numpy(lora.scaled_b()) @ torch.from_numpy(lora.a)
 
 
 def _logits(model: Any, ids: Ids, labels: Ids, start: int | None) -> Float32:

@@ -9,6 +9,7 @@ import numpy as np
 
 from edge_lorahub.bundle.graphs import Graph
 from edge_lorahub.bundle.manifest import ModelConfig
+from edge_lorahub.composition.adapter import Adapter
 from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.errors import CheckpointError
 from edge_lorahub.runtime.binding import Runner
@@ -27,17 +28,20 @@ _ONE_BATCH = 4096  # tokens, more than all of them
 BOUNDS = {"fp32": 1e-4, "int8": 0.5}
 
 
-def verify_bundle(source: str | Path, bundle: Path, revision: str | None = None) -> float:
+def verify_bundle(
+    source: str | Path, bundle: Path, revision: str | None = None, adapter: Adapter | None = None
+) -> float:
     """The largest difference of the logits, relative to the largest logit, on random ids in one batch.
 
-    Of all graphs with LoRA in float32 or without. Raises CheckpointError where it exceeds BOUNDS or is not a number,
+    adapter: that was added to the weights, and is added to transformers' too. Of all graphs with LoRA in float32 or
+    without. Raises CheckpointError where it exceeds BOUNDS or is not a number,
     and MissingDependencyError.
     """
     against = oracle.check_installed()
     model = load(bundle)
     manifest = model.manifest
     task = _random_task(manifest.model)
-    expected = oracle.logits(open_source(source, revision), task, manifest.model.start_token_id)
+    expected = oracle.logits(open_source(source, revision), task, manifest.model.start_token_id, adapter)
     # the files of one variant may serve both roles
     graphs = {graph.files: graph for graph in reversed(manifest.graphs) if graph.lora_type != "int8"}
     differences = [_difference(model, graph, task, expected) for graph in graphs.values()]

@@ -60,6 +60,23 @@ class Checkpoint:
         """Of all tensors."""
         return list(self._where)
 
+    @property
+    def files(self) -> list[Path]:
+        """The safetensors files that are read."""
+        return list(dict.fromkeys(tensors.path for tensors in self._where.values()))
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether an index says which file has which tensor."""
+        return not (self.folder / SINGLE).is_file()
+
+    def file_of(self, name: str) -> Path:
+        """The file that a tensor is in."""
+        return self._where[name].path
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._where[name].shape(name)
+
     def unused(self) -> list[str]:
         """The tensors that were neither read nor compared, sorted."""
         return sorted(self._where.keys() - self._used)

@@ -18,7 +18,7 @@ FLOORS = (
     {"bundle", "testing", "bench.tinyhub"},
     {"lora", "export.source"},
     {"composition", "export.blocks", "export.gguf"},
-    {"runtime", "convert", "sharing", "export.families", "export.prompts", "inspection"},
+    {"runtime", "convert", "sharing", "export.families", "export.prompts", "export.merging", "inspection"},
     {"export"},
     {"learning", "evaluation"},
     {"export.checks", "comparison"},

@@ -1,0 +1,72 @@
+"""`optimum`: the merged checkpoint as optimum exports it, for ORTModelForSeq2SeqLM, ORTModelForCausalLM and others."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from importlib import import_module
+from pathlib import Path
+from unittest.mock import patch
+
+from edge_lorahub.bundle.architectures import ENCODER_DECODER
+from edge_lorahub.composition.adapter import Adapter
+from edge_lorahub.convert.converted_folder import converted_folder
+from edge_lorahub.errors import CheckpointError, EdgeLorahubError, MissingDependencyError
+
+from .families import find_family
+from .merged_checkpoint import keep_tokenizer, merged_beside
+
+_TASKS = {True: "text2text-generation-with-past", False: "text-generation-with-past"}
+
+
+def to_optimum(
+    adapter: Adapter, base: str | Path, out: Path, *, revision: str | None = None, force: bool = False
+) -> list[str]:
+    """Writes the files of optimum's own export of W + delta, in float32; gives the names of the graphs.
+
+    The checkpoint with the adapter in it is made beside the output and removed again. Raises MissingDependencyError
+    without optimum-onnx and torch, CheckpointError where optimum cannot export it, and what `to_checkpoint` raises.
+    """
+    check_optimum()
+    with merged_beside(adapter, base, out, revision) as (merged, source):
+        family = find_family(source.config, source.config_path)
+        task = _TASKS[family.architecture == ENCODER_DECODER]
+        with converted_folder(out, "optimum", adapter, force=force) as work:
+            try:
+                _export(merged, work, task)
+            except (EdgeLorahubError, MemoryError, OSError):
+                raise
+            except Exception as error:
+                raise CheckpointError(
+                    f"{source.path}: optimum cannot export it: {type(error).__name__}: {error}"
+                ) from error
+            keep_tokenizer(source.path, work)
+            return sorted(file.name for file in work.glob("*.onnx"))
+
+
+def check_optimum() -> None:
+    """Raises MissingDependencyError."""
+    try:
+        for name in ("torch", "optimum.exporters.onnx"):
+            import_module(name)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"optimum's form takes optimum-onnx and torch: pip install 'edge-lorahub[optimum]' ({error})"
+        ) from error
+
+
+def _export(merged: Path, work: Path, task: str) -> None:
+    """optimum's, without what torch's tracer and transformers say of their own code."""
+    from optimum.exporters.onnx import main_export
+    from transformers.utils import logging
+
+    with warnings.catch_warnings(), patch.dict(os.environ, {"HF_HUB_OFFLINE": "1"}):
+        warnings.simplefilter("ignore")
+        before = logging.get_verbosity()
+        logging.set_verbosity_error()
+        try:
+            main_export(
+                str(merged), output=str(work), task=task, dtype="fp32", do_validation=False, local_files_only=True
+            )
+        finally:
+            logging.set_verbosity(before)
