@@ -31,6 +31,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "Measure exact match on a file of examples."),
     "compare": ("compare", "Compare what composing gains with prompting, single and random modules."),
     "inspect": ("inspect", "Say what a bundle, module, adapter or checkpoint is."),
+    "report": ("report_command", "Write a page that shows what was learned, or compared."),
     "hub": ("hub_commands", "Keep modules under names, share them, and find them again."),
     "convert": ("convert", "Turn an adapter into what peft, ONNX Runtime, transformers or llama.cpp take."),
     "bake": ("bake", "Merge an adapter into a copy of a bundle's weights."),

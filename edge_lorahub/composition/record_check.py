@@ -27,7 +27,7 @@ def learned_bundle(manifest: Manifest) -> LearnedBundle:
 
 def learned_examples(examples: Sequence[Example]) -> LearnedExamples:
     """What a record says of the examples."""
-    return LearnedExamples(len(examples), fingerprint(examples), tuple(_digest(example) for example in examples))
+    return LearnedExamples(len(examples), fingerprint(examples), tuple(digest_front(example) for example in examples))
 
 
 def warn_of_other_bundle(name: str, sha256: str, record: Record, manifest: Manifest) -> None:
@@ -72,7 +72,7 @@ def warn_of_other_modules(name: str, record: Record, modules: Modules) -> None:
 def warn_of_learned_examples(name: str, record: Record, examples: Sequence[Example]) -> None:
     """Warns of examples to measure on that an adapter was learned from."""
     known = set(record.examples.each)
-    places = [place for place, example in enumerate(examples, 1) if _digest(example) in known]
+    places = [place for place, example in enumerate(examples, 1) if digest_front(example) in known]
     if places:
         front = places == list(range(1, len(places) + 1)) and len(places) < len(examples)
         advice = f"; --skip {len(places)} more leaves them out" if front else ""
@@ -118,7 +118,8 @@ def _other_model(learned: Mapping[str, ModelSetting], manifest: Manifest) -> str
     return f"other settings of the model: {_some(others)}" if others else None
 
 
-def _digest(example: Example) -> str:
+def digest_front(example: Example) -> str:
+    """What a record has of an example, in `examples.each`."""
     return fingerprint([example])[:DIGITS]
 
 

@@ -11,7 +11,7 @@ PACKAGES = {"edge_lorahub": "edge_lorahub", "export": "edge_lorahub.export", "be
 
 # Floors from the ground up. A room imports from rooms on floors below its own, and from nothing else.
 FLOORS = (
-    {"errors", "_version", "label_logits", "tinyhub"},
+    {"errors", "_version", "hidden_characters", "label_logits", "tinyhub"},
     {"machine", "files", "langhub"},
     {"examples", "tensors", "hub", "tokenizer"},
     {"search"},
@@ -21,7 +21,7 @@ FLOORS = (
     {"runtime", "convert", "sharing", "export.families", "export.prompts", "export.merging", "inspection"},
     {"export"},
     {"learning", "evaluation"},
-    {"export.checks", "comparison"},
+    {"export.checks", "comparison", "report"},
     {"edge_lorahub"},
     {"bench"},
     {"bench.langhub"},
