@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 
 from ..composition.record import Record
+from ..search.settings import REFERENCE
 from .adapter_charts import contribution_chart, loss_chart, weight_chart
 from .before_after import Answers
 from .page import ALL, Block, Facts, Page, Points, Prose, Section, Table
@@ -53,6 +54,14 @@ def _loss(record: Record) -> Iterator[Block]:
             ("ended", "as the search saw nothing more to gain" if record.converged else _why_ended(record)),
         )
     )  # fmt: skip
+    if record.settings.optimizer == REFERENCE:
+        yield Points(
+            (
+                "The loss is counted as the paper's released code does: mean losses of the batches' tokens, divided by "
+                "the number of examples. Other searches' losses cannot be compared with it.",
+            ),
+            "note",
+        )
     if record.truncation is not None:
         yield Points(
             (

@@ -137,7 +137,8 @@ def difference_chart(
         f"{worse} times worse, otherwise not distinguishable."
     )
     table = None if task is None else _difference_table(names, method, rows, task)
-    return draw(f"{names[method]} minus each other method", description, spec, table)
+    title = f"{names[method][:1].upper()}{names[method][1:]} minus each other method"
+    return draw(title, description, spec, table)
 
 
 def _difference_table(

@@ -99,7 +99,7 @@ def _spec(values: Sequence[Mapping[str, object]], tasks: int) -> Spec:
                         "field": "size",
                         "type": "quantitative",
                         "legend": None,
-                        "scale": {"domainMin": 0, "range": [0, 0.65]},
+                        "scale": {"domainMin": 0, "range": [0, 0.5]},
                     },
                 },
             },

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import shutil
-import subprocess
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,26 +103,40 @@ def browser(profile: Path) -> Iterator[Browser]:
         pytest.skip(f"no browser: none of {', '.join(_NAMES)} is installed")
     our_reads, its_writes = os.pipe()
     its_reads, our_writes = os.pipe()
-    options = ["--headless=new", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run", "--hide-scrollbars",
-               "--disable-dev-shm-usage", f"--user-data-dir={profile}"]  # fmt: skip
+    options = [
+        "--headless=new", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run", "--hide-scrollbars",
+        "--disable-dev-shm-usage", f"--user-data-dir={profile}",
+    ]  # fmt: skip
     if os.geteuid() == 0:
         options.append("--no-sandbox")  # root has none
-    process = subprocess.Popen(
-        # the protocol's pipe is 3 and 4
-        ["sh", "-c", f'exec "$@" 3<&{its_reads} 4>&{its_writes}', "sh", program, *options, "about:blank"],
-        pass_fds=(its_reads, its_writes),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    # the protocol's pipe is 3 and 4, which these numbers must not be while they are copied there
+    theirs = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (its_reads, its_writes)]
+    process = os.posix_spawn(
+        program,
+        [program, *options, "about:blank"],
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_DUP2, theirs[0], 3),
+            (os.POSIX_SPAWN_DUP2, theirs[1], 4),
+        ],
     )
-    os.close(its_reads)
-    os.close(its_writes)
+    for end in (its_reads, its_writes, *theirs):
+        os.close(end)
     try:
         yield Browser(our_reads, our_writes)
     finally:
         os.close(our_writes)  # which ends it
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
         os.close(our_reads)
+        _wait(process)
+
+
+def _wait(process: int) -> None:
+    end = time.monotonic() + 10
+    while not os.waitpid(process, os.WNOHANG)[0]:
+        if time.monotonic() > end:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+            return
+        time.sleep(0.02)
