@@ -30,6 +30,7 @@ COMMANDS = {
     "generate": ("generate", "Answer texts with a bundle, and an adapter if there is one."),
     "evaluate": ("evaluate", "Measure exact match on a file of examples."),
     "compare": ("compare", "Compare what composing gains with prompting, single and random modules."),
+    "serve": ("serve", "Serve a bundle over HTTP: adapt and answer, from a page or as OpenAI's clients do."),
     "inspect": ("inspect", "Say what a bundle, module, adapter or checkpoint is."),
     "report": ("report_command", "Write a page that shows what was learned, or compared."),
     "hub": ("hub_commands", "Keep modules under names, share them, and find them again."),

@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import (
     BundleError,
     EdgeLorahubError,
+    MissingPathError,
     NotWritableError,
     OutputExistsError,
 )
@@ -202,6 +203,20 @@ def replaced_folder(out: Path) -> Iterator[Path]:
     with _work(out, None) as work:
         yield work.output
         work.replace(lambda replaced: None)
+
+
+def remove_output_folder(out: Path, names: Sequence[str]) -> None:
+    """Removes an output, whole or not at all, if it is just that by its contents; names: as `check_output_folder`.
+
+    Raises MissingPathError, OutputExistsError for somebody else's data, or NotWritableError.
+    """
+    if not os.path.lexists(out):
+        raise MissingPathError(f"{out}: no such folder")
+    if out.is_symlink():
+        raise OutputExistsError(f"{out}: a link, and not removed; remove it yourself")
+    check_output_folder(out, force=True, names=names)
+    with _work(out, None) as work:
+        out.rename(work.output)  # goes with the work folder
 
 
 @contextmanager

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-import numpy as np
-
 from ..bundle.graphs import Variant
 from ..bundle.prompt import Prompt
 from ..composition.adapter import Adapter, check_adapter
 from ..composition.prompt_record import warn_of_other_prompt
 from ..composition.stack import plain_inputs
 from ..errors import SettingsError
-from .answers import answered, chooser_of, steps, warn_of_cut
+from .answers import answered
 from .binding import Runner
+from .growing_answer import GrowingAnswer
 from .prompt_choice import PromptFormat, choose_prompt
 from .sampling import Sampling
 from .session import Model
-from .stopping import Stops, pieces
+from .stopping import Stops
 
 MAX_NEW_TOKENS = 64
 MAX_INPUT_TOKENS = 2048
@@ -163,19 +162,11 @@ def stream_with(
 ) -> Iterator[str]:
     """As `stream`, with whatever the runner's LoRA inputs hold."""
     check_limits(max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens, first=first)
-    model = runner.model
-    rows = model.bundle.sources([text], max_input_tokens, first, prompt)
-    chooser = chooser_of(model, rows, [first], sampling)
-
-    def answers() -> Iterator[str]:
-        row: list[int] = []
-        for chosen in steps(runner, rows, max_new_tokens, chooser=chooser):
-            if chosen[0] not in model.manifest.model.end_token_ids:
-                row.append(int(chosen[0]))
-            yield model.tokens.decode([np.array(row, np.int64)])[0]
-        warn_of_cut(model, rows, [np.array(row, np.int64)], max_new_tokens)
-
-    return filter(None, pieces(answers(), stops or Stops()))
+    growing = GrowingAnswer(
+        runner, text, max_new_tokens=max_new_tokens, max_input_tokens=max_input_tokens, sampling=sampling, stops=stops,
+        first=first, prompt=prompt,
+    )  # fmt: skip
+    return filter(None, growing)
 
 
 def _stops(model: Model, stop: str | Iterable[str]) -> Stops:

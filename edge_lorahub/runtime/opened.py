@@ -67,12 +67,13 @@ class OpenBundle:
         """
         prompt = self.manifest.prompt if prompt is None else prompt
         asked = tuple(examples), max_input_tokens, max_output_tokens, prompt
-        if self._task is None or self._task[0] != asked:
+        kept = self._task  # which another thread may replace meanwhile
+        if kept is None or kept[0] != asked:
             outputs = [example.output for example in examples]
             warn_of_reserved(outputs, prompt.output_rule, "output")
             task = EncodedTask(
                 self.sources([example.input for example in examples], max_input_tokens, prompt=prompt),
                 self.architecture.labels(self.tokens, prompt, examples, max_output_tokens),
             )
-            self._task = asked, task
-        return self._task[1]
+            self._task = kept = asked, task
+        return kept[1]

@@ -159,7 +159,8 @@ class Model:
 
     def has_loaded(self, graph: Graph) -> bool:
         """Whether the sessions of a graph's files are there."""
-        return any(loaded.files == graph.files for loaded in self._loaded.values())
+        # a copy: another thread may be loading
+        return any(loaded.files == graph.files for loaded in list(self._loaded.values()))
 
     def _session_options(self, threads: int) -> ort.SessionOptions:
         options = ort.SessionOptions() if self._options is None else self._options

@@ -57,21 +57,30 @@ class Browser:
         line, _, self._data = self._data.partition(b"\0")
         return dict(json.loads(line))
 
-    def open(self, path: Path, *, width: int = 1200, scheme: str = "light") -> None:
-        """Loads a file as on a screen of that width and color scheme, and forgets what was said before."""
+    def look(self, width: int, height: int, scheme: str) -> None:
+        """A screen of that size and color scheme."""
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 500
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
         )
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def open(self, page: Path | str, *, width: int = 1200, scheme: str = "light") -> None:
+        """Loads a file, or an address, as on a screen of that width, and forgets what was said before."""
+        self.look(width, 800, scheme)
         self.events.clear()
-        self.call("Page.navigate", url=path.resolve().as_uri())
-        end = time.monotonic() + _LONGEST
-        while self.evaluate("document.readyState") != "complete":
-            assert time.monotonic() < end, "the page does not load"
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
+        self.wait("document.readyState === 'complete'")
+
+    def wait(self, condition: str, seconds: float = _LONGEST) -> None:
+        """Until an expression is true."""
+        end = time.monotonic() + seconds
+        while not self.evaluate(condition):
+            assert time.monotonic() < end, f"never came: {condition}"
             time.sleep(0.02)
 
     def evaluate(self, expression: str) -> Any:
-        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        """The value of an expression in the page; of a promise, what comes of it."""
+        result = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 

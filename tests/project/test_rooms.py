@@ -23,7 +23,7 @@ FLOORS = (
     {"learning", "evaluation"},
     {"export.checks", "comparison", "report"},
     {"edge_lorahub"},
-    {"bench"},
+    {"bench", "serve"},
     {"bench.langhub"},
     {"cli"},
     {"__main__"},

@@ -1,0 +1,164 @@
+"""Adapters by name: some in memory, those used last, and those that are kept in a folder."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..bundle.manifest import Manifest
+from ..composition.adapter import ADAPTER_FILES, Adapter, load_adapter
+from ..composition.inputs import LoraInputs
+from ..errors import MissingPathError, warn
+from ..files.kinds import modules_in
+from ..files.outputs import remove_output_folder
+from .limits import Limits
+from .refusal import Refusal
+
+# No separators, and no dot at either end: such a name is an entry of one folder, whatever the system.
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?", re.ASCII)
+# What Windows has devices for, whatever comes behind a dot.
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.ASCII | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Held:
+    """An adapter in memory, ready to run; both parts are only read. size: their bytes."""
+
+    adapter: Adapter
+    inputs: LoraInputs
+    size: int
+
+
+class Shelf:
+    """For several threads. What is in memory alone is lost when it is not used for long; what is in the folder stays.
+
+    Names are checked before they become a part of a path.
+    """
+
+    def __init__(self, manifest: Manifest, folder: Path | None, limits: Limits, taken: str) -> None:
+        """folder: None keeps nothing. taken: a name that no adapter may have, that of the bundle."""
+        self._manifest, self._folder, self._limits, self._taken = manifest, folder, limits, taken
+        self._held: OrderedDict[str, Held] = OrderedDict()
+        self._reserved: set[str] = set()
+        self._lock = threading.RLock()
+        strange = [] if folder is None else [path.name for path in modules_in(folder) if not _is_name(path.name)]
+        if strange:
+            warn(f"{folder}: {strange[0]!r:.80} cannot be a name in a request, and is left out; rename the folder")
+
+    @property
+    def keeps(self) -> bool:
+        return self._folder is not None
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """How many are in memory, and their bytes."""
+        with self._lock:
+            return len(self._held), sum(one.size for one in self._held.values())
+
+    def names(self) -> dict[str, tuple[bool, bool]]:
+        """By name, whether it is in memory and whether in the folder."""
+        with self._lock:
+            held = set(self._held)
+        kept = self._kept()
+        return {name: (name in held, name in kept) for name in sorted(held | kept)}
+
+    def get(self, name: str) -> Held:
+        """The adapter, read from the folder where it is not in memory. Raises Refusal (404), or what reading raises."""
+        with self._lock:
+            if name in self._held:
+                self._held.move_to_end(name)
+                return self._held[name]
+            path = self._path(name) if _is_name(name) else None
+            if path is None or name not in self._kept():
+                raise _unknown(name)
+            return self._put(name, load_adapter(path, self._manifest))
+
+    def reserve(self, name: str) -> None:
+        """Keeps a name free for `put`, up to then or `release`. Raises Refusal."""
+        with self._lock:
+            self._check_free(name)
+            self._reserved.add(name.lower())
+
+    def release(self, name: str) -> None:
+        with self._lock:
+            self._reserved.discard(name.lower())
+
+    def put(self, name: str, adapter: Adapter) -> None:
+        with self._lock:
+            self._put(name, adapter)
+
+    def save(self, name: str, source: str) -> None:
+        """Writes an adapter into the folder under a name. Raises Refusal where the name is in use, or no folder is."""
+        held = self.get(source)
+        with self._lock:
+            path = self._path(name)
+            if path is None:
+                raise Refusal(409, "adapters are not kept here: the service was started without --adapters")
+            if name != source:
+                self._check_free(name)
+            if name in self._kept():
+                raise Refusal(409, f"{name}: there is an adapter of this name already", param="name", code="exists")
+            held.adapter.save(path)
+            if name != source:
+                self._put(name, replace(held.adapter, name=name))
+
+    def remove(self, name: str) -> None:
+        """Forgets an adapter, and deletes it from the folder. Raises Refusal (404), or 409 for what we did not make."""
+        with self._lock:
+            path = self._path(name) if _is_name(name) else None
+            kept = path is not None and name in self._kept()
+            if not kept and name not in self._held:
+                raise _unknown(name)
+            if kept and path is not None:
+                try:
+                    remove_output_folder(path, ADAPTER_FILES)
+                except MissingPathError:
+                    raise _unknown(name) from None
+            self._held.pop(name, None)
+
+    def _put(self, name: str, adapter: Adapter) -> Held:
+        inputs = adapter.inputs(self._manifest)
+        pairs = sum(lora.a.nbytes + lora.b.nbytes for _, lora in adapter.loras())
+        held = Held(adapter, inputs, pairs + sum(array.nbytes for array in inputs.arrays.values()))
+        self._held[name] = held
+        self._held.move_to_end(name)
+        while len(self._held) > 1 and self._too_much():
+            self._held.popitem(last=False)
+        return held
+
+    def _too_much(self) -> bool:
+        size = sum(one.size for one in self._held.values())
+        return len(self._held) > self._limits.adapters or size > self._limits.adapter_bytes
+
+    def _check_free(self, name: str) -> None:
+        check_name(name)
+        used = {other.lower() for other in (*self._held, *self._kept(), self._taken)} | self._reserved
+        if name.lower() in used:  # a folder on Windows or a Mac has one of both
+            raise Refusal(409, f"{name}: the name is in use; take another", param="name", code="exists")
+
+    def _kept(self) -> set[str]:
+        if self._folder is None:
+            return set()
+        return {path.name for path in modules_in(self._folder) if _is_name(path.name)}
+
+    def _path(self, name: str) -> Path | None:
+        return None if self._folder is None else self._folder / check_name(name)
+
+
+def check_name(name: str) -> str:
+    """The name, if it may be an adapter's. Raises Refusal."""
+    if not _is_name(name):
+        what = "1 to 64 of the letters a to z, digits, -, _ and . within"
+        raise Refusal(400, f"name: must be {what}, got {name!a:.80}", param="name")
+    return name
+
+
+def _is_name(name: str) -> bool:
+    return bool(_NAME.fullmatch(name)) and not _RESERVED.fullmatch(name)
+
+
+def _unknown(name: str) -> Refusal:
+    return Refusal(404, f"{name!a:.80}: no such model or adapter here", param="model", code="model_not_found")
