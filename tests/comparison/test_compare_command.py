@@ -169,7 +169,7 @@ def test_the_embedded_hub_shows_what_composing_gains(run: Run, tmp_path: Path) -
     (tmp_path / f"{task.name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     said = run(
         "compare", base_bundle(), tmp_path / f"{task.name}.jsonl", "--modules", *module_parents("clean"),
-        "--seeds", 1, "--limit", 25, "--count", 22, "--out", tmp_path / "run",
+        "--seeds", 1, "--limit", 25, "--count", 24, "--out", tmp_path / "run",
     )  # fmt: skip
     assert said.exit_code == 0, said.output
     means = {one["method"]: one["mean_percent"] for one in read_results(tmp_path / "run")["summary"]}
