@@ -69,6 +69,7 @@ def _method(method: Method) -> dict[str, Any]:
         "optimizer": method.optimizer,
         "composition": method.composition,
         "budget": method.budget,
+        "surrogate": method.surrogate,
     }
 
 

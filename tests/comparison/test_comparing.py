@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -199,6 +200,29 @@ def test_the_figures_are_those_of_the_cells(make_plan: MakePlan, tmp_path: Path)
                 assert trace is None or (len(trace) <= 3 and trace == sorted(trace, reverse=True))
     assert [one["against"] for one in found["differences"]] == ids[:-1]
     assert len(found["verdicts"]) == 5
+
+
+def test_every_field_is_described(make_plan: MakePlan, tmp_path: Path) -> None:
+    """docs/reference/comparison.md, from which others build their readers, has the names of all fields."""
+    plan = make_plan()
+    compared(plan, tmp_path / "run")
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "comparison.md").read_text(encoding="utf-8")
+    cell = json.loads((tmp_path / "run" / "cells" / f"{plan.cells[-1].digest}.json").read_text())
+    for record in (read_results(tmp_path / "run"), json.loads((tmp_path / "run" / "run.json").read_text()), cell):
+        assert not {name for name in names_in(record) if f"`{name}`" not in text}
+
+
+def names_in(value: object, of: str = "") -> Iterator[str]:
+    """The names of fields; those of what maps names of the user's, or is described elsewhere, are left out."""
+    if isinstance(value, dict):
+        if of not in ("module_draws", "weights", "prompt"):
+            yield from value
+        for name, inner in value.items():
+            if of != "prompt":
+                yield from names_in(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from names_in(inner, of)
 
 
 def test_random_weights_and_nothing_right_are_said(make_plan: MakePlan, tmp_path: Path) -> None:
