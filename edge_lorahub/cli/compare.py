@@ -106,7 +106,7 @@ def command(
     budget: int, jobs: int | None, memory_limit: int | None, threads: int, batch_size: int, max_input_tokens: int,
     max_new_tokens: int | None, prompt_format: str | None, system: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Compare what composing modules gains, on tasks of your own, with everything simpler.
+    """Compare what composing gains with prompting, single modules and chance.
 
     DATA are files of examples as for adapt, a task each, or folders of them; also folders in the layout of the paper's
     released code (zero_shot.jsonl and example.jsonl). For each task and seed some examples are drawn, and the other

@@ -29,7 +29,7 @@ COMMANDS = {
     "adapt": ("adapt", "Learn a task: find weights for LoRA modules from a few examples."),
     "generate": ("generate", "Answer texts with a bundle, and an adapter if there is one."),
     "evaluate": ("evaluate", "Measure exact match on a file of examples."),
-    "compare": ("compare", "Compare what composing gains with prompting, single and random modules."),
+    "compare": ("compare", "Compare what composing gains with prompting, single modules and chance."),
     "serve": ("serve", "Serve a bundle over HTTP: adapt and answer, from a page or as OpenAI's clients do."),
     "inspect": ("inspect", "Say what a bundle, module, adapter or checkpoint is."),
     "report": ("report_command", "Write a page that shows what was learned, or compared."),
