@@ -78,6 +78,10 @@ class StoreError(EdgeLorahubError, OSError):
     """The local store of modules is damaged, busy or in the way, or has not what was asked for."""
 
 
+class ClusterError(EdgeLorahubError, ConnectionError):
+    """A Ray cluster cannot be reached, has no room, or has lost the processes that a cell was given to."""
+
+
 class MissingDependencyError(EdgeLorahubError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 

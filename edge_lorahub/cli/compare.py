@@ -15,6 +15,8 @@ from .main import COMMANDS
 from .printable import count_of, say, say_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..comparison.cell import Cell
     from ..comparison.comparing import Comparison
     from ..comparison.engine import Engine
@@ -79,9 +81,22 @@ _KINDS = ("zero-shot", "few-shot", "best-single", "uniform", "random", "learned"
 @click.option("--budget", type=click.IntRange(1), default=40, show_default=True, help="Candidates of a search.")
 @click.option("--jobs", type=click.IntRange(1, 256), help="Processes.  [default: as processors and memory allow]")
 @click.option(
+    "--engine",
+    "engine_name",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where processes run: on this machine, or on those of a Ray cluster (extra ray).",
+)
+@click.option(
+    "--address",
+    metavar="HOST:PORT|auto|local",
+    help="ray: the cluster.  [default: RAY_ADDRESS, else one that runs here, else a new one of this machine alone]",
+)
+@click.option(
     "--memory-limit",
     type=options.MemorySize(),
-    help="Of all processes together, by an estimate (800MB, 1.5GB).  [default: what is free]",
+    help="local: of all processes together, by an estimate (800MB, 1.5GB).  [default: what is free]",
 )
 @click.option(
     "--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads of ONNX Runtime, a process."
@@ -103,8 +118,9 @@ def command(
     bundle: Path, data: tuple[Path, ...], sources: tuple[str, ...], parents: tuple[Path, ...], hub: bool,
     store: str | None, tags: tuple[str, ...], count: int, out: Path, examples: int, seeds: int, limit: int | None,
     metric: str, kinds: tuple[str, ...], optimizers: tuple[str, ...], surrogate: bool | None, composition: str | None,
-    budget: int, jobs: int | None, memory_limit: int | None, threads: int, batch_size: int, max_input_tokens: int,
-    max_new_tokens: int | None, prompt_format: str | None, system: str | None, as_json: bool,
+    budget: int, jobs: int | None, engine_name: str, address: str | None, memory_limit: int | None, threads: int,
+    batch_size: int, max_input_tokens: int, max_new_tokens: int | None, prompt_format: str | None, system: str | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Compare what composing gains with prompting, single modules and chance.
 
@@ -117,10 +133,8 @@ def command(
     """
     from ..comparison.cell import CellSettings
     from ..comparison.compared_methods import KINDS, make_methods
-    from ..comparison.local_engine import LocalEngine
     from ..comparison.metrics import read_metric
     from ..comparison.plan import Plan
-    from ..comparison.process_count import chosen_jobs
     from ..comparison.store import check_folder, opened
     from ..comparison.task_files import read_tasks
     from ..files.user_path import user_path
@@ -128,6 +142,7 @@ def command(
     from ..runtime.prompt_choice import choose_prompt
 
     module_sources.refuse_without_hub(hub, ("store", "tags"))
+    make_engine = _local(jobs, memory_limit, address) if engine_name == "local" else _ray(jobs, memory_limit, address)
     methods = make_methods(optimizers, composition, budget, surrogate, kinds or KINDS)
     if surrogate is not None and "cma" not in optimizers:
         flag = "--surrogate" if surrogate else "--no-surrogate"
@@ -150,7 +165,7 @@ def command(
         opened_bundle, tasks, modules or (), methods, range(1, seeds + 1), measure,
         CellSettings(prompt, threads, max_input_tokens, max_new_tokens, batch_size), examples, limit, count,
     )  # fmt: skip
-    engine = LocalEngine(chosen_jobs(plan, jobs, memory_limit))
+    engine = make_engine(plan)
     with opened(out) as kept:
         found = _compared(plan, kept, engine)
     if as_json:
@@ -166,6 +181,31 @@ def _refuse_idle(names: Sequence[str], does: str) -> None:
     if given:
         flags = {option.name: option.opts[0] for option in context.command.params}
         raise SettingsError(f"no method that was asked for {does}; leave {', '.join(flags[n] for n in given)} out")
+
+
+def _local(jobs: int | None, memory_limit: int | None, address: str | None) -> Callable[[Plan], Engine]:
+    from ..comparison.local_engine import LocalEngine
+    from ..comparison.process_count import chosen_jobs
+
+    if address is not None:
+        raise SettingsError("--address is a Ray cluster's; give --engine ray too")
+    return lambda plan: LocalEngine(chosen_jobs(plan, jobs, memory_limit))
+
+
+def _ray(jobs: int | None, memory_limit: int | None, address: str | None) -> Callable[[Plan], Engine]:
+    """Raises MissingDependencyError where Ray is not installed."""
+    from ..comparison.process_count import estimated_bytes
+    from ..comparison.ray_cluster import check_address, import_ray
+    from ..comparison.ray_engine import RayEngine
+
+    if memory_limit is not None:
+        raise SettingsError(
+            "--memory-limit is for --engine local; what a node of a Ray cluster has is said where it is started, by "
+            "`ray start --memory`"
+        )
+    import_ray()
+    check_address(address)
+    return lambda plan: RayEngine(estimated_bytes(plan), plan.settings.threads, jobs, address)
 
 
 def _compared(plan: Plan, store: Store, engine: Engine) -> Comparison:

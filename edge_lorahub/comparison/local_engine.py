@@ -6,17 +6,16 @@ import contextlib
 import multiprocessing
 import os
 import threading
-import traceback
 import warnings
 from collections import deque
 from collections.abc import Generator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import cast
 
-from ..errors import EdgeLorahubError, NotEnoughMemoryError
-from ..machine.shortage import ADVICE, is_shortage, shortage
+from ..errors import NotEnoughMemoryError
 from ..runtime.pool import uninterrupted
 from .cell import Cell
+from .outcome import outcome
 from .result import Result
 
 # A process that is told to end has so many seconds before it is killed.
@@ -96,18 +95,13 @@ class _Worker:
 
 def _serve(connection: Connection) -> None:
     """Measures the cells that come, until no more do; in a process of its own."""
-    from .measure import measure
-
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # SciPy warns of every Cobyla that is asked for less than it wants, and processes' warnings interleave
     warnings.simplefilter("ignore")
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
             cell: Cell = connection.recv()
-            try:
-                connection.send(measure(cell))
-            except Exception as error:  # noqa: BLE001  # whatever it is, the process that asked tells it
-                connection.send(_named(error, cell))
+            connection.send(outcome(cell))
 
 
 def _end_with_parent() -> None:
@@ -116,16 +110,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
-
-
-def _named(error: Exception, cell: Cell) -> Exception:
-    """An error that another process can read, with the cell's name in it."""
-    if is_shortage(error) and not isinstance(error, EdgeLorahubError):
-        return shortage(cell.name, ADVICE, error=error)
-    if isinstance(error, EdgeLorahubError):
-        return type(error)(f"{cell.name}: {error}")
-    if isinstance(error, OSError):
-        return error  # names the file
-    if "EDGE_LORAHUB_TRACEBACK" in os.environ:
-        traceback.print_exception(error)
-    return RuntimeError(f"{cell.name}: {type(error).__name__}: {error}")
