@@ -12,6 +12,8 @@ from .page import ALL, Block, Facts, Group, Page, Points, Prose, Section, Table
 from .results_file import SAYS, ComparedTask, Results, TaskResult
 from .shown_text import NONE, count, interval, number, signed
 
+# Tasks with charts of their own, and cells that are listed: results.json has the rest.
+_MOST_TASKS, _MOST_CELLS = 40, 2_000
 # Metrics in words; another one is a user's function, and called as that.
 METRICS = {"exact": "exact match", "normalized": "normalized match", "choice": "choice by likelihood"}
 
@@ -110,11 +112,19 @@ def _differences(results: Results) -> Iterator[Block]:
 
 def _tasks(results: Results) -> Iterator[Block]:
     names = method_labels(results)
+    yield Table(
+        "Mean score of each method by task, in percent",
+        ("task", *names.values()),
+        [_means(task, names) for task in results.tasks],
+    )
     yield Prose(
         "Scores: small marks are seeds, the large one their mean, the line one standard deviation to each side. "
-        "Differences: the point is what learned weights have more, the line its 95 % interval."
+        "Differences: the point is what learned weights have more, the line its 95 % interval. Intervals of single "
+        "tasks are not corrected for how many there are: one of twenty is off by chance."
     )
-    for task in results.tasks:
+    if len(results.tasks) > _MOST_TASKS:
+        yield Points((f"Charts are of the first {_MOST_TASKS} of {len(results.tasks)} tasks.",), "note")
+    for task in results.tasks[:_MOST_TASKS]:
         blocks: list[Block] = [task_chart(task, names, _score_table(task, names))]
         for method in dict.fromkeys(one.method for one in results.differences):
             rows = [
@@ -128,6 +138,11 @@ def _tasks(results: Results) -> Iterator[Block]:
         if figure := trace_chart(task, names):
             blocks.append(figure)
         yield Group(f"{task.name} ({count(task.inputs, 'input')})", blocks)
+
+
+def _means(task: ComparedTask, names: Mapping[str, str]) -> tuple[str, ...]:
+    means = {one.method: one.mean_percent for one in task.results}
+    return (task.name, *(number(means.get(method), 1) for method in names))
 
 
 def _score_table(task: ComparedTask, names: Mapping[str, str]) -> Table:
@@ -253,4 +268,7 @@ def _origin(results: Results) -> Iterator[Block]:
         for one in task.results
         for cell in one.cells
     ]
-    yield Table("Cells, by digest", ("task and seed", "method", "cell"), cells, texts=ALL, folded=True)
+    front = "" if len(cells) <= _MOST_CELLS else f", the first {_MOST_CELLS:,} of {len(cells):,}"
+    yield Table(
+        f"Cells, by digest{front}", ("task and seed", "method", "cell"), cells[:_MOST_CELLS], texts=ALL, folded=True
+    )

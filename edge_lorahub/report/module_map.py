@@ -9,8 +9,8 @@ from .page import Block, Prose, Table
 from .results_file import ComparedMethod, Results
 from .shown_text import labels, signed
 
-_MOST_MODULES = 40
-_CELL, _MOST_WIDTH = 34, 1_600
+_MOST_MODULES, _MOST_TASKS = 40, 60
+_CELL = 34
 
 
 def module_map(results: Results, method: ComparedMethod) -> Iterator[Block]:
@@ -18,10 +18,15 @@ def module_map(results: Results, method: ComparedMethod) -> Iterator[Block]:
     means = _mean_weights(results, method.id)
     if not means:
         return
-    largest = {name: max(map(abs, by_task.values())) for name, by_task in means.items()}
-    order = sorted(means, key=lambda name: (-largest[name], name))
+    known = [task.name for task in results.tasks if any(task.name in by_task for by_task in means.values())]
+    tasks = known[:_MOST_TASKS]
+    largest = {
+        name: max(abs(by_task[task]) for task in tasks if task in by_task)
+        for name, by_task in means.items()
+        if not by_task.keys().isdisjoint(tasks)
+    }
+    order = sorted(largest, key=lambda name: (-largest[name], name))
     drawn = order[:_MOST_MODULES]
-    tasks = [task.name for task in results.tasks if any(task.name in by_task for by_task in means.values())]
     modules, columns = labels(drawn), labels(tasks)
     values = [
         {
@@ -51,9 +56,11 @@ def module_map(results: Results, method: ComparedMethod) -> Iterator[Block]:
     yield draw(
         f"Mean weight over the seeds, {method.label}: blue adds, orange takes away, the stronger the more",
         description,
-        _spec(values, len(columns)),
+        _spec(values),
         table,
     )
+    if len(tasks) < len(known):
+        yield Prose(f"The map and its table have the first {len(tasks)} of {len(known)} tasks.")
     if len(drawn) < len(order):
         yield Prose(
             f"The map has the {len(drawn)} modules with the largest weights; all {len(order)} are in the table."
@@ -71,7 +78,7 @@ def _mean_weights(results: Results, method: str) -> dict[str, dict[str, float]]:
     return {name: {task: sum(all_) / len(all_) for task, all_ in by.items()} for name, by in found.items()}
 
 
-def _spec(values: Sequence[Mapping[str, object]], tasks: int) -> Spec:
+def _spec(values: Sequence[Mapping[str, object]]) -> Spec:
     y: Spec = {"field": "module", "type": "nominal", "sort": None, "title": None}
     x: Spec = {
         "field": "task",
@@ -80,7 +87,7 @@ def _spec(values: Sequence[Mapping[str, object]], tasks: int) -> Spec:
         "axis": {"title": None, "orient": "top", "labelAngle": -40},
     }
     return {
-        "width": {"step": max(8, min(_CELL, _MOST_WIDTH // max(1, tasks)))},
+        "width": {"step": _CELL},
         "height": {"step": 20},
         "data": {"values": values},
         "layer": [

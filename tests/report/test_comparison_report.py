@@ -14,7 +14,7 @@ from html_pages import check_page
 from made_results import results
 
 from edge_lorahub.errors import JournalError
-from edge_lorahub.report import results_file
+from edge_lorahub.report import comparison_page, module_map, results_file
 from edge_lorahub.report.make import report
 
 pytest.importorskip("vl_convert", reason="the extra report is not installed")
@@ -197,3 +197,17 @@ def test_damaged_files_are_named(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_bytes(data)
     with pytest.raises(JournalError, match=re.escape(str(tmp_path / "results.json"))):
         report(tmp_path)
+
+
+def test_many_tasks_are_thinned_with_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison_page, "_MOST_TASKS", 1)
+    monkeypatch.setattr(module_map, "_MOST_TASKS", 2)
+    monkeypatch.setattr(module_map, "_MOST_MODULES", 3)
+    found = results(tasks=3, seeds=1, inputs=2, modules=5)
+    found["tasks"][2]["results"][4]["cells"][0]["weights"] = {"elsewhere": 9.0}
+    page = check_page(report(written(tmp_path / "run", found)))
+    assert "Charts are of the first 1 of 3 tasks" in page.text
+    assert "The map and its table have the first 2 of 3 tasks" in page.text
+    assert "The map has the 3 modules with the largest weights; all 5 are in the table" in page.text
+    assert all(f"{task['name']} {task['results'][0]['mean_percent']:.1f} " in page.text for task in found["tasks"])
+    assert len(page.all("svg")) == 2 + 3 + 1
