@@ -50,7 +50,7 @@ def loss_chart(record: Record, table: Table) -> Iterator[Block]:
     what = {"field": "what", "type": "nominal", "title": None}
     domain = list(short.values())
     spec: Spec = {
-        "width": 760,
+        "width": 600,
         "height": 300,
         "layer": [
             {
@@ -105,7 +105,7 @@ def weight_chart(ordered: Sequence[tuple[str, float]], table: Table) -> Iterator
         for name, weight in drawn
     ]
     spec: Spec = {
-        "width": 560,
+        "width": 420,
         "height": {"step": 19},
         "data": {"values": values},
         "mark": {"type": "bar", "height": 13},
@@ -143,7 +143,7 @@ def contribution_chart(explained: Mapping[str, Contribution]) -> Iterator[Block]
     y: Spec = {"field": "module", "type": "nominal", "sort": None, "title": None}
     x: Spec = {"type": "quantitative", "axis": {"title": "the loss rises by, without it", "orient": "top"}}
     spec: Spec = {
-        "width": 560,
+        "width": 420,
         "height": {"step": 19},
         "data": {"values": values},
         "layer": [

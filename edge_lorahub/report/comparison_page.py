@@ -242,6 +242,8 @@ def _settings(results: Results, settings: Mapping[str, Any]) -> Iterator[Block]:
 def _value(value: object) -> str:
     if isinstance(value, str):
         return value
+    if isinstance(value, list):
+        return ", ".join(map(_value, value)) or NONE
     return NONE if value is None else json.dumps(value, ensure_ascii=False)
 
 
