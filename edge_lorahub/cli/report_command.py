@@ -46,6 +46,7 @@ def command(
     nothing and runs no script.
     """
     from ..errors import SettingsError
+    from ..files.user_path import user_path
     from ..report.make import kind_of_report, report
     from ..report.report_file import check_report_file, write_report_file
 
@@ -54,7 +55,7 @@ def command(
         f"--{name}" for name in ("bundle", "examples", "limit", "threads")
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
     ]  # fmt: skip
-    if kind_of_report(path) == "comparison" and given:
+    if kind_of_report(user_path(path)) == "comparison" and given:
         raise SettingsError(f"{path}: a comparison, whose report has no use for {', '.join(given)}; leave it out")
     if given and (bundle is None or examples is None):
         missing = " and ".join(
@@ -80,10 +81,17 @@ def _check_extra() -> None:
 
 
 def _answers(path: Path, bundle: Path, file: Path, limit: int, threads: int | None) -> Answers:
+    from ..errors import warn
     from ..examples.example import read_with_system
     from ..report.before_after import answer
 
-    examples, systems = read_with_system(file, limit=limit)
+    examples, systems = read_with_system(file)
+    given = click.get_current_context().get_parameter_source("limit") is click.core.ParameterSource.COMMANDLINE
+    if given:
+        options.warn_of_fewer(file, limit, len(examples))
+    elif len(examples) > limit:
+        warn(f"{file}: answering the first {limit} of {len(examples)} examples; --limit {len(examples)} takes them all")
+    examples, systems = examples[:limit], systems[:limit]
     model, adapter, prompt = options.load_model(bundle, str(path), threads, None, None)
     assert adapter is not None
     examples, prompt = place_system(file, examples, systems, model.bundle, prompt, None)

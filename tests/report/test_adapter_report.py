@@ -194,3 +194,16 @@ def test_a_record_of_before_has_no_checked(adapter: Path, tmp_path: Path) -> Non
     (copy / "edge_lorahub.json").write_text(json.dumps(record))
     assert load_adapter(copy).record is not None
     assert "not recorded" in check_page(report(copy)).text
+
+
+def test_examples_that_are_not_answered_are_named(
+    adapter: Path, bundle: Path, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    file = tmp_path / "examples.jsonl"
+    file.write_text("".join(json.dumps({"input": f"text {n}", "output": "x"}) + "\n" for n in range(22)))
+    answering = ("report", adapter, "-o", tmp_path / "page.html", "--bundle", bundle, "--examples", file, "--force")
+    assert (
+        f"Warning: {file}: answering the first 20 of 22 examples; --limit 22 takes them all" in run(*answering).output
+    )
+    told = run(*answering, "--limit", "30").output
+    assert f"Warning: {file}: --limit 30, but there are only 22 examples; all of them are taken" in told
