@@ -17,10 +17,10 @@ _PERCENT: Spec = {"type": "quantitative", "axis": {"title": "score, %", "orient"
 def score_chart(results: Results) -> Figure:
     """All methods: the mean, the best seeds, and a standard deviation to each side."""
     names = {method.id: method.label for method in results.methods}
-    short = labels(names[one.method] for one in results.summary)
+    short = labels((one.method for one in results.summary), names)
     values: list[dict[str, object]] = [
         {
-            "method": short[names[one.method]],
+            "method": short[one.method],
             "mean": one.mean_percent,
             "best": one.best_percent,
             **_spread(one.mean_percent, one.sd_percent),
@@ -43,11 +43,11 @@ def score_chart(results: Results) -> Figure:
 
 def task_chart(task: ComparedTask, names: Mapping[str, str], table: Table) -> Figure:
     """A task's scores: seeds, their mean, and a standard deviation to each side."""
-    short = labels(names[one.method] for one in task.results)
+    short = labels((one.method for one in task.results), names)
     values: list[dict[str, object]] = []
     seeds: list[dict[str, object]] = []
     for one in task.results:
-        label = short[names[one.method]]
+        label = short[one.method]
         values.append({"method": label, "mean": one.mean_percent, **_spread(one.mean_percent, one.sd_percent)})
         seeds += [{"method": label, "score": cell.score_percent} for cell in one.cells]
     top = max(task.results, key=lambda one: one.mean_percent, default=None)
@@ -98,9 +98,9 @@ def difference_chart(
     method: the learned weights'. rows: the other method, and the difference to it.
     """
     names = {one.id: one.label for one in results.methods}
-    short = labels(names[against] for against, _ in rows)
+    short = labels((against for against, _ in rows), names)
     values = [
-        {"row": short[names[against]], "points": one.points, "low": one.low, "high": one.high, "says": one.says}
+        {"row": short[against], "points": one.points, "low": one.low, "high": one.high, "says": one.says}
         for against, one in rows
     ]
     y: Spec = {"field": "row", "type": "nominal", "sort": None, "title": None}
@@ -156,9 +156,9 @@ def trace_chart(task: ComparedTask, names: Mapping[str, str]) -> Figure | None:
     searched = [one for one in task.results if any(cell.trace for cell in one.cells)]
     if not searched:
         return None
-    short = labels(names[one.method] for one in searched)
+    short = labels((one.method for one in searched), names)
     values = [
-        {"method": short[names[one.method]], "line": f"{place} {cell.seed}", "candidate": number_, "loss": loss}
+        {"method": short[one.method], "line": f"{place} {cell.seed}", "candidate": number_, "loss": loss}
         for place, one in enumerate(searched)
         for cell in one.cells
         for number_, loss in _steps(cell.trace or ())

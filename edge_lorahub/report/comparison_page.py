@@ -210,6 +210,7 @@ def _cost(results: Results) -> Iterator[Block]:
         "Where the cells were measured",
         ("processor", "system", "threads", "cells"),
         [(processor, system, str(threads), str(cells)) for (processor, system, threads), cells in machines.items()],
+        texts=2,
     )
     cut = [
         f"{names[method]}: {number} prompts had no room for all examples."

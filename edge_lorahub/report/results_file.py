@@ -17,6 +17,8 @@ _NAME, _FORMAT = "edge-lorahub comparison", 1
 _LARGEST = 256 << 20
 # A longer text is cut before it is looked at: `read_as` takes none, and a page shows less.
 _LONGEST = 10_000
+# Means of shares may be above 100 by their last digit.
+_ROUNDING = 1e-9
 SAYS = ("better", "worse", "not distinguishable")
 _REMEDY = "run the same `edge-lorahub compare` again, which writes it anew from its cells"
 
@@ -81,6 +83,7 @@ class ComparedCell:
     machine: CellMachine
 
     def __post_init__(self) -> None:
+        _check_percent(score_percent=self.score_percent)
         if len(self.scores) != self.inputs:
             raise ValueError(f"scores has {len(self.scores)} numbers for {self.inputs} inputs")
 
@@ -92,6 +95,9 @@ class TaskResult:
     best_percent: float
     sd_percent: float | None
     cells: tuple[ComparedCell, ...]
+
+    def __post_init__(self) -> None:
+        _check_percent(mean_percent=self.mean_percent, best_percent=self.best_percent)
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,9 @@ class MethodSummary:
     input_tokens_per_answer: float
     learn_seconds: float
     answer_seconds: float
+
+    def __post_init__(self) -> None:
+        _check_percent(mean_percent=self.mean_percent, best_percent=self.best_percent)
 
 
 @dataclass(frozen=True)
@@ -162,6 +171,8 @@ class Results:
         _check_distinct("methods", methods)
         _check_distinct("tasks", tasks)
         _check_distinct("seeds", [str(seed) for seed in self.seeds])
+        _check_distinct("summary.method", [one.method for one in self.summary])
+        _check_distinct("differences", [f"{one.method} against {one.against}" for one in self.differences])
         _check_among("summary.method", [one.method for one in self.summary], methods)
         _check_among("module_draws", self.module_draws, [str(seed) for seed in self.seeds])
         for place, task in enumerate(self.tasks):
@@ -174,6 +185,7 @@ class Results:
         for place, one in enumerate(self.differences):
             where = f"differences[{place}]"
             _check_among(where, (one.method, one.against), methods)
+            _check_distinct(f"{where}.tasks", [task.task for task in one.tasks])
             _check_among(f"{where}.tasks", [task.task for task in one.tasks], tasks)
 
 
@@ -217,6 +229,12 @@ def _check_distinct(where: str, names: Sequence[str]) -> None:
     if len(set(names)) < len(names):
         twice = next(name for place, name in enumerate(names) if name in names[:place])
         raise ValueError(f"{where} has {twice!r:.80} twice")
+
+
+def _check_percent(**values: float) -> None:
+    for name, value in values.items():
+        if not -_ROUNDING <= value <= 100 + _ROUNDING:
+            raise ValueError(f"{name} is {value}, which is no share in percent")
 
 
 def _check_among(where: str, names: Iterable[str], known: Sequence[str]) -> None:

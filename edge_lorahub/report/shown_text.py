@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ..hidden_characters import printable
 
@@ -20,18 +20,22 @@ def shown(text: str) -> str:
     return f"{printable(text[:MOST_CHARACTERS], lines=True)}… ({rest:,} more characters are not shown)"
 
 
-def labels(names: Iterable[str]) -> dict[str, str]:
-    """A short label for each name, on one line. No two names have the same one, which would be one mark in a chart."""
+def labels(keys: Iterable[str], texts: Mapping[str, str] | None = None) -> dict[str, str]:
+    """A short label for each key, on one line: of its text, or of itself.
+
+    No two keys have the same label, which would be one mark in a chart.
+    """
     found: dict[str, str] = {}
     taken: set[str] = set()
-    for name in dict.fromkeys(names):
-        whole = printable(" ".join(name.split())) or "(no name)"
+    for key in dict.fromkeys(keys):
+        text = key if texts is None else texts[key]
+        whole = printable(" ".join(text.split())) or "(no name)"
         label, number = _shortened(whole, ""), 1
         while label in taken:
             number += 1
             label = _shortened(whole, f" ({number})")
         taken.add(label)
-        found[name] = label
+        found[key] = label
     return found
 
 

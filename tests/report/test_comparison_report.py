@@ -149,6 +149,7 @@ def test_names_that_are_alike_stay_apart_in_charts(made: dict[str, Any], tmp_pat
     found = json.loads(json.dumps(made))
     for place, method in enumerate(found["methods"]):
         method["label"] = "a very long name of a method that is the same in front " * 2 + str(place)
+    found["methods"][0]["label"] = found["methods"][1]["label"]  # and two are the same
     html = report(written(tmp_path / "run", found))
     assert len(set(re.findall(r">(a very long name[^<]{0,20}…(?: \(\d\))?)</text>", html))) == 6
 
@@ -174,6 +175,14 @@ WRONG: dict[str, tuple[str, object, str]] = {
     "another task": ("differences.0.tasks.0.task", "x", "differences[0].tasks has 'x', which is none of task_0"),
     "other seeds": ("tasks.0.results.0.cells.0.seed", 7, "tasks[0].results of 'zero-shot' has other seeds"),
     "fewer scores": ("tasks.0.results.0.cells.0.scores", [1.0], "scores has 1 numbers for 20 inputs"),
+    "no share": ("tasks.0.results.0.mean_percent", 101, "mean_percent is 101.0, which is no share in percent"),
+    "a negative share": ("summary.0.best_percent", -1, "best_percent is -1.0, which is no share in percent"),
+    "a summary twice": ("summary.1.method", "zero-shot", "summary.method has 'zero-shot' twice"),
+    "a difference twice": (
+        "differences.1.against",
+        "zero-shot",
+        "differences has 'learned:cma against zero-shot' twice",
+    ),
     "a task without results": ("tasks.0.results", ..., "tasks[0].results is missing"),
 }
 
