@@ -21,10 +21,10 @@ LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
-def served(service: Service) -> Iterator[int]:
+def served(service: Service, token: str | None = None) -> Iterator[int]:
     """The port of a service that runs in a thread; in the end it is closed, and all its work with it."""
     with listening(LOOPBACK, 0) as place:
-        running = server(application(service, Access(LOOPBACK)), service.limits)
+        running = server(application(service, Access(LOOPBACK, token)), service.limits)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [place]})
         thread.start()
         try:

@@ -63,7 +63,8 @@ def test_the_wheel_has_the_package_data(wheel: Path) -> None:
     assert {
         "edge_lorahub/py.typed", "edge_lorahub/composition/compose_int8.onnx", "edge_lorahub/tinyhub/data/results.json",
         "edge_lorahub/tinyhub/data/base/model.safetensors", "edge_lorahub/export/__init__.py",
-        "edge_lorahub/bench/__init__.py", "edge_lorahub/hub/lists/lorahub.txt",
+        "edge_lorahub/bench/__init__.py", "edge_lorahub/hub/lists/lorahub.txt", "edge_lorahub/serve/page.html",
+        "edge_lorahub/serve/openapi.json",
     } <= names  # fmt: skip
     data = {path.relative_to(TOP).as_posix() for path in (TOP / "edge_lorahub" / "tinyhub" / "data").rglob("*.*")}
     assert data <= names
