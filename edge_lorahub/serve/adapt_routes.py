@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from .adaptations import Job
 from .bodies import json_fields
-from .event_stream import event, stream
+from .event_stream import EventStream, event
 from .refusal import Refusal
 from .service import Service
 from .shelf import Held
@@ -21,10 +21,15 @@ from .tasks_asked import task_of
 async def adapt(request: Request) -> Response:
     service: Service = request.app.state.service
     fields = await json_fields(request, service.limits)
-    task, streamed = task_of(fields, service.adaptations.new_name(), service.limits)
+    task, streamed = task_of(fields, service.limits)
     job = service.adaptations.start(task)
+
+    async def ended() -> None:
+        """It is for this client, who may have gone away."""
+        service.adaptations.cancel(job)
+
     if streamed:
-        return stream(_watched(service, job))
+        return EventStream(_events(job, 0), ended)
     return JSONResponse(job.record, 202, {"Location": f"/v1/adapt/{job.id}"})
 
 
@@ -48,7 +53,7 @@ async def adaptation_events(request: Request) -> Response:
     seen = request.headers.get("last-event-id", "0")
     if not (seen.isdecimal() and seen.isascii() and len(seen) < 10):
         raise Refusal(400, "last-event-id: must be the number of an event")
-    return stream(_events(job, int(seen)))
+    return EventStream(_events(job, int(seen)), _nothing)
 
 
 async def adapters(request: Request) -> Response:
@@ -84,13 +89,8 @@ async def models(request: Request) -> Response:
     return JSONResponse({"object": "list", "data": data})
 
 
-async def _watched(service: Service, job: Job) -> AsyncGenerator[str, None]:
-    """A job's events for the client that it is for: who goes away ends it."""
-    try:
-        async for text in _events(job, 0):
-            yield text
-    finally:
-        service.adaptations.cancel(job)
+async def _nothing() -> None:
+    """Of a job that others may watch."""
 
 
 async def _events(job: Job, after: int) -> AsyncGenerator[str, None]:

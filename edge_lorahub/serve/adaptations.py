@@ -29,11 +29,11 @@ FINAL = ("done", "failed", "cancelled")
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be learned, and the name of the adapter that comes of it."""
+    """What is to be learned, and the name of the adapter that comes of it; None: one is found."""
 
     examples: tuple[Example, ...]
     settings: Settings
-    name: str
+    name: str | None
     system: str | None = None
 
 
@@ -97,9 +97,6 @@ class Adaptations:
     def possible(self) -> bool:
         return self._modules is not None
 
-    def new_name(self) -> str:
-        return f"adapted-{self._number + 1}"
-
     def start(self, task: Task) -> Job:
         """Raises Refusal: 409 where there are no modules or the name is in use, 429 where too many wait."""
         if self._modules is None:
@@ -108,22 +105,22 @@ class Adaptations:
                 "or --module", code="no_modules",
             )  # fmt: skip
         modules = self._modules
-        self._shelf.reserve(task.name)
+        name = self._shelf.reserve(task.name)
         self._number += 1
-        job = Job(f"adaptation-{self._number}", task.name, len(task.examples))
+        job = Job(f"adaptation-{self._number}", name, len(task.examples))
         leave = Leave(self._limits.adapt_seconds, "an adaptation")
 
         def run(turn: Turn) -> None:
             turn.post(lambda: self._began(job))
             result, heard = self._learn(task, modules, job, turn)
-            self._shelf.put(task.name, result.adapter)
-            data = _result(task.name, result, heard)
+            self._shelf.put(name, result.adapter)
+            data = _result(name, result, heard)
             turn.post(lambda: self._finished(job, data))
 
         try:
             job.turn = self.turns.start(run, leave)
         except Refusal:
-            self._shelf.release(task.name)
+            self._shelf.release(name)
             raise
         turn = job.turn
         turn.future.add_done_callback(lambda _: turn.post(lambda: self._ended(job)))

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from .answerer import Begun, Ended, Part
 from .bodies import json_fields
-from .event_stream import event, stream
+from .event_stream import EventStream, event
 from .feed import attended
 from .openai_forms import Form, reason_of, usage_of
 from .questions import Asked, chat, completion, generation
@@ -23,7 +23,7 @@ async def generate(request: Request) -> Response:
     parts = service.parts(asked)
     if asked.stream:
         await _begun(request, parts)
-        return stream(_generate_events(parts, asked))
+        return EventStream(_generate_events(parts, asked), parts.aclose)
     text, ended = await attended(request, _whole(parts))
     return JSONResponse({"model": asked.question.model, "output": text} | _end_of(ended))
 
@@ -45,7 +45,7 @@ async def _openai(request: Request, service: Service, asked: Asked, *, is_chat: 
     parts = service.parts(asked)
     if asked.stream:
         await _begun(request, parts)
-        return stream(_openai_events(parts, form))
+        return EventStream(_openai_events(parts, form), parts.aclose)
     return JSONResponse(form.whole(*await attended(request, _whole(parts))))
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 # Seconds of silence after which a comment shows that the service is there, and that the client is.
 _SILENCE = 10.0
@@ -20,10 +21,22 @@ def event(data: Any, kind: str | None = None, number: int | None = None) -> str:
     return f"{head}data: {json.dumps(data, ensure_ascii=True)}\n\n"
 
 
-def stream(events: AsyncGenerator[str, None], silence: float = _SILENCE) -> StreamingResponse:
-    return StreamingResponse(
-        _with_signs(events, silence), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-    )
+class EventStream(StreamingResponse):
+    """Events as they come. Whatever becomes of the client, and of an event that never came, `ended` is called."""
+
+    def __init__(
+        self, events: AsyncGenerator[str, None], ended: Callable[[], Awaitable[None]], silence: float = _SILENCE
+    ) -> None:
+        super().__init__(
+            _with_signs(events, silence), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        )
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._ended()
 
 
 async def _with_signs(events: AsyncGenerator[str, None], silence: float) -> AsyncGenerator[str, None]:

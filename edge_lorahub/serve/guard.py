@@ -47,6 +47,12 @@ class Access:
                 "EDGE_LORAHUB_TOKEN"
             )
 
+        for name in self.names:
+            if _name_of(f"[{name}]" if ":" in name else name) != name.lower():
+                raise SettingsError(
+                    f"{name!r:.80} is no name of a machine; leave out a port, and what is before the name"
+                )
+
     def is_called(self, host: str) -> bool:
         """Whether this is a name of the service, without its port: a page elsewhere could have a name that leads here.
 

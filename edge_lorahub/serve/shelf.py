@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from ..bundle.manifest import Manifest
@@ -43,7 +45,8 @@ class Shelf:
         self._manifest, self._folder, self._limits, self._taken = manifest, folder, limits, taken
         self._held: OrderedDict[str, Held] = OrderedDict()
         self._reserved: set[str] = set()
-        self._lock = threading.RLock()
+        # of what is in memory, and of what is in the folder, which takes longer
+        self._lock, self._writing = threading.Lock(), threading.Lock()
         strange = [] if folder is None else [path.name for path in modules_in(folder) if not _is_name(path.name)]
         if strange:
             warn(f"{folder}: {strange[0]!r:.80} cannot be a name in a request, and is left out; rename the folder")
@@ -71,72 +74,72 @@ class Shelf:
             if name in self._held:
                 self._held.move_to_end(name)
                 return self._held[name]
-            path = self._path(name) if _is_name(name) else None
-            if path is None or name not in self._kept():
-                raise _unknown(name)
-            return self._put(name, load_adapter(path, self._manifest))
+        path = self._path_of_kept(name)
+        if path is None:
+            raise _unknown(name)
+        return self.put(name, load_adapter(path, self._manifest))
 
-    def reserve(self, name: str) -> None:
-        """Keeps a name free for `put`, up to then or `release`. Raises Refusal."""
+    def reserve(self, name: str | None) -> str:
+        """Keeps a name free for `put`, up to `release`; None: one that is free. Raises Refusal."""
+        kept = self._kept()
         with self._lock:
-            self._check_free(name)
+            if name is None:
+                name = next(one for one in map("adapted-{}".format, count(1)) if not self._is_used(one, kept))
+            self._check_free(name, kept)
             self._reserved.add(name.lower())
+        return name
 
     def release(self, name: str) -> None:
         with self._lock:
             self._reserved.discard(name.lower())
 
-    def put(self, name: str, adapter: Adapter) -> None:
+    def put(self, name: str, adapter: Adapter) -> Held:
+        """Takes an adapter into memory; others that were not used for longer may go."""
+        inputs = adapter.inputs(self._manifest)
+        pairs = sum(lora.a.nbytes + lora.b.nbytes for _, lora in adapter.loras())
+        held = Held(adapter, inputs, pairs + sum(array.nbytes for array in inputs.arrays.values()))
         with self._lock:
-            self._put(name, adapter)
+            self._held[name] = held
+            self._held.move_to_end(name)
+            while len(self._held) > 1 and self._too_much():
+                self._held.popitem(last=False)
+        return held
 
     def save(self, name: str, source: str) -> None:
         """Writes an adapter into the folder under a name. Raises Refusal where the name is in use, or no folder is."""
         held = self.get(source)
-        with self._lock:
-            path = self._path(name)
-            if path is None:
-                raise Refusal(409, "adapters are not kept here: the service was started without --adapters")
-            if name != source:
-                self._check_free(name)
-            if name in self._kept():
-                raise Refusal(409, f"{name}: there is an adapter of this name already", param="name", code="exists")
-            held.adapter.save(path)
-            if name != source:
-                self._put(name, replace(held.adapter, name=name))
+        if self._folder is None:
+            raise Refusal(409, "adapters are not kept here: the service was started without --adapters")
+        with self._writing:
+            kept = self._kept()
+            with self._lock:
+                # that of an adapter in memory alone is its own
+                self._check_free(name, kept, but=source if source not in kept else None)
+            held.adapter.save(self._folder / check_name(name))
+        if name != source:
+            self.put(name, replace(held.adapter, name=name))
 
     def remove(self, name: str) -> None:
         """Forgets an adapter, and deletes it from the folder. Raises Refusal (404), or 409 for what we did not make."""
-        with self._lock:
-            path = self._path(name) if _is_name(name) else None
-            kept = path is not None and name in self._kept()
-            if not kept and name not in self._held:
-                raise _unknown(name)
-            if kept and path is not None:
-                try:
+        with self._writing:
+            path = self._path_of_kept(name)
+            if path is not None:
+                with suppress(MissingPathError):
                     remove_output_folder(path, ADAPTER_FILES)
-                except MissingPathError:
-                    raise _unknown(name) from None
-            self._held.pop(name, None)
-
-    def _put(self, name: str, adapter: Adapter) -> Held:
-        inputs = adapter.inputs(self._manifest)
-        pairs = sum(lora.a.nbytes + lora.b.nbytes for _, lora in adapter.loras())
-        held = Held(adapter, inputs, pairs + sum(array.nbytes for array in inputs.arrays.values()))
-        self._held[name] = held
-        self._held.move_to_end(name)
-        while len(self._held) > 1 and self._too_much():
-            self._held.popitem(last=False)
-        return held
+            with self._lock:
+                if self._held.pop(name, None) is None and path is None:
+                    raise _unknown(name)
 
     def _too_much(self) -> bool:
         size = sum(one.size for one in self._held.values())
         return len(self._held) > self._limits.adapters or size > self._limits.adapter_bytes
 
-    def _check_free(self, name: str) -> None:
-        check_name(name)
-        used = {other.lower() for other in (*self._held, *self._kept(), self._taken)} | self._reserved
-        if name.lower() in used:  # a folder on Windows or a Mac has one of both
+    def _is_used(self, name: str, kept: set[str]) -> bool:
+        used = {other.lower() for other in (*self._held, *kept, self._taken)} | self._reserved
+        return name.lower() in used  # a folder on Windows or a Mac has one of both
+
+    def _check_free(self, name: str, kept: set[str], but: str | None = None) -> None:
+        if check_name(name) != but and self._is_used(name, kept):
             raise Refusal(409, f"{name}: the name is in use; take another", param="name", code="exists")
 
     def _kept(self) -> set[str]:
@@ -144,8 +147,9 @@ class Shelf:
             return set()
         return {path.name for path in modules_in(self._folder) if _is_name(path.name)}
 
-    def _path(self, name: str) -> Path | None:
-        return None if self._folder is None else self._folder / check_name(name)
+    def _path_of_kept(self, name: str) -> Path | None:
+        """Where an adapter of this name is kept, None where none is."""
+        return self._folder / name if self._folder is not None and name in self._kept() else None
 
 
 def check_name(name: str) -> str:

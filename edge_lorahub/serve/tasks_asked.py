@@ -17,8 +17,8 @@ _AUTO = "auto"
 _MOST_SEED = 2**32 - 1
 
 
-def task_of(fields: Fields, name: str, limits: Limits) -> tuple[Task, bool]:
-    """A request for /v1/adapt, and whether its events are streamed; name: the adapter's, where none is given."""
+def task_of(fields: Fields, limits: Limits) -> tuple[Task, bool]:
+    """A request for /v1/adapt, and whether its events are streamed."""
     pairs = []
     for one in fields.objects("examples", 1, limits.examples):
         pairs.append(Example(one.needed_text("input"), one.needed_text("output")))
@@ -35,9 +35,9 @@ def task_of(fields: Fields, name: str, limits: Limits) -> tuple[Task, bool]:
         max_input_tokens=limits.example_tokens,
         max_output_tokens=limits.example_tokens,
     )
-    task = Task(
-        tuple(pairs), settings, check_name(fields.text("name", name, most=200) or ""), fields.text("system", least=1)
-    )
+    name = fields.text("name", most=200)
+    system = fields.text("system", least=1)
+    task = Task(tuple(pairs), settings, None if name is None else check_name(name), system)
     stream = fields.flag("stream")
     fields.done()
     return task, stream

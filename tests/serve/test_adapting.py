@@ -106,6 +106,11 @@ def test_an_adapter_is_saved_and_read_back_and_deleted(
     text = shots[0]["input"]
     (wanted,) = el.generate(tiny_model, [text], adapter=held)
     assert other.post("/v1/generate", json={"input": text, "model": "kept"}).json()["output"] == wanted
+    # a name that is not asked for is one that nothing has
+    (tmp_path / "kept").rename(tmp_path / "adapted-1")
+    job = client().post("/v1/adapt", json={"examples": shots, "budget": 2}).json()
+    assert job["adapter"] == "adapted-2"
+    (tmp_path / "adapted-1").rename(tmp_path / "kept")
     assert other.delete("/v1/adapters/kept").status_code == 200
     assert list(tmp_path.iterdir()) == []
     assert other.delete("/v1/adapters/kept").status_code == 404
@@ -228,3 +233,26 @@ def test_a_defect_is_no_secret_and_tells_none(
     assert "secret" not in str(found)
     assert "secret" in caplog.text
     assert ask.post("/v1/generate", json={"input": "a"}).status_code == 200
+
+
+def test_who_goes_away_before_the_first_event_ends_it_too() -> None:
+    import asyncio
+
+    from edge_lorahub.serve.event_stream import EventStream
+
+    ends = []
+
+    async def events() -> Any:
+        yield "never"
+
+    async def ended() -> None:
+        ends.append(1)
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        await asyncio.sleep(60)
+
+    asyncio.run(EventStream(events(), ended)({"type": "http"}, receive, send))
+    assert ends == [1]

@@ -22,6 +22,10 @@ def test_a_host_that_others_reach_needs_a_token() -> None:
         Access(host, TOKEN)
     for host in ("127.0.0.1", "127.8.9.1", "::1", "localhost"):
         Access(host)
+    for name in ("http://mine", "mine:80", "a/b", "", "a b@c"):
+        with pytest.raises(SettingsError, match="no name of a machine"):
+            Access("127.0.0.1", names=(name,))
+    assert Access("127.0.0.1", names=("::2",)).is_called("[::2]:80")
     for short in ("short", "é" * 20, ""):
         with pytest.raises(SettingsError, match="16 or more"):
             Access("127.0.0.1", short)

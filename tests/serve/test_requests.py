@@ -219,7 +219,7 @@ def test_the_described_fields_are_those_that_are_read() -> None:
         "GenerateRequest": lambda fields: generation(fields, "tiny", Limits()),
         "CompletionRequest": lambda fields: completion(fields, Limits()),
         "ChatRequest": lambda fields: chat(fields, Limits()),
-        "AdaptRequest": lambda fields: task_of(fields, "x", Limits()),
+        "AdaptRequest": lambda fields: task_of(fields, Limits()),
     }
     for (name, read), body in zip(readers.items(), PATHS.values(), strict=True):
         fields = Fields(body)
