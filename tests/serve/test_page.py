@@ -117,7 +117,7 @@ def test_a_person_learns_compares_and_saves(
         click(browser, "save-button")
         browser.wait("document.getElementById('save-said').textContent !== ''")
         assert (tmp_path / "my.task" / "adapter_model.safetensors").is_file()
-        assert "my.task" in text_of(browser, "adapters")
+        browser.wait("document.getElementById('adapters').textContent.includes('my.task')")
         for width, scheme in ((1100, "light"), (1100, "dark"), (360, "light")):
             browser.look(width, 900, scheme)
             assert browser.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), width
