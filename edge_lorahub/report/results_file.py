@@ -52,6 +52,7 @@ class ComparedMethod:
     optimizer: str | None
     composition: str | None
     budget: int | None
+    surrogate: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ def results(tasks: int = 12, seeds: int = 5, inputs: int = 100, modules: int = 2
             {
                 "id": method, "label": label, "kind": method.partition(":")[0], "optimizer": optimizer,
                 "composition": None if method.endswith("shot") else "exact", "budget": 40 if optimizer else None,
+                "surrogate": None,
             }
             for method, (label, optimizer) in METHODS.items()
         ],

@@ -65,6 +65,8 @@ def test_the_wheel_has_the_package_data(wheel: Path) -> None:
         "edge_lorahub/tinyhub/data/base/model.safetensors", "edge_lorahub/export/__init__.py",
         "edge_lorahub/bench/__init__.py", "edge_lorahub/hub/lists/lorahub.txt", "edge_lorahub/serve/page.html",
         "edge_lorahub/serve/openapi.json",
+        "edge_lorahub/report/templates/page.html", "edge_lorahub/report/templates/blocks.html",
+        "edge_lorahub/report/templates/style.css",
     } <= names  # fmt: skip
     data = {path.relative_to(TOP).as_posix() for path in (TOP / "edge_lorahub" / "tinyhub" / "data").rglob("*.*")}
     assert data <= names
