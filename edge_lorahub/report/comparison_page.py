@@ -14,6 +14,8 @@ from .shown_text import NONE, count, interval, number, signed
 
 # Tasks with charts of their own, and cells that are listed: results.json has the rest.
 _MOST_TASKS, _MOST_CELLS = 40, 2_000
+# Whether a surrogate assists a search, as it was asked for.
+_SURROGATE = {True: "yes", False: "no", None: "where it can"}
 # Metrics in words; another one is a user's function, and called as that.
 METRICS = {"exact": "exact match", "normalized": "normalized match", "choice": "choice by likelihood"}
 
@@ -225,12 +227,13 @@ def _settings(results: Results, settings: Mapping[str, Any]) -> Iterator[Block]:
     yield Facts([(name.replace("_", " "), _value(value)) for name, value in settings.items()])
     yield Table(
         "Methods",
-        ("id", "label", "optimizer", "composition", "budget"),
+        ("id", "label", "optimizer", "surrogate", "composition", "budget"),
         [
             (
                 one.id,
                 one.label,
                 one.optimizer or NONE,
+                _SURROGATE[one.surrogate] if one.optimizer else NONE,
                 one.composition or NONE,
                 NONE if one.budget is None else str(one.budget),
             )
