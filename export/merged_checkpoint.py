@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from .merging.layers import warn_of_other_base
 from .merging.merged_files import write_merged
 from .open_source import open_source
 from .source.folder_source import FolderSource
+from .source.generation_config import CONFIG
 from .source.model_source import ModelSource
 
 # What belongs to a checkpoint beside its weights; anything else in a folder may be anything.
@@ -34,6 +36,8 @@ _TOKENIZER_FILES = (
     _TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
     "spiece.model", "vocab.json", "merges.txt",
 )  # fmt: skip
+# What config.json says of the weights' dtype, in transformers 4 and 5.
+_DTYPES = ("torch_dtype", "dtype")
 _TEMPLATES = "additional_chat_templates"
 
 
@@ -52,27 +56,34 @@ def open_base(adapter: Adapter, base: str | Path, revision: str | None = None) -
 
 
 def to_checkpoint(
-    adapter: Adapter, base: str | Path, out: Path, *, revision: str | None = None, force: bool = False
+    adapter: Adapter,
+    base: str | Path,
+    out: Path,
+    *,
+    float32: bool = False,
+    revision: str | None = None,
+    force: bool = False,
 ) -> None:
     """Writes a copy of a checkpoint with the adapter in its weights, in the checkpoint's shards and dtypes.
 
-    base: a Hugging Face folder or Hub id. Warns where the adapter was learned with texts around its inputs, which
+    base: a Hugging Face folder or Hub id. float32: all of it in that dtype; coarser ones round the change away in part.
+    Warns where the adapter was learned with texts around its inputs, which
     other programs have to put there. Raises CheckpointError, ModuleMismatchError, ModuleFileError,
     HubError, MissingPathError, or what `converted_folder` raises.
     """
     source, kinds = _folder(adapter, base, revision)
     with converted_folder(out, "checkpoint", adapter, force=force) as work:
-        _write(adapter, source, kinds, work)
+        _write(adapter, source, kinds, work, float32=float32)
 
 
 @contextmanager
 def merged_beside(
     adapter: Adapter, base: str | Path, out: Path, revision: str | None = None
 ) -> Iterator[tuple[Path, ModelSource]]:
-    """A merged checkpoint for a conversion that reads one, beside its output and removed again; and the base."""
+    """A merged checkpoint in float32, beside the output of what reads it and removed again; and the base."""
     source, kinds = _folder(adapter, base, revision)
     with scratch_folder(out) as work:
-        _write(adapter, source, kinds, work)
+        _write(adapter, source, kinds, work, float32=True)
         yield work, source
 
 
@@ -94,12 +105,15 @@ def _folder(adapter: Adapter, base: str | Path, revision: str | None) -> tuple[F
     return source, kinds
 
 
-def _write(adapter: Adapter, source: FolderSource, kinds: tuple[str, ...], work: Path) -> None:
+def _write(adapter: Adapter, source: FolderSource, kinds: tuple[str, ...], work: Path, *, float32: bool) -> None:
     with source.open() as checkpoint:
-        write_merged(checkpoint, adapter, kinds, work)
+        write_merged(checkpoint, adapter, kinds, work, float32=float32)
     for name in _SETTINGS:
         if (source.path / name).is_file():
             shutil.copyfile(source.path / name, work / name)
+    if float32:
+        said = {key: "float32" for key in _DTYPES if key in source.config}
+        (work / CONFIG).write_text(json.dumps({**source.config, **said}, indent=2) + "\n", encoding="utf-8")
     if (source.path / _TEMPLATES).is_dir():
         warnings.warn(
             f"{source.path}: its {_TEMPLATES}, which are named templates beside the usual one, are not copied",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from edge_lorahub.bundle.architectures import ENCODER_DECODER
 from edge_lorahub.composition.adapter import Adapter
 from edge_lorahub.convert.converted_folder import converted_folder
-from edge_lorahub.errors import CheckpointError, EdgeLorahubError, MissingDependencyError
+from edge_lorahub.errors import CheckpointError, EdgeLorahubError, EdgeLorahubWarning, MissingDependencyError
 
 from .families import find_family
 from .merged_checkpoint import keep_tokenizer, merged_beside
@@ -41,7 +43,20 @@ def to_optimum(
                     f"{source.path}: optimum cannot export it: {type(error).__name__}: {error}"
                 ) from error
             keep_tokenizer(source.path, work)
+            _warn_of_merged(source.config, out)
             return sorted(file.name for file in work.glob("*.onnx"))
+
+
+def _warn_of_merged(config: Mapping[str, Any], out: Path) -> None:
+    """Of T5s whose heads are not d_model / num_heads in size, as those of flan-t5-small."""
+    width, heads, size = (config.get(key) for key in ("d_model", "num_heads", "d_kv"))
+    if isinstance(width, int) and isinstance(heads, int) and isinstance(size, int) and width != heads * size:
+        warnings.warn(
+            f"{out}: optimum-onnx 0.1.0 cannot run the merged decoder of a model with heads of {size} numbers and "
+            f"d_model / num_heads = {width / heads:g}; load it with use_merged=False",
+            EdgeLorahubWarning,
+            stacklevel=3,
+        )
 
 
 def check_optimum() -> None:

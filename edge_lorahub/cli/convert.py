@@ -31,7 +31,7 @@ _SMALLER = ("rank", "bundle", "examples")
 _FORMS = {
     "peft": _Form(takes=_SMALLER),
     "onnx-adapter": _Form(needs=("bundle",), takes=("rank", "examples")),
-    "checkpoint": _Form(needs=("base",), takes=("revision",)),
+    "checkpoint": _Form(needs=("base",), takes=("revision", "dtype")),
     "bundle": _Form(needs=("bundle",), takes=("base", "revision", "examples")),
     "optimum": _Form(needs=("base",), takes=("revision",)),
     "gguf-lora": _Form(takes=("base", "revision", *_SMALLER)),
@@ -52,10 +52,15 @@ _FORMS = {
     metavar="FILE",
     help="With --rank and --bundle: the loss on these before and after. With an int8 bundle: check it on these.",
 )
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32"]),
+    help="Of a checkpoint: write all of it in float32; coarser dtypes round the change.  [default: as --base has it]",
+)
 @options.force
 def command(
     adapter: str, form: str, out: Path, bundle: Path | None, base: str | None, revision: str | None, rank: int | None,
-    examples: Path | None, force: bool,
+    examples: Path | None, dtype: str | None, force: bool,
 ) -> None:  # fmt: skip
     """Turn an adapter into what other programs take.
 
@@ -72,7 +77,9 @@ def command(
     from ..composition.adapter import load_adapter
     from ..convert.converted_folder import check_converted
 
-    given = {"bundle": bundle, "base": base, "revision": revision, "rank": rank, "examples": examples}
+    given = {
+        "bundle": bundle, "base": base, "revision": revision, "rank": rank, "examples": examples, "dtype": dtype,
+    }  # fmt: skip
     _check(form, given)
     inputs = [adapter, *(each for each in (bundle, base, examples) if each is not None)]
     # a bundle has a record of its own
@@ -158,7 +165,8 @@ def _onnx_adapter(adapter: Adapter, out: Path, given: Mapping[str, Any], facts: 
 def _checkpoint(adapter: Adapter, out: Path, given: Mapping[str, Any], facts: Mapping[str, Any], force: bool) -> None:
     from ..export.merged_checkpoint import to_checkpoint
 
-    to_checkpoint(adapter, given["base"], out, revision=given["revision"], force=force)
+    float32 = given["dtype"] is not None
+    to_checkpoint(adapter, given["base"], out, float32=float32, revision=given["revision"], force=force)
     say(f"{out}: {given['base']} with {adapter.name} in its weights")
 
 

@@ -13,28 +13,42 @@ from numpy.typing import NDArray
 
 from edge_lorahub.composition.adapter import Adapter
 from edge_lorahub.errors import CheckpointError
+from edge_lorahub.files.outputs import read_json
 from edge_lorahub.lora.pair import Lora
 
 from ..source.checkpoint import INDEX, Checkpoint
 from .layers import merged_layers
 from .merged_weight import check_finite, merge_weight
+from .widened_file import write_in_float32
 
 # safetensors' own bound of a header.
 _MOST_HEADER = 100_000_000
 
 
-def write_merged(checkpoint: Checkpoint, adapter: Adapter, kinds: Collection[str], work: Path) -> None:
+def write_merged(
+    checkpoint: Checkpoint, adapter: Adapter, kinds: Collection[str], work: Path, *, float32: bool = False
+) -> None:
     """Writes an open checkpoint's files into a folder, with W + delta where the adapter has a layer.
+
+    float32: all tensors in that dtype, and only those that the checkpoint is read of; else in the files' own.
 
     Every file is copied and then changed in place through a memory map, so that what the adapter does not change stays
     to the last bit, and the memory in use is that of one weight. kinds: see `merged_layers`. Raises
     ModuleMismatchError, CheckpointError, or ModuleFileError for numbers that are not finite in the file's dtype.
     """
     loras = merged_layers(adapter, checkpoint, kinds)
+    total = 0
     for file in checkpoint.files:
-        shutil.copyfile(file, work / file.name)
+        if float32:
+            metadata = _header(file)[1].get("__metadata__") or {}
+            total += write_in_float32(work / file.name, *checkpoint.tensors_of(file), metadata)
+        else:
+            shutil.copyfile(file, work / file.name)
     if checkpoint.is_sharded:
-        shutil.copyfile(checkpoint.folder / INDEX, work / INDEX)
+        index = read_json(checkpoint.folder / INDEX, CheckpointError)
+        if float32:
+            index["metadata"] = {"total_size": total}
+        (work / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     headers = {file: _header(work / file.name) for file in checkpoint.files}
     for name, lora in loras.items():
         file = checkpoint.file_of(name)

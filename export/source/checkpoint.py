@@ -70,6 +70,11 @@ class Checkpoint:
         """Whether an index says which file has which tensor."""
         return not (self.folder / SINGLE).is_file()
 
+    def tensors_of(self, file: Path) -> tuple[TensorFile, list[str]]:
+        """One of `files`, open, and the names of the tensors that are read from it."""
+        names = [name for name, tensors in self._where.items() if tensors.path == file]
+        return self._where[names[0]], names
+
     def file_of(self, name: str) -> Path:
         """The file that a tensor is in."""
         return self._where[name].path

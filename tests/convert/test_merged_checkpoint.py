@@ -78,6 +78,35 @@ def test_every_tensor(
         assert np.abs(exact - array.astype(np.float64)).max() > 100 * np.median(bound)
 
 
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_in_float32_nothing_is_rounded_away(
+    dtype: Any, shards: int, base: Path, run: Run, module_folders: list[Path], tmp_path: Path
+) -> None:
+    in_dtype(base, dtype, shards)
+    config = json.loads((base / "config.json").read_text()) | {"torch_dtype": "float16"}
+    (base / "config.json").write_text(json.dumps(config))
+    arguments = ("--to", "checkpoint", "--base", base, "--dtype", "float32", "--out", tmp_path / "out")
+    result = run("convert", module_folders[0], *arguments)
+    assert result.exit_code == 0, result.output
+    before, after = tensors_of(base), tensors_of(tmp_path / "out")
+    loras = {f"{layer}.weight": lora for layer, lora in load_adapter(module_folders[0]).loras()}
+    assert before.keys() == after.keys()
+    for name, array in before.items():
+        exact = array.astype(np.float64)
+        if name in loras:
+            exact += loras[name].scale * (loras[name].b.astype(np.float64) @ loras[name].a.astype(np.float64))
+        assert after[name].dtype == np.float32
+        np.testing.assert_allclose(after[name], exact, rtol=0, atol=1e-6 * np.abs(exact).max())
+    assert json.loads((tmp_path / "out" / "config.json").read_text()) == config | {"torch_dtype": "float32"}
+    index = tmp_path / "out" / "model.safetensors.index.json"
+    if shards > 1:
+        total = sum(array.nbytes for array in after.values())
+        assert json.loads(index.read_text())["metadata"] == {"total_size": total}
+    # what is written can be exported and converted again
+    export(tmp_path / "out", tmp_path / "bundle")
+
+
 def test_what_else_is_in_the_folder(base: Path, run: Run, module_folders: list[Path], tmp_path: Path) -> None:
     in_dtype(base, np.float32)
     (base / "chat_template.jinja").write_text("{{ messages }}")
