@@ -57,8 +57,7 @@ def export(
     weights, which are then quantized with it, and the manifest says so. check gets the finished folder before it
     becomes `out`; what it raises leaves no bundle.
     Raises CheckpointError, SettingsError, MissingPathError, MissingDependencyError, OutputExistsError or HubError, and
-    ModuleMismatchError or ModuleFileError for the adapter;
-    `out` appears only when it is complete.
+    ModuleMismatchError or ModuleFileError for the adapter; `out` appears only when it is complete.
     """
     out = user_path(out)
     if prompt is not None and (chat_template is not None or template_arguments):

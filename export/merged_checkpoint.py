@@ -67,9 +67,8 @@ def to_checkpoint(
     """Writes a copy of a checkpoint with the adapter in its weights, in the checkpoint's shards and dtypes.
 
     base: a Hugging Face folder or Hub id. float32: all of it in that dtype; coarser ones round the change away in part.
-    Warns where the adapter was learned with texts around its inputs, which
-    other programs have to put there. Raises CheckpointError, ModuleMismatchError, ModuleFileError,
-    HubError, MissingPathError, or what `converted_folder` raises.
+    Warns where the adapter was learned with texts around its inputs, which other programs have to put there. Raises
+    CheckpointError, ModuleMismatchError, ModuleFileError, HubError or MissingPathError, or as `converted_folder`.
     """
     source, kinds = _folder(adapter, base, revision)
     with converted_folder(out, "checkpoint", adapter, force=force) as work:

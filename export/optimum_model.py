@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from edge_lorahub.bundle.architectures import ENCODER_DECODER
 from edge_lorahub.composition.adapter import Adapter
@@ -75,7 +73,7 @@ def _export(merged: Path, work: Path, task: str) -> None:
     from optimum.exporters.onnx import main_export
     from transformers.utils import logging
 
-    with warnings.catch_warnings(), patch.dict(os.environ, {"HF_HUB_OFFLINE": "1"}):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before = logging.get_verbosity()
         logging.set_verbosity_error()

@@ -34,8 +34,7 @@ def verify_bundle(
     """The largest difference of the logits, relative to the largest logit, on random ids in one batch.
 
     adapter: that was added to the weights, and is added to transformers' too. Of all graphs with LoRA in float32 or
-    without. Raises CheckpointError where it exceeds BOUNDS or is not a number,
-    and MissingDependencyError.
+    without. Raises CheckpointError where it exceeds BOUNDS or is not a number, and MissingDependencyError.
     """
     against = oracle.check_installed()
     model = load(bundle)
