@@ -16,6 +16,8 @@ from edge_lorahub.errors import CheckpointError, EdgeLorahubError, EdgeLorahubWa
 from .families import find_family
 from .merged_checkpoint import keep_tokenizer, merged_beside
 
+# Models of which optimum-onnx 0.1.0 reads head_dim.
+_HEADS_KNOWN = ("gemma", "gemma3_text")
 _TASKS = {True: "text2text-generation-with-past", False: "text-generation-with-past"}
 
 
@@ -41,17 +43,24 @@ def to_optimum(
                     f"{source.path}: optimum cannot export it: {type(error).__name__}: {error}"
                 ) from error
             keep_tokenizer(source.path, work)
-            _warn_of_merged(source.config, out)
+            _warn_of_heads(source.config, out)
             return sorted(file.name for file in work.glob("*.onnx"))
 
 
-def _warn_of_merged(config: Mapping[str, Any], out: Path) -> None:
-    """Of T5s whose heads are not d_model / num_heads in size, as those of flan-t5-small."""
-    width, heads, size = (config.get(key) for key in ("d_model", "num_heads", "d_kv"))
-    if isinstance(width, int) and isinstance(heads, int) and isinstance(size, int) and width != heads * size:
+def _warn_of_heads(config: Mapping[str, Any], out: Path) -> None:
+    """Of models whose heads are not width / heads in size, which optimum-onnx 0.1.0 assumes where it runs its files.
+
+    Such are flan-t5-small and Qwen3. It runs T5's decoders where they are not merged, and Gemma.
+    """
+    t5 = "d_kv" in config
+    keys = ("d_model", "num_heads", "d_kv") if t5 else ("hidden_size", "num_attention_heads", "head_dim")
+    width, heads, size = (config.get(key) for key in keys)
+    if not (isinstance(width, int) and isinstance(heads, int) and isinstance(size, int)) or width == heads * size:
+        return
+    if config.get("model_type") not in _HEADS_KNOWN:
         warnings.warn(
-            f"{out}: optimum-onnx 0.1.0 cannot run the merged decoder of a model with heads of {size} numbers and "
-            f"d_model / num_heads = {width / heads:g}; load it with use_merged=False",
+            f"{out}: optimum-onnx 0.1.0 takes {keys[0]} / {keys[1]} for the size of a head, which is {size}, so it "
+            + ("runs these files with use_merged=False alone" if t5 else "cannot run this file; other programs can"),
             EdgeLorahubWarning,
             stacklevel=3,
         )

@@ -60,6 +60,6 @@ def converted_folder(
 def _names(out: Path) -> tuple[str, ...]:
     """The files that an earlier conversion wrote there, its record first; `output_folder` compares their digests."""
     files: object = None
-    with suppress(BundleError, FileNotFoundError):
+    with suppress(BundleError, OSError):
         files = read_json(out / RECORD, BundleError).get("sha256")
     return (RECORD, *(files if isinstance(files, dict) else ()))

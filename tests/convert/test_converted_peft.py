@@ -108,3 +108,7 @@ def test_force_overwrites_a_conversion_and_nothing_else(
     assert "is not what" in fails(*convert, "--force")
     other = write_module(tmp_path / "other", "tiny", seed=9)
     assert "not be overwritten" in fails("convert", module_folders[0], "--to", "peft", "--out", other, "--force")
+    file = tmp_path / "file"
+    file.write_text("a note")
+    assert "not a folder" in fails("convert", module_folders[0], "--to", "peft", "--out", file, "--force")
+    assert file.read_text() == "a note"

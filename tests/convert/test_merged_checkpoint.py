@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from edge_lorahub import load_adapter
 from edge_lorahub.bundle.manifest import TOKENIZER, WEIGHTS, read_manifest
 from edge_lorahub.convert.converted_folder import RECORD
 from edge_lorahub.export import export
+from edge_lorahub.export.optimum_model import _warn_of_heads
 from edge_lorahub.testing.random_models import write_module
 
 Run = Callable[..., Result]
@@ -267,3 +269,22 @@ def test_options_that_a_form_has_no_use_for(
     options: tuple[object, ...], expected: str, fails: Fails, module_folders: list[Path], tmp_path: Path
 ) -> None:
     assert expected in fails("convert", module_folders[0], *options, "--out", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"model_type": "t5", "d_model": 512, "num_heads": 6, "d_kv": 64}, "use_merged=False"),
+        ({"model_type": "t5", "d_model": 768, "num_heads": 12, "d_kv": 64}, None),
+        ({"model_type": "qwen3", "hidden_size": 1024, "num_attention_heads": 16, "head_dim": 128}, "cannot run"),
+        ({"model_type": "gemma", "hidden_size": 2048, "num_attention_heads": 8, "head_dim": 256 + 1}, None),
+        ({"model_type": "llama", "hidden_size": 576, "num_attention_heads": 9, "head_dim": 64}, None),
+        ({"model_type": "llama", "hidden_size": 576, "num_attention_heads": 9}, None),
+    ],
+)
+def test_optimums_limit_is_told(config: dict[str, Any], expected: str | None, tmp_path: Path) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        _warn_of_heads(config, tmp_path)
+    assert [expected in str(each.message) for each in told if expected] == ([True] if expected else [])
+    assert len(told) == (expected is not None)

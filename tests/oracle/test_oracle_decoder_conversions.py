@@ -26,9 +26,11 @@ ROWS = [np.random.default_rng(length).integers(3, 96, length).tolist() for lengt
 
 @pytest.mark.parametrize("family", ["llama-3", "qwen2"])
 def test_checkpoint_and_optimum(family: str, tmp_path: Path) -> None:
-    base = write_checkpoint(tmp_path / "base", TINY[family])
+    # optimum-onnx 0.1.0 takes hidden_size / heads for the size of a head
+    config = TINY[family] | {"hidden_size": 64}
+    base = write_checkpoint(tmp_path / "base", config)
     complete(base)
-    module = write_decoder_module(tmp_path / "module", TINY[family])
+    module = write_decoder_module(tmp_path / "module", config)
     model = PeftModel.from_pretrained(oracle_model(base), module).eval()
     truth, answers = _logits(model, ROWS[-1]), greedy(model, ROWS, whole=True)
     with model.disable_adapter():
