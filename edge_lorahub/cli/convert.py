@@ -62,7 +62,7 @@ def command(
     adapter: str, form: str, out: Path, bundle: Path | None, base: str | None, revision: str | None, rank: int | None,
     examples: Path | None, dtype: str | None, force: bool,
 ) -> None:  # fmt: skip
-    """Turn an adapter into what other programs take.
+    """Turn an adapter into what other programs take: peft, ONNX Runtime, llama.cpp.
 
     ADAPTER is a PEFT folder or Hub id: what adapt saved, or any LoRA module.
 

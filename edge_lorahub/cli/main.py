@@ -34,7 +34,7 @@ COMMANDS = {
     "inspect": ("inspect", "Say what a bundle, module, adapter or checkpoint is."),
     "report": ("report_command", "Write a page that shows what was learned, or compared."),
     "hub": ("hub_commands", "Keep modules under names, share them, and find them again."),
-    "convert": ("convert", "Turn an adapter into what peft, ONNX Runtime, transformers or llama.cpp take."),
+    "convert": ("convert", "Turn an adapter into what other programs take: peft, ONNX Runtime, llama.cpp."),
     "bake": ("bake", "Merge an adapter into a copy of a bundle's weights."),
     "bench": ("bench", "Measure speed and memory, or how well tasks are learned."),
 }
