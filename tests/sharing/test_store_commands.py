@@ -1,0 +1,112 @@
+"""The local store on the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from click.testing import Result
+
+from edge_lorahub import Hub
+from edge_lorahub.testing.random_models import write_module
+
+Run = Callable[..., Result]
+Fails = Callable[..., str]
+
+
+def test_a_store_that_is_not_there_is_empty(tmp_path: Path, run: Run, fails: Fails) -> None:
+    store = tmp_path / "nothing"
+    assert run("hub", "list", "--store", store).stdout == f"no modules in {store}\n"
+    assert json.loads(run("hub", "list", "--store", store, "--json").stdout) == []
+    assert run("hub", "verify", "--store", store).exit_code == 0
+    assert "not in the store" in fails("hub", "show", "x", "--store", store)
+    assert "not in the store" in fails("hub", "remove", "x", "--store", store)
+    assert not store.exists()
+    (tmp_path / "file").write_text("x")
+    assert "a file, where the store's folder was expected" in fails("hub", "list", "--store", tmp_path / "file")
+    assert "empty text" in fails("hub", "list", "--store", "")
+
+
+def test_the_command_line(run: Run, fails: Fails, module_folders: list[Path], bundle: Path, tmp_path: Path) -> None:
+    at = ("--store", tmp_path / "store")
+    added = run("hub", "add", "--modules", module_folders[0].parent, "--tag", "mine", *at)
+    assert [line.rpartition(" ")[0] for line in added.stdout.splitlines()] == [
+        f"added: module-{number}" for number in range(4)
+    ]
+    again = run("hub", "add", module_folders[0], "--json", *at)
+    assert json.loads(again.stdout)[0]["new"] is False
+    run("hub", "add", write_module(tmp_path / "large", "t5-small", seed=1, rank=2), *at)
+    listed = run("hub", "list", "--fits", bundle, *at)
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == ["name", *(f"module-{n}" for n in range(4))]
+    assert listed.stderr.startswith("does not fit: large: ")
+    assert json.loads(run("hub", "list", "--tag", "mine", "--json", *at).stdout)[0]["name"] == "module-0"
+    assert run("hub", "list", "--base", "other", *at).stdout.startswith("no modules of these in")
+    shown = json.loads(run("hub", "show", "module-2", "--json", *at).stdout)
+    assert (shown["ranks"], shown["tags"]) == (["4"], ["mine"])
+    assert f"folder       {shown['folder']}" in run("hub", "show", "module-2", *at).stdout
+    assert run("hub", "verify", *at).stdout == "5 modules: all files match their digests\n"
+    assert "module-7: not in the store" in fails("hub", "remove", "module-0", "module-7", *at)
+    assert run("hub", "remove", "module-0", "large", *at).stdout == "removed: module-0\nremoved: large\n"
+    (Path(shown["folder"]) / "adapter_config.json").write_text("{}")
+    ended = run("hub", "verify", *at)
+    assert ended.exit_code == 2
+    assert ended.stderr.splitlines()[0] == "module-2: its adapter_config.json is not what was added"
+    two = run("hub", "add", module_folders[0], tmp_path, *at)
+    assert two.exit_code == 2
+    assert two.stdout.startswith("added: module-0")
+    assert two.stderr.splitlines()[-1] == "Error: 1 of 2 modules not added, for the reasons above"
+
+
+def test_adapt_takes_modules_of_the_store(
+    run: Run, fails: Fails, bundle: Path, examples_file: Path, module_folders: list[Path], tmp_path: Path
+) -> None:
+    """The same weights as with the folders; and what was learned is a module like any other."""
+    at = ("--hub", "--store", tmp_path / "store")
+    hub = Hub(tmp_path / "store")
+    hub.add(module_folders[:3], tags="few")
+    hub.add(write_module(tmp_path / "large", "t5-small", seed=1, rank=2))
+    hub.add(write_module(tmp_path / "other", "tiny", seed=1, rank=2, base_model_name_or_path="me/other"))
+    adapt = ("adapt", bundle, examples_file, "--budget", 12, "--no-answers", "--json")
+    plain = json.loads(run(*adapt, "-m", module_folders[0], "-m", module_folders[1], "-m", module_folders[2],
+                           "--out", tmp_path / "plain").stdout)  # fmt: skip
+    ended = run(*adapt, *at, "--out", tmp_path / "out")
+    stored = json.loads(ended.stdout)
+    assert (stored["weights"], stored["trace"]) == (plain["weights"], plain["trace"])
+    assert ended.stderr.startswith("Warning: left out of 5 modules in ")
+    hub.tag(["other"], "chosen")
+    with_warning = run(*adapt, *at, "--tag", "chosen", "--out", tmp_path / "chosen")
+    assert [*json.loads(with_warning.stdout)["weights"]] == ["other"]
+    assert "Warning: trained on 'me/other', says adapter_config.json, but the bundle is of 'tiny'" in (
+        with_warning.stderr
+    )
+    mixed = json.loads(run(*adapt, "-m", module_folders[3], *at, "--tag", "few", "--count", 2, "--seed", 1,
+                           "--out", tmp_path / "mixed").stdout)  # fmt: skip
+    assert len(mixed["weights"]) == 3
+    assert {*mixed["weights"]} - {"module-3"} == {*hub.modules(tags="few", count=2, seed=1).names}
+    nowhere = ("--out", tmp_path / "x")
+    assert "--tag: of the local store's modules; give --hub too" in fails(*adapt, "--tag", "few", *nowhere)
+    assert "no module with the tags no" in fails(*adapt, *at, "--tag", "no", *nowhere)
+    assert "two modules are called 'module-0'" in fails(*adapt, "-m", module_folders[0], *at, *nowhere)
+    assert run("hub", "add", tmp_path / "out", "--name", "learned", *at[1:]).exit_code == 0
+    parts = json.loads(run("hub", "show", "learned", "--json", *at[1:]).stdout)["parts"]
+    assert {part["name"]: part["weight"] for part in parts} == {n: w for n, w in stored["weights"].items() if w}
+    assert [part["stored_as"] for part in parts] == [[part["name"]] for part in parts]
+    composed = json.loads(run(*adapt, *at, "--out", tmp_path / "next").stdout)
+    assert "learned" in composed["weights"]
+    (hub.get("module-1").folder / "adapter_config.json").write_text("{}")
+    line = fails(*adapt, *at, "--tag", "few", *nowhere)
+    assert "module-1: not the module that was added" in line
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_list_needs_no_arrays(stored: Hub) -> None:
+    code = "import sys; from edge_lorahub.cli.main import run; sys.argv[0] = 'edge-lorahub'\ntry: run()\nfinally: " \
+        "print([name for name in ('numpy', 'onnxruntime', 'safetensors', 'rich') if name in sys.modules])"  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code, "hub", "list", "--store", str(stored.path)], capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "[]"
