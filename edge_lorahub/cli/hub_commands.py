@@ -177,6 +177,9 @@ def list_(base: str | None, tags: tuple[str, ...], fits: Path | None, store: str
         say_columns([[heading for heading, _ in _COLUMNS], *([text(e) for _, text in _COLUMNS] for e in fitting)])
     if not fitting and not as_json:
         say(f"no modules{' of these' if entries or base or tags else ''} in {hub.path}")
+    if base is not None and (nameless := sum(not entry.base_model for entry in hub.list(tags=tags))):
+        name = "names" if nameless == 1 else "name"
+        say(f"not listed: {count_of(nameless, 'module')} that {name} no base model; --fits BUNDLE tells more", err=True)
     for reason in dict.fromkeys(reasons.values()):
         names = [name for name, why in reasons.items() if why == reason]
         rest = f" and {len(names) - 1} more" if len(names) > 1 else ""

@@ -49,12 +49,23 @@ def publish(
             raise SettingsError("private is for the Hub; leave it out for a folder")
         if not to:
             raise SettingsError("a place is needed: a folder, or owner/name on the Hub")
+        if force:
+            _refuse_module(user_path(to))
         with output_folder(user_path(to), force=force, names=_NAMES) as work:
             _write(hub, entry, work, f"./{user_path(to).name}", license)
         return to
     with tempfile.TemporaryDirectory(prefix="edge-lorahub-") as folder:
         _write(hub, entry, Path(folder), to, license)
         return _upload(Path(folder), to, force=force, private=private)
+
+
+def _refuse_module(out: Path) -> None:
+    """Only an adapter's folder has a record, by which it is known again as something that this command wrote."""
+    if (out / CONFIG).is_file() and not (out / RECORD).exists():
+        raise OutputExistsError(
+            f"{out}: a module without {RECORD}, so nothing tells whether this command wrote it or somebody trained "
+            "it; --force replaces adapters alone: remove the folder yourself, or choose another"
+        )
 
 
 def _write(hub: Hub, entry: Entry, out: Path, place: str, license: str | None) -> None:

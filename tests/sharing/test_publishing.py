@@ -242,6 +242,9 @@ def test_places_that_are_refused(learned: Hub, fails: Callable[..., str], tmp_pa
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter").write_text("x")
     assert "exists already" in fails("hub", "publish", "first", "--to", tmp_path / "mine", *at)
+    publish(learned, "licensed", str(tmp_path / "module"))
+    line = fails("hub", "publish", "licensed", "--to", tmp_path / "module", "--force", *at)
+    assert "a module without edge_lorahub.json, so nothing tells whether this command wrote it" in line
     assert "it has letter" in fails("hub", "publish", "first", "--to", tmp_path / "mine", "--force", *at)
     assert "private is for the Hub" in fails("hub", "publish", "first", "--to", tmp_path / "x", "--private", *at)
     assert "a place is needed" in fails("hub", "publish", "first", "--to", "", *at)

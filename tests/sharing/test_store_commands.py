@@ -43,6 +43,11 @@ def test_the_command_line(run: Run, fails: Fails, module_folders: list[Path], bu
     assert [line.split()[0] for line in listed.stdout.splitlines()] == ["name", *(f"module-{n}" for n in range(4))]
     assert listed.stderr.startswith("does not fit: large: ")
     assert json.loads(run("hub", "list", "--tag", "mine", "--json", *at).stdout)[0]["name"] == "module-0"
+    run("hub", "add", write_module(tmp_path / "nameless", "tiny", seed=5, rank=2, base_model_name_or_path=""), *at)
+    of_base = run("hub", "list", "--base", "me/Tiny", *at)
+    assert [line.split()[0] for line in of_base.stdout.splitlines()][1:] == [f"module-{n}" for n in range(4)]
+    assert of_base.stderr == "not listed: 1 module that names no base model; --fits BUNDLE tells more\n"
+    run("hub", "remove", "nameless", *at)
     assert run("hub", "list", "--base", "other", *at).stdout.startswith("no modules of these in")
     shown = json.loads(run("hub", "show", "module-2", "--json", *at).stdout)
     assert (shown["ranks"], shown["tags"]) == (["4"], ["mine"])
