@@ -13,8 +13,7 @@ from .errors import CheckpointError, MissingPathError
 from .files.kinds import SIGNS, kind_of, modules_in
 from .files.outputs import check_digests, read_json
 from .files.user_path import user_path
-from .hub.resolve import module_folder
-from .lora.peft_files import load_module
+from .lora.loading import load_module, module_path
 
 
 def inspect(source: str | Path, *, check: bool = False) -> dict[str, Any]:
@@ -25,8 +24,8 @@ def inspect(source: str | Path, *, check: bool = False) -> dict[str, Any]:
     """
     folder = user_path(source)
     if not folder.is_dir():
-        folder = module_folder(source)
-    kind = kind_of(folder)
+        folder = module_path(source)
+    kind = "module" if folder.is_file() else kind_of(folder)
     if kind == "bundle":
         return _bundle(folder, check)
     if kind == "module":
@@ -81,7 +80,7 @@ def _module(folder: Path) -> dict[str, Any]:
     scales = sorted(set(module.scales.values()))
     facts: dict[str, Any] = {
         "kind": "module",
-        "base model": module.config.base_model or "not said",
+        "base model": module.base_model or "not said",
         "layers": f"{len(module.shapes)} ({','.join(sorted({name.rpartition('.')[2] for name in module.shapes}))})",
         "rank": ", ".join(map(str, ranks)),
         "scale": ", ".join(f"{scale:g}" for scale in scales),

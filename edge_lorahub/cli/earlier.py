@@ -22,7 +22,7 @@ def weights_of(
     from ..composition.prompt_record import warn_of_prompt_other_than
     from ..composition.record_check import warn_of_other_bundle, warn_of_other_modules
     from ..composition.record_file import OldRecordError, read_record
-    from ..lora.peft_files import load_module
+    from ..lora.loading import load_module
     from ..search.settings import CMA
 
     if settings.optimizer != CMA:
@@ -74,7 +74,7 @@ def seen_by(reuse: str | None, warm_start: str | None, settings: Settings, promp
 def _warn_of_other_prompt(adapter: str, prompt: Prompt) -> None:
     from ..composition.prompt_record import warn_of_prompt_other_than
     from ..composition.record_file import OldRecordError, read_record
-    from ..lora.peft_files import load_module
+    from ..lora.loading import load_module
 
     module = load_module(adapter)
     try:

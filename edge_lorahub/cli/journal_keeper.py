@@ -44,7 +44,7 @@ class JournalKeeper:
         The process may have been killed between the two, and its inputs may not be what they were: with --warm-start,
         --force may have replaced an input by the result.
         """
-        from ..lora.peft_files import load_module
+        from ..lora.loading import load_module
 
         digests = saved_in(self._path)
         if not digests or not self._out.is_dir():

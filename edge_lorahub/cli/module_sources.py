@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from ..errors import MissingPathError, SettingsError, StoreError, warn
-from ..files.kinds import SIGNS
+from ..files.kinds import ONNX_ADAPTER, SIGNS
 from ..files.kinds import modules_in as found_in
 from .printable import count_of
 
@@ -101,15 +101,19 @@ def modules_of(
     return Modules.load(named) + chosen if named else chosen
 
 
-def modules_in(parent: Path) -> list[Path]:
-    """Every module in a folder of modules. Raises MissingPathError or SettingsError where there is none."""
+def modules_in(parent: Path) -> Sequence[str | Path]:
+    """Every module in a folder of modules, or that a list file names. Raises MissingPathError or SettingsError."""
+    if parent.is_file():
+        from ..lora.module_list import module_list
+
+        return module_list(parent)
     if not parent.is_dir():
-        raise MissingPathError(f"{parent}: no such folder of modules")
+        raise MissingPathError(f"{parent}: no such folder of modules, and no list of them")
     if (parent / SIGNS["module"]).is_file():
         raise SettingsError(f"{parent}: a module itself, not a folder of modules; name it without --modules")
     folders = found_in(parent)
     if not folders:
-        raise SettingsError(f"{parent}: no module in it (no folder with {SIGNS['module']})")
+        raise SettingsError(f"{parent}: no module in it (no folder with {SIGNS['module']}, and no {ONNX_ADAPTER} file)")
     return folders
 
 

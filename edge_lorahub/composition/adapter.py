@@ -14,10 +14,11 @@ from ..bundle.manifest import Manifest
 from ..errors import EdgeLorahubWarning, SettingsError
 from ..files.outputs import digests_of, output_folder
 from ..files.user_path import user_path
+from ..lora.loading import load_module
 from ..lora.modules import Modules, check_fit, warn_if_baked
 from ..lora.pair import Lora, identity
 from ..lora.peft_config import CONFIG
-from ..lora.peft_files import SAFETENSORS, load_module, write_peft
+from ..lora.peft_files import SAFETENSORS, write_peft
 from ..search.evaluations import EVALUATIONS, Evaluations
 from .exact import ExactStack
 from .inputs import LoraInputs, used_slots
@@ -145,8 +146,8 @@ def load_adapter(source: str | Path, manifest: Manifest | None = None) -> Adapte
         record = None
     if manifest is not None and record is not None:
         warn_of_other_bundle(module.name, module.sha256, record, manifest)
-    task_type = module.config.task_type if manifest is None else TASK_TYPES[manifest.architecture]
-    return Adapter(module.name, module.config.base_model, dict(module.loras()), record, task_type=task_type)
+    task_type = module.task_type if manifest is None else TASK_TYPES[manifest.architecture]
+    return Adapter(module.name, module.base_model, dict(module.loras()), record, task_type=task_type)
 
 
 def from_pairs(pairs: Mapping[str, Lora], manifest: Manifest, name: str, record: Record | None = None) -> Adapter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..lora.peft_files import Module
+from ..lora.module import Module
 from .record import Composed, LearnedPart, Record
 from .record_file import OldRecordError, read_record
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import ModuleFileError
 from ..files.outputs import read_json
 from ..files.typed_json import UnknownFieldError, read_as, to_json
-from ..lora.peft_files import Module
+from ..lora.module import Module
 from .record import Record
 
 SIDECAR = "edge_lorahub.json"

@@ -9,13 +9,16 @@ from typing import Any
 
 # The file that only a folder of this kind has, in the order in which to look: a module may lie beside its base model.
 SIGNS = {"bundle": "manifest.json", "module": "adapter_config.json", "checkpoint": "config.json"}
+# How files of ONNX Runtime's adapters are called: modules that are a file, or two of them in a folder.
+ONNX_ADAPTER = ".onnx_adapter"
 # owner/name or name, as the Hub spells repositories; anything else can only be a path
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 
 
 def kind_of(folder: Path) -> str | None:
     """A key of SIGNS, or None."""
-    return next((kind for kind, sign in SIGNS.items() if (folder / sign).is_file()), None)
+    found = next((kind for kind, sign in SIGNS.items() if (folder / sign).is_file()), None)
+    return "module" if found is None and any(folder.glob(f"*{ONNX_ADAPTER}")) else found
 
 
 def made_here(sign: str, record: Mapping[str, Any]) -> bool:
@@ -30,8 +33,9 @@ def made_here(sign: str, record: Mapping[str, Any]) -> bool:
 
 
 def modules_in(folder: Path) -> list[Path]:
-    """The PEFT folders right below a folder, sorted."""
-    return sorted(file.parent for file in folder.glob(f"*/{SIGNS['module']}"))
+    """The modules' folders right below a folder, and the adapter files in it, sorted."""
+    folders = {file.parent for sign in (SIGNS["module"], f"*{ONNX_ADAPTER}") for file in folder.glob(f"*/{sign}")}
+    return sorted([*folders, *folder.glob(f"*{ONNX_ADAPTER}")])
 
 
 def not_a_bundle(path: Path) -> str:

@@ -8,12 +8,10 @@ from pathlib import Path
 
 from ..errors import HubError, HubUnreachableError, SettingsError, warn
 from ..files.kinds import HUB_ID
-from ..files.reading import read_file
+from ..files.lines import listed_lines
 from ..files.user_path import user_path
 
 _LISTS = Path(__file__).parent / "lists"
-# Bytes of a list, which may have tens of thousands of names.
-_LARGEST = 4 << 20
 
 
 def known_lists() -> list[str]:
@@ -42,23 +40,11 @@ def repositories(what: str) -> list[str]:
 
 
 def _read(path: Path) -> list[str]:
-    found: dict[str, int] = {}
-    try:
-        lines = read_file(path, SettingsError, _LARGEST).decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: not UTF-8, where a Hub id a line was expected") from error
-    for number, line in enumerate(lines, 1):
-        name = line.partition("#")[0].strip()
-        if not name:
-            continue
+    lines = listed_lines(path, "a Hub id")
+    for number, name in lines:
         if "/" not in name or not HUB_ID.fullmatch(name):
             raise SettingsError(f"{path}: line {number}: {name!r:.80} is no Hub id (owner/name)")
-        if name in found:
-            raise SettingsError(f"{path}: line {number}: {name} is in line {found[name]} already")
-        found[name] = number
-    if not found:
-        raise SettingsError(f"{path}: no Hub ids in it")
-    return [*found]
+    return [name for _, name in lines]
 
 
 def _matching(pattern: str) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import HubError, HubUnreachableError, MissingPathError, SettingsError
-from ..files.kinds import HUB_ID, kind_of
+from ..files.kinds import HUB_ID, ONNX_ADAPTER, kind_of
 from ..files.user_path import user_path
 
 _CHECKPOINT_FILES = (
@@ -19,7 +19,9 @@ _CHECKPOINT_FILES = (
 # An adapter's record is part of it: it has the prompt that the adapter is used with.
 _CONFIG = ("adapter_config.json", "edge_lorahub.json")
 _CARD = ("README.md", "LICENSE")
-_SAFETENSORS = (*_CONFIG, "adapter_model.safetensors")
+# of peft, and of mlx_lm
+_TENSORS = ("adapter_model.safetensors", "adapters.safetensors")
+_SAFETENSORS = (*_CONFIG, *_TENSORS)
 _PICKLED = (*_CONFIG, "adapter_model.bin")
 
 
@@ -42,30 +44,32 @@ def repository_files(repository: str, revision: str | None = None) -> list[str]:
 
 
 def module_folder(source: str | Path, revision: str | None = None, *, card: bool = False) -> Path:
-    """The local folder of a LoRA module, downloaded from the Hub if `source` is not a folder.
+    """The local folder of a LoRA module, downloaded from the Hub if `source` is not a folder or an adapter file.
 
-    adapter_model.bin is fetched only where there is no adapter_model.safetensors; with `card` the model card and the
-    license too. Raises what `checkpoint_folder` does.
+    adapter_model.bin is fetched only where there is no safetensors file; with `card` the model card and the license
+    too. Raises what `checkpoint_folder` does.
     """
-    local = _local(source, revision)
+    local = _local(source, revision, files=(ONNX_ADAPTER,))
     if local is not None:
         return local
     more = _CARD if card else ()
     folder = _download(str(source), revision, (*_SAFETENSORS, *more))
     if not (folder / "adapter_config.json").exists():
         raise HubError(f"{source}: the Hub has no adapter_config.json there, so it is not a LoRA module")
-    if (folder / "adapter_model.safetensors").exists():
+    if any((folder / name).exists() for name in _TENSORS):
         return folder
     return _download(str(source), revision, (*_PICKLED, *more))
 
 
-def _local(source: str | Path, revision: str | None) -> Path | None:
+def _local(source: str | Path, revision: str | None, files: Sequence[str] = ()) -> Path | None:
+    """files: how the names of files end that are taken as well as folders."""
     path = user_path(source)
-    if path.is_dir() and source != "":  # an empty shell variable is not the working folder
+    is_one = path.is_file() and path.suffix in files
+    if is_one or (path.is_dir() and source != ""):  # an empty shell variable is not the working folder
         if revision is not None:
             raise SettingsError(
-                f"{path}: a local folder, which has no revision {revision:.80}; leave the revision out, or name the "
-                "repository on the Hub"
+                f"{path}: a local {'file' if is_one else 'folder'}, which has no revision {revision:.80}; leave the "
+                "revision out, or name the repository on the Hub"
             )
         return path
     if path.is_file():

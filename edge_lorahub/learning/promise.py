@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from ..errors import ModuleFileError
 from ..examples.example import Example
 from ..files.reading import open_file
+from ..lora.module import Module
 from ..lora.modules import Modules
-from ..lora.peft_files import Module
 
 # A card's first lines say what a module is for; more is boilerplate.
 _CARD_CHARACTERS = 2000

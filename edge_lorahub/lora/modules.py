@@ -12,9 +12,9 @@ from ..bundle.architectures import TASK_TYPES
 from ..bundle.manifest import Manifest
 from ..errors import EdgeLorahubWarning, ModuleMismatchError, SettingsError
 from ..files.user_path import user_path
-from ..hub.resolve import module_folder
 from .base_names import may_be_same
-from .peft_files import Module, load_module
+from .loading import load_module, module_path
+from .module import Module
 
 # Modules that are read at once.
 _AT_ONCE = 4
@@ -43,16 +43,17 @@ class Modules(Sequence[Module]):
     def load(cls, sources: str | Path | Iterable[str | Path], *, revision: str | None = None) -> Modules:
         """Reads the modules' settings and checks their files; the matrices stay on disk.
 
-        sources are PEFT folders or Hub ids; a single one may stand alone. A module is called after its folder; folders
+        sources are PEFT folders, Hub ids, folders of mlx_lm's adapters, or files or folders of ONNX Runtime's; a single
+        one may stand alone. A module is called after its folder; folders
         of the same name (`task-a/checkpoint-10`, `task-b/checkpoint-10`) get as much of their path as tells them apart.
         Warns about modules that are the same, whatever their files are called. Raises what `load_module` raises.
         """
         sources = _checked(sources)
         names = _names(sources)
         # of a revision that is for some of them, local folders are not
-        local = [user_path(source).is_dir() for source in sources]
+        local = [user_path(source).exists() for source in sources]
         revisions = [None if here and not all(local) else revision for here in local]
-        return cls.named(list(zip(names, map(module_folder, sources, revisions), strict=True)))
+        return cls.named(list(zip(names, map(module_path, sources, revisions), strict=True)))
 
     @classmethod
     def named(cls, folders: Sequence[tuple[str, Path]]) -> Modules:
@@ -99,7 +100,7 @@ class Modules(Sequence[Module]):
         for module in self._modules:
             check_fit(module.shapes, str(module.folder), manifest)
         wanted = TASK_TYPES[manifest.architecture]
-        if others := [m.name for m in self._modules if m.config.task_type not in (wanted, None)]:
+        if others := [m.name for m in self._modules if m.task_type not in (wanted, None)]:
             warnings.warn(
                 f"their layers fit, but adapter_config.json does not say {wanted!r} (task_type), as modules for "
                 f"{manifest.architecture} models do: {_some(others)}",
@@ -108,8 +109,8 @@ class Modules(Sequence[Module]):
             )
         strangers: dict[str, list[str]] = {}
         for module in self._modules:
-            if not may_be_same(module.config.base_model, manifest.model.base_model):
-                strangers.setdefault(module.config.base_model, []).append(module.name)
+            if not may_be_same(module.base_model, manifest.model.base_model):
+                strangers.setdefault(module.base_model, []).append(module.name)
         for base, names in strangers.items():
             warnings.warn(
                 f"trained on {base!r}, says adapter_config.json, but the bundle is of {manifest.model.base_model!r}: "
@@ -198,7 +199,7 @@ def _checked(sources: object) -> list[str | Path]:
 
 def _names(sources: Sequence[str | Path]) -> list[str]:
     """The Hub id, or the folder's name, with as much of its path before it as tells it from others of that name."""
-    paths = [user_path(source).resolve() if user_path(source).is_dir() else None for source in sources]
+    paths = [user_path(source).resolve() if user_path(source).exists() else None for source in sources]
     names: list[str] = []
     for path, source in zip(paths, sources, strict=True):
         if path is None:

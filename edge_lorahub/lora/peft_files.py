@@ -7,70 +7,32 @@ import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import EdgeLorahubWarning, MissingPathError, ModuleFileError
-from ..files.kinds import not_a_module
 from ..files.reading import open_file
-from ..files.user_path import user_path
-from ..hub.resolve import module_folder
 from ..tensors.safetensors_file import Float32, open_tensors
 from ..tensors.torch_zip import read_state_dict
 from .base_names import public_name
+from .module import Module
 from .pair import Lora, identity
-from .peft_config import CONFIG, LayerSettings, LoraConfig, read_lora_config
+from .peft_config import CONFIG, LayerSettings, read_lora_config
 from .peft_keys import pairs_of
 
 SAFETENSORS = "adapter_model.safetensors"
 PICKLED = "adapter_model.bin"
 
 
-@dataclass(frozen=True)
-class Module:
-    """A LoRA module: its settings read and its tensors checked against them, the tensors still on disk.
-
-    shapes maps each linear layer to (r, d_in, d_out), scales to alpha / r. name is for the user's eyes; sha256 says
-    which module it is, whatever its files are called (`lora.identity`).
-    """
-
-    name: str
-    folder: Path
-    config: LoraConfig
-    file: Path
-    sha256: str
-    shapes: Mapping[str, tuple[int, int, int]]
-    scales: Mapping[str, float]
-
-    def loras(self) -> Iterator[tuple[str, Lora]]:
-        """Reads the matrices: (linear layer, pair), in the order of `shapes`."""
-        with _open(self.file) as tensors:
-            yield from _read(self.file, tensors, pairs_of(self.file, tensors.names), self.scales)
-
-
-def load_module(source: str | Path, *, name: str | None = None, revision: str | None = None) -> Module:
-    """Reads a module's settings, and checks the shapes and the numbers of its tensors.
-
-    source is a PEFT folder or a Hub id; the default name is the folder's (or the id). Raises ModuleFileError,
-    MissingPathError or HubError. Warns about settings that are unknown here, or that change nothing.
-    """
-    folder = module_folder(source, revision)
-    try:
-        str(folder).encode()
-    except UnicodeEncodeError:
-        # an adapter's sidecar could not name it
-        raise ModuleFileError(f"{str(folder)!r}: a name that is not UTF-8; rename the folder") from None
-    if not (folder / CONFIG).is_file():
-        raise MissingPathError(not_a_module(folder))
+def read_peft(folder: Path, name: str) -> Module:
+    """As `load_module`, of a PEFT folder."""
     config = read_lora_config(folder)
     file = next((folder / f for f in (SAFETENSORS, PICKLED) if (folder / f).exists()), None)
     if file is None:
         raise MissingPathError(f"{folder}: neither {SAFETENSORS} nor {PICKLED} is there; is the module complete?")
-    if name is None:
-        name = folder.resolve().name if user_path(source).is_dir() else str(source)
     with _open(file) as tensors:
         pairs = pairs_of(file, tensors.names)
         layers = config.of_layers(pairs)
@@ -83,8 +45,14 @@ def load_module(source: str | Path, *, name: str | None = None, revision: str | 
         ("settings that change nothing in a LoRA", config.idle_fields),
     ):
         if fields:
-            warnings.warn(f"{config.path}: {what}: {', '.join(fields)}", EdgeLorahubWarning, stacklevel=2)
-    return Module(name, folder, config, file, digest, shapes, scales)
+            warnings.warn(f"{config.path}: {what}: {', '.join(fields)}", EdgeLorahubWarning, stacklevel=3)
+    reader = partial(_read_file, file, scales)
+    return Module(name, folder, file, config.base_model, config.task_type, digest, shapes, scales, reader)
+
+
+def _read_file(file: Path, scales: Mapping[str, float]) -> Iterator[tuple[str, Lora]]:
+    with _open(file) as tensors:
+        yield from _read(file, tensors, pairs_of(file, tensors.names), scales)
 
 
 def _shapes(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..bundle.architectures import ROOTS
 from ..errors import ModuleFileError
+from .foreign_names import foreign
 
 # Names that only wrappers give, wherever in a path they stand: torch.compile, FSDP, activation checkpointing, Fabric.
 _INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
@@ -19,7 +20,7 @@ _INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_f
 _OUTER = "module"
 _PEFT = ["base_model", "model"]
 # More than any model's: T5 with the most layers has about 500 linear ones.
-_MOST_TENSORS = 10_000
+MOST_TENSORS = 10_000
 LONGEST_NAME = 500
 WRAPPERS = frozenset({*_INNER, _OUTER})
 _KEY = re.compile(r"(?P<path>.+)\.lora_(?P<side>[AB])(?:\.(?P<adapter>[^.]+))?\.weight")
@@ -33,7 +34,7 @@ def pairs_of(file: Path, names: Iterable[str]) -> dict[str, dict[str, str]]:
     """
     found = []
     names = list(names)
-    if len(names) > _MOST_TENSORS:
+    if len(names) > MOST_TENSORS:
         raise ModuleFileError(f"{file}: {len(names)} tensors; a LoRA module has two for each linear layer")
     for name in names:
         if len(name) > LONGEST_NAME:
@@ -90,4 +91,4 @@ def _what(name: str) -> str:
             "the base model's own position bias, which older versions of peft train and save with bias 'all'; "
             "train the module with bias 'none'"
         )
-    return "not the A or B of a linear layer's LoRA"
+    return foreign(name) or "not the A or B of a linear layer's LoRA"

@@ -12,7 +12,7 @@ from ..composition.record_file import OldRecordError, read_record
 from ..errors import ModuleFileError
 from ..files.reading import read_file
 from ..hub.entry import CARD, Entry
-from ..lora.peft_files import Module
+from ..lora.module import Module
 from .module_hub import Hub
 
 # Characters of a card in which its license is looked for, and the bytes that a stored card may have.

@@ -11,11 +11,15 @@ from pathlib import Path
 
 from ..composition.record_file import OldRecordError, read_record
 from ..errors import ModuleFileError
+from ..files.kinds import ONNX_ADAPTER
+from ..files.outputs import sha256
 from ..files.reading import LARGEST_JSON, open_file
 from ..files.user_path import user_path
-from ..hub.entry import CARD, CONFIG, KEPT_FILES, LICENSE, RECORD, Facts, StoredFile
-from ..hub.resolve import module_folder
-from ..lora.peft_files import Module, load_module
+from ..hub.entry import CARD, CONFIG, KEPT_FILES, LICENSE, RECORD, TENSORS, Facts, StoredFile
+from ..lora.loading import load_module, module_path
+from ..lora.mlx_files import ADAPTERS
+from ..lora.module import Module
+from ..lora.peft_files import write_peft
 
 # Bytes of a record, which has every candidate, and of a card or license.
 _LARGEST = {RECORD: 256 << 20, CARD: 4 << 20, LICENSE: 4 << 20, CONFIG: LARGEST_JSON}
@@ -32,11 +36,11 @@ class Prepared:
 
 
 def prepare(source: str | Path, name: str, revision: str | None, work: Path) -> Prepared:
-    """Copies a module to the folder `work`, which is made.
+    """Copies a module to the folder `work`, which is made; one of another form than PEFT's is written as PEFT's.
 
     Raises ModuleFileError, MissingPathError, HubError or OSError.
     """
-    folder = module_folder(source, revision, card=True)
+    folder = module_path(source, revision, card=True)
     # what is read is what is copied, unless somebody writes there at the same time
     before = _marks(folder)
     module = load_module(folder, name=name)
@@ -44,18 +48,22 @@ def prepare(source: str | Path, name: str, revision: str | None, work: Path) -> 
         kind = "module" if read_record(module) is None else "adapter"
     except OldRecordError:
         kind = "module"
-    names = [CONFIG, module.file.name, *(each for each in (CARD, LICENSE, RECORD) if (folder / each).is_file())]
+    more = [each for each in (CARD, LICENSE, RECORD) if (folder / each).is_file()]
     work.mkdir()
-    files = tuple(_copy(folder / each, work / each) for each in sorted(names))
+    if module.file.name in TENSORS:
+        files = [_copy(folder / each, work / each) for each in (CONFIG, module.file.name, *more)]
+    else:  # of another program's form: kept as peft writes it
+        write_peft(work, module.base_model, dict(module.loras()), module.task_type)
+        files = [*map(_stored, sorted(work.iterdir())), *(_copy(folder / each, work / each) for each in more)]
     if _marks(folder) != before:
         raise ModuleFileError(f"{folder}: changed while it was read; add it again when nothing writes there")
     local = user_path(source)
-    said = os.fsencode(local.absolute()).decode(errors="replace") if local.is_dir() else str(source)
-    return Prepared(name, said, work, _facts(module, kind, files))
+    said = os.fsencode(local.absolute()).decode(errors="replace") if local.exists() else str(source)
+    return Prepared(name, said, work, _facts(module, kind, tuple(sorted(files, key=lambda file: file.name))))
 
 
 def _facts(module: Module, kind: str, files: tuple[StoredFile, ...]) -> Facts:
-    base, task_type = module.config.base_model, module.config.task_type
+    base, task_type = module.base_model, module.task_type
     said = {file.name: file.sha256 for file in files if file.name in (CARD, LICENSE, RECORD)}
     identity = json.dumps([module.sha256, base, task_type, said], sort_keys=True)
     key = hashlib.sha256(identity.encode()).hexdigest()
@@ -78,17 +86,24 @@ def _copy(source: Path, target: Path) -> StoredFile:
     return StoredFile(target.name, digest.hexdigest(), size)
 
 
-def _marks(folder: Path) -> dict[str, tuple[int, ...]]:
-    """What changes when one of a module's files in a folder does."""
+def _stored(path: Path) -> StoredFile:
+    return StoredFile(path.name, sha256(path), path.stat().st_size)
+
+
+def _marks(path: Path) -> dict[str, tuple[int, ...]]:
+    """What changes when one of a module's files in a folder does, or the file that it is."""
     found: dict[str, tuple[int, ...]] = {}
-    for name in KEPT_FILES:
+    named = [path] if path.is_file() else [path / name for name in (*KEPT_FILES, ADAPTERS)]
+    for each in (*named, *path.glob(f"*{ONNX_ADAPTER}")):
         with suppress(FileNotFoundError):
-            status = (folder / name).stat()
-            found[name] = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            status = each.stat()
+            found[each.name] = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     return found
 
 
 def default_name(source: str | Path) -> str:
     """What a module is called where no name is given: its folder's name, or its Hub id's last part."""
     path = user_path(source)
+    if path.is_file():
+        return path.stem
     return path.resolve().name if path.is_dir() else str(source).rpartition("/")[2]

@@ -18,7 +18,8 @@ from ..files.outputs import digests_of, output_folder, read_json
 from ..files.user_path import user_path
 from ..hub.entry import CARD, CONFIG, KEPT_FILES, LICENSE, RECORD, TENSORS, Entry
 from ..lora.base_names import public_name
-from ..lora.peft_files import Module, write_peft
+from ..lora.module import Module
+from ..lora.peft_files import write_peft
 from .card import Published, common_license
 from .lineage import card_of, license_of, parts_of, record_of
 from .module_hub import Hub
@@ -98,11 +99,11 @@ def _write(hub: Hub, entry: Entry, out: Path, place: str, license: str | None) -
 def _write_tensors(module: Module, out: Path) -> None:
     if module.file.name != TENSORS[0]:
         # a pickle runs what is in it wherever it is loaded
-        write_peft(out, module.config.base_model, dict(module.loras()), module.config.task_type)
+        write_peft(out, module.base_model, dict(module.loras()), module.task_type)
         return
     shutil.copyfile(module.file, out / TENSORS[0])
     settings = read_json(module.folder / CONFIG, ModuleFileError)
-    said = module.config.base_model
+    said = module.base_model
     if said == public_name(said):
         shutil.copyfile(module.folder / CONFIG, out / CONFIG)
     else:

@@ -28,8 +28,8 @@ from edge_lorahub.errors import (
 )
 from edge_lorahub.files.outputs import sha256
 from edge_lorahub.inspection import inspect
+from edge_lorahub.lora.loading import load_module
 from edge_lorahub.lora.pair import Lora
-from edge_lorahub.lora.peft_files import load_module
 from edge_lorahub.runtime.binding import Runner
 
 

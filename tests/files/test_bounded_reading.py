@@ -23,8 +23,8 @@ from edge_lorahub.errors import EdgeLorahubError, ExamplesError, ModuleFileError
 from edge_lorahub.examples.example import read_examples
 from edge_lorahub.files.outputs import read_json
 from edge_lorahub.lora.layer_patterns import Endings, check_patterns, whole
+from edge_lorahub.lora.loading import load_module
 from edge_lorahub.lora.name_patterns import Budget, Name
-from edge_lorahub.lora.peft_files import load_module
 from edge_lorahub.tensors.torch_zip import read_state_dict
 
 READ_BIN = "edge_lorahub.tensors.torch_zip.read_state_dict(path)"

@@ -12,7 +12,7 @@ from edge_lorahub import Modules, load, load_adapter, read_examples
 from edge_lorahub.errors import EdgeLorahubError, MissingPathError, SettingsError
 from edge_lorahub.export import export
 from edge_lorahub.inspection import inspect
-from edge_lorahub.lora.peft_files import load_module
+from edge_lorahub.lora.loading import load_module
 
 
 @pytest.mark.parametrize(

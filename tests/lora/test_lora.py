@@ -13,8 +13,8 @@ from torch_files import state_dict
 
 from edge_lorahub import Modules, load_adapter
 from edge_lorahub.errors import ModuleFileError
+from edge_lorahub.lora.loading import load_module
 from edge_lorahub.lora.pair import Lora, identity
-from edge_lorahub.lora.peft_files import load_module
 
 A = np.arange(8, dtype=np.float32).reshape(2, 4)
 B = np.arange(6, dtype=np.float32).reshape(3, 2) - 2

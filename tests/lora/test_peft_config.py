@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from edge_lorahub.errors import EdgeLorahubWarning, MissingPathError, ModuleFileError
+from edge_lorahub.lora.loading import load_module
 from edge_lorahub.lora.peft_config import LoraConfig, read_lora_config
-from edge_lorahub.lora.peft_files import load_module
 
 BASE = {"peft_type": "LORA", "task_type": "SEQ_2_SEQ_LM", "r": 8, "lora_alpha": 16, "target_modules": ["q", "v"]}
 ENCODER_Q = "encoder.block.0.layer.0.SelfAttention.q"

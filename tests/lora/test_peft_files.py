@@ -17,8 +17,9 @@ from torch_files import state_dict
 from edge_lorahub import Example, Model, Modules, Settings, adapt, load_adapter
 from edge_lorahub.errors import EdgeLorahubWarning, MissingPathError, ModuleFileError
 from edge_lorahub.inspection import inspect
+from edge_lorahub.lora.loading import load_module
 from edge_lorahub.lora.pair import Lora
-from edge_lorahub.lora.peft_files import load_module, write_peft
+from edge_lorahub.lora.peft_files import write_peft
 
 Tensors = dict[str, NDArray[np.float32]]
 Q = "encoder.block.0.layer.0.SelfAttention.q"
@@ -285,8 +286,7 @@ def test_what_is_written_is_what_peft_reads(tmp_path: Path) -> None:
     size = int.from_bytes(head[:8], "little")
     assert json.loads(head[8 : 8 + size])["__metadata__"] == {"format": "pt"}
     module = load_module(tmp_path)
-    assert module.config.base_model == "google/flan-t5-tiny"
-    assert module.config.unknown_fields == ()
+    assert module.base_model == "google/flan-t5-tiny"
     assert {layer: shape[0] for layer, shape in module.shapes.items()} == {
         layer: len(lora.a) for layer, lora in loras.items()
     }

@@ -23,7 +23,7 @@ from edge_lorahub import Model, load, load_adapter
 from edge_lorahub.composition.stack import plain_inputs
 from edge_lorahub.errors import EdgeLorahubWarning, ModuleFileError
 from edge_lorahub.export import export
-from edge_lorahub.lora.peft_files import load_module
+from edge_lorahub.lora.loading import load_module
 from edge_lorahub.testing.random_models import write_checkpoint
 
 pytestmark = pytest.mark.oracle

@@ -17,7 +17,7 @@ from oracle import lora_layers, oracle_model
 from peft import LoraConfig, get_peft_model
 
 from edge_lorahub.errors import ModuleFileError
-from edge_lorahub.lora.peft_files import load_module
+from edge_lorahub.lora.loading import load_module
 from edge_lorahub.tensors.torch_zip import read_state_dict
 from edge_lorahub.testing.random_models import write_checkpoint
 

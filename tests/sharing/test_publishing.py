@@ -147,7 +147,7 @@ def test_a_pickle_becomes_safetensors_and_a_path_its_last_part(hub: Hub, tmp_pat
     publish(hub, "pickled", str(tmp_path / "out-pickled"))
     (module,) = Modules.load(tmp_path / "out-pickled")
     assert module.file.name == "adapter_model.safetensors"
-    assert module.config.base_model == "tiny"
+    assert module.base_model == "tiny"
     for (layer, lora), (_, wanted) in zip(module.loras(), hub.modules()[0].loras(), strict=True):
         np.testing.assert_array_equal(lora.a, wanted.a, layer)
         np.testing.assert_array_equal(lora.scaled_b(), wanted.scaled_b(), layer)

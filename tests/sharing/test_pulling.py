@@ -163,7 +163,7 @@ def test_a_pattern_where_the_hub_cannot_be_reached(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("text", "line"),
     [("me/a\nx y\n", "line 2: 'x y' is no Hub id"), ("me/a\n\nme/a", "line 3: me/a is in line 1 already"),
-     ("# none\n", "no Hub ids in it"), ("../../etc\n", "is no Hub id"), ("a\n", "'a' is no Hub id")],
+     ("# none\n", "no line with a Hub id in it"), ("../../etc\n", "is no Hub id"), ("a\n", "'a' is no Hub id")],
 )  # fmt: skip
 def test_lists_that_are_refused(text: str, line: str, tmp_path: Path) -> None:
     (tmp_path / "list").write_text(text)
