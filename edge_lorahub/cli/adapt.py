@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..learning.learned import Learned
     from ..learning.settings import Settings
     from ..lora.modules import Modules
+    from ..runtime.opened import OpenBundle
     from ..runtime.session import Model
     from ..search.evaluations import Evaluations
     from .journal_keeper import JournalKeeper
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 @module_sources.from_hub
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The adapter's folder.")
 @options.budget
-@click.option("--seed", default=1, show_default=True, help="The optimizer's seed, and that of the draw of --count.")
+@click.option("--seed", default=1, show_default=True, help="The optimizer's seed, and that of what --count draws.")
 @options.search
 @click.option(
     "--step-size",
@@ -112,7 +114,7 @@ def command(
     rank: int | None, max_input_tokens: int, max_output_tokens: int, racing: bool, memory_limit: int | None,
     limit: int | None, shuffle_seed: int | None, answers: bool | None, resume: bool, keep_best: bool,
     threads: int | None, force: bool, as_json: bool, prompt_format: str | None, system: str | None, hub: bool,
-    store: str | None, tags: tuple[str, ...], count: int | None,
+    store: str | None, tags: tuple[str, ...], count: int | None, method: str | None,
 ) -> None:  # fmt: skip
     """Learn a task: find weights for LoRA modules from a few examples.
 
@@ -132,7 +134,7 @@ def command(
     from ..search.choose import at_once, prepare
     from .journal_keeper import JournalKeeper
 
-    module_sources.refuse_without_hub(hub)
+    module_sources.refuse_idle(hub, parents, count, method)
     if keep_best and not resume:
         raise SettingsError("--keep-best takes what a journal has; give --resume too")
     options.refuse_unused(
@@ -159,8 +161,9 @@ def command(
     prompt = choose_prompt(opened, prompt_format, system)
     placed, prompt = place_system(examples, [*task, *held_out], systems, opened, prompt, system)
     task, held_out = placed[: len(task)], placed[len(task) :]
-    stored = module_sources.HubChoice(store, tags, count, seed) if hub else None
-    modules = module_sources.modules_of(sources, parents, stored, opened.manifest)
+    choice = module_sources.Choice(hub, store, tags, count, seed, method)
+    for_task = module_sources.Task(task, partial(_losses_alone, opened, threads, task, settings, prompt))
+    modules, selection = module_sources.modules_of(sources, parents, choice, opened.manifest, for_task)
     start = None if warm_start is None else weights_of(warm_start, settings, opened.manifest, modules, prompt)
     known = seen_by(reuse, warm_start, settings, prompt)
     prepare(settings)
@@ -172,6 +175,7 @@ def command(
     model = Model(opened, threads=threads)
     with keeper:
         result = learn_with_progress(model, modules, task, settings, start, known, keeper, workers, prompt)
+        result = replace(result, record=replace(result.record, selection=selection))
     del model  # the adapter of many modules takes memory of its own
     with keeper.until_saved(result) as saving:
         adapter, error = result.compose(modules), None
@@ -205,6 +209,20 @@ def command(
         say_json(record_json(result.record) | found)
     else:
         say(f"adapter: {out}")
+
+
+def _losses_alone(
+    opened: OpenBundle, threads: int | None, examples: list[Example], settings: Settings, prompt: Prompt,
+    modules: Modules,
+) -> list[float]:  # fmt: skip
+    from ..learning.alone import losses_alone
+    from ..runtime.session import Model
+    from .progress import progress
+
+    with progress("probing", len(modules), 1) as advance:
+        # of a model of its own, which goes before the search's takes memory
+        found = losses_alone(Model(opened, threads=threads), modules, examples, settings, prompt, advance)
+    return [float(loss) for loss in found]
 
 
 def learn_with_progress(

@@ -141,7 +141,7 @@ def command(
     from ..runtime.opened import OpenBundle
     from ..runtime.prompt_choice import choose_prompt
 
-    module_sources.refuse_without_hub(hub, ("store", "tags"))
+    module_sources.refuse_idle(hub, parents)
     make_engine = _local(jobs, memory_limit, address) if engine_name == "local" else _ray(jobs, memory_limit, address)
     methods = make_methods(optimizers, composition, budget, surrogate, kinds or KINDS)
     if surrogate is not None and "cma" not in optimizers:
@@ -157,8 +157,8 @@ def command(
         _refuse_idle(("sources", "parents", "hub", "count"), "needs modules")
     if not any(method.searches for method in methods):
         _refuse_idle(("optimizers", "surrogate", "composition", "budget"), "searches")
-    choice = module_sources.HubChoice(store, tags, None, 0) if hub else None
-    modules = module_sources.modules_of(sources, parents, choice, opened_bundle.manifest) if needed else None
+    choice = module_sources.Choice(hub, store, tags, None, 0, None)
+    modules = module_sources.modules_of(sources, parents, choice, opened_bundle.manifest)[0] if needed else None
     if modules is not None:
         modules.check(opened_bundle.manifest)
     plan = Plan(

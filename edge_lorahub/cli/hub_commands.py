@@ -55,30 +55,38 @@ def _hub(store: str | None) -> Hub:
 @command.command("add")
 @click.argument("sources", nargs=-1, metavar="[DIR|HUB_ID ...]")
 @click.option(
-    "--modules", "parents", multiple=True, type=click.Path(path_type=Path), metavar="DIR",
-    help="A folder of modules: every PEFT folder in it.",
+    "--modules", "parents", multiple=True, type=click.Path(path_type=Path), metavar="DIR|LIST",
+    help="A folder of modules: every one in it. Or a list file: a path or Hub id a line.",
 )  # fmt: skip
 @click.option(
     "--name", metavar="NAME", help="What to call it.  [default: the folder's name, or the Hub id's last part]"
 )
 @_tags("A tag to find it by.")
+@click.option(
+    "--examples", type=click.Path(path_type=Path), metavar="FILE",
+    help="Examples of what it was trained on, to find it by (adapt --select similar); their texts are kept.",
+)  # fmt: skip
 @click.option("--revision", help="A branch, tag or commit on the Hub.")
 @store_option
 @options.as_json
 def add(
-    sources: tuple[str, ...], parents: tuple[Path, ...], name: str | None, tags: tuple[str, ...], revision: str | None,
-    store: str | None, as_json: bool,
+    sources: tuple[str, ...], parents: tuple[Path, ...], name: str | None, tags: tuple[str, ...],
+    examples: Path | None, revision: str | None, store: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Store modules: PEFT folders, Hub ids, and adapters that `adapt` has saved.
+
+    Adapters of mlx_lm and .onnx_adapter files of this package's graphs are kept as PEFT folders.
 
     Where one of several cannot be stored the others are, and the exit code is 2. What is there already stays, so that
     the command can be repeated.
     """
+    from ..examples.example import read_examples
     from ..sharing.module_hub import wanted_modules
     from ..sharing.preparing import default_name
 
     listed: list[str | Path] = [*sources, *(folder for parent in parents for folder in modules_in(parent))]
-    wanted = wanted_modules([(source, default_name(source)) for source in listed], name, revision)
+    given = None if examples is None else read_examples(examples)
+    wanted = wanted_modules([(source, default_name(source)) for source in listed], name, revision, given)
     print_outcomes(_hub(store).added(wanted, tags), len(wanted), as_json)
 
 

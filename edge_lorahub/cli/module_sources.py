@@ -13,23 +13,46 @@ from click.core import ParameterSource
 from ..errors import MissingPathError, SettingsError, StoreError, warn
 from ..files.kinds import ONNX_ADAPTER, SIGNS
 from ..files.kinds import modules_in as found_in
-from .printable import count_of
+from .printable import count_of, say
 
 if TYPE_CHECKING:
     from ..bundle.manifest import Manifest
+    from ..composition.selection import Selection
+    from ..examples.example import Example
     from ..lora.modules import Modules
+    from ..sharing.selecting import Pool
 
 F = TypeVar("F", bound=Callable[..., Any])
+# Names in the line that says which were chosen, and why they were.
+_MOST_SAID = 30
+_REASONS = {
+    "random": "drawn with seed {seed}",
+    "similar": "by how similar what they say is to the examples",
+    "probe": "by their loss alone, for which all of them were read",
+}
 
 
 @dataclass(frozen=True)
-class HubChoice:
-    """Which modules of the local store: those with all of the tags, or so many of them, drawn with the seed."""
+class Choice:
+    """Which modules: with `hub` those of the local store with all of the tags; with a count so many of them.
 
+    Without `hub` the count is of the folders and lists of modules. method: one of `composition.selection.SELECTIONS`.
+    """
+
+    hub: bool
     store: str | None
     tags: tuple[str, ...]
     count: int | None
     seed: int
+    method: str | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What modules are chosen for: the examples, and how each module's loss alone on them is had."""
+
+    examples: Sequence[Example]
+    losses_alone: Callable[[Modules], Sequence[float]]
 
 
 def store_option(function: F) -> F:
@@ -39,14 +62,15 @@ def store_option(function: F) -> F:
 
 
 def named(function: F) -> F:
-    """Modules by their folders."""
+    """Modules by their folders, files and Hub ids."""
     for option in (
         click.option(
-            "--modules", "parents", multiple=True, type=click.Path(path_type=Path), metavar="DIR",
-            help="A folder of modules: every PEFT folder in it.",
+            "--modules", "parents", multiple=True, type=click.Path(path_type=Path), metavar="DIR|LIST",
+            help="A folder of modules: every one in it. Or a list file: a path or Hub id a line.",
         ),
         click.option(
-            "--module", "-m", "sources", multiple=True, metavar="DIR", help="A LoRA module: a PEFT folder or Hub id."
+            "--module", "-m", "sources", multiple=True, metavar="DIR|FILE|HUB_ID",
+            help="A LoRA module: a folder of PEFT or mlx_lm, an .onnx_adapter file or a folder of them, or a Hub id.",
         ),
     ):  # fmt: skip
         function = option(function)
@@ -54,15 +78,26 @@ def named(function: F) -> F:
 
 
 def from_hub(function: F) -> F:
-    """The options that `HubChoice` is made of."""
-    counted = click.option(
-        "--count", type=click.IntRange(1), metavar="N", help="With --hub: so many of them, drawn with --seed."
-    )
-    return of_store(counted(function))
+    """The options that `Choice` is made of."""
+    selected = click.option(
+        "--select", "method", type=click.Choice(["random", "similar", "probe"]),
+        help="With --count: which ones. random: drawn with --seed (the default). similar: whose names, tags, cards "
+        "and examples are most like the examples' texts; reads no others' tensors. probe: that have the least loss "
+        "alone; reads and evaluates all of them.",
+    )  # fmt: skip
+    return of_store(counted(selected(function)))
+
+
+def counted(function: F) -> F:
+    """How many modules there are to be."""
+    return click.option(
+        "--count", type=click.IntRange(1), metavar="N",
+        help="So many modules: of the store with --hub, else of --modules; drawn with --seed.",
+    )(function)  # fmt: skip
 
 
 def of_store(function: F) -> F:
-    """All of them but how many."""
+    """Which modules of the local store."""
     for option in (
         click.option("--tag", "tags", multiple=True, metavar="TAG", help="With --hub: with this tag."),
         store_option,
@@ -76,29 +111,42 @@ def of_store(function: F) -> F:
     return function
 
 
-def refuse_without_hub(hub: bool, names: Sequence[str] = ("store", "tags", "count")) -> None:
-    """Refuses the running command's options of the store, by their names, where --hub is not given."""
+def refuse_idle(hub: bool, parents: Sequence[Path], count: int | None = None, method: str | None = None) -> None:
+    """Refuses the running command's options of a choice of modules where there is none."""
     context = click.get_current_context()
     given = [
         option.opts[0]
         for option in context.command.params
-        if option.name in names and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+        if option.name in ("store", "tags") and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
     ]
     if given and not hub:
         raise SettingsError(f"{', '.join(given)}: of the local store's modules; give --hub too")
+    if count is not None and not (hub or parents):
+        raise SettingsError("--count: of the store's modules, or of a folder's or list's; give --hub or --modules too")
+    if method is not None and count is None:
+        raise SettingsError(f"--select {method}: give --count, which says how many are to be taken")
 
 
 def modules_of(
-    sources: Sequence[str], parents: Sequence[Path], choice: HubChoice | None, manifest: Manifest
-) -> Modules:
-    """The modules that were named, and those of the store that were chosen. Raises what is wrong with any of them."""
-    from ..lora.modules import Modules
+    sources: Sequence[str], parents: Sequence[Path], choice: Choice, manifest: Manifest, task: Task | None = None
+) -> tuple[Modules, Selection | None]:
+    """The modules that were named, and those that were chosen; and how, where there is a count.
 
-    named: list[str | Path] = [*sources, *(folder for parent in parents for folder in modules_in(parent))]
-    if choice is None:
-        return Modules.load(named)
-    chosen = _chosen(choice, manifest)
-    return Modules.load(named) + chosen if named else chosen
+    Without a task they can be drawn alone. Raises what is wrong with any of them.
+    """
+    from ..lora.modules import Modules
+    from ..sharing.selecting import pool_of
+
+    named: list[str | Path] = [*sources]
+    found = [module for parent in parents for module in modules_in(parent)]
+    if choice.hub:
+        named += found
+        chosen, selection = _of_store(choice, manifest, task)
+    elif choice.count is None:
+        return Modules.load([*named, *found]), None
+    else:
+        chosen, selection = _selected(pool_of(found), choice, task)
+    return (Modules.load(named) + chosen if named else chosen), selection
 
 
 def modules_in(parent: Path) -> Sequence[str | Path]:
@@ -117,9 +165,10 @@ def modules_in(parent: Path) -> Sequence[str | Path]:
     return folders
 
 
-def _chosen(choice: HubChoice, manifest: Manifest) -> Modules:
-    from ..sharing.choosing import draw, strangers
+def _of_store(choice: Choice, manifest: Manifest, task: Task | None) -> tuple[Modules, Selection | None]:
+    from ..sharing.choosing import strangers
     from ..sharing.module_hub import Hub
+    from ..sharing.selecting import Pool
 
     hub = Hub(choice.store)
     tagged = hub.list(tags=choice.tags)
@@ -132,7 +181,28 @@ def _chosen(choice: HubChoice, manifest: Manifest) -> Modules:
     if not suited:
         tags = f" with the tags {', '.join(choice.tags)}" if choice.tags else ""
         raise StoreError(f"no module{tags} in {hub.path} that suits the bundle; `edge-lorahub hub list` has all names")
-    return hub.load(suited if choice.count is None else draw(suited, choice.count, choice.seed))
+    if choice.count is None:
+        return hub.load(suited), None
+    names = [entry.name for entry in suited]
+    pool = Pool(names, lambda: hub.texts(suited), lambda places: hub.load([suited[place] for place in places]))
+    return _selected(pool, choice, task)
+
+
+def _selected(pool: Pool, choice: Choice, task: Task | None) -> tuple[Modules, Selection]:
+    from ..sharing.selecting import RANDOM, select
+
+    method = choice.method or RANDOM
+    if task is None:
+        task = Task((), lambda modules: [])
+    chosen, selection = select(pool, method, choice.count or 0, choice.seed, task.examples, task.losses_alone)
+    said = [name if score is None else f"{name} ({score:.3f})" for name, score in selection.scores.items()]
+    rest = f" and {len(said) - _MOST_SAID} more" if len(said) > _MOST_SAID else ""
+    say(
+        f"{len(said)} of {count_of(selection.considered, 'module')}, {_REASONS[method].format(seed=choice.seed)}: "
+        f"{', '.join(said[:_MOST_SAID])}{rest}",
+        err=True,
+    )
+    return chosen, selection
 
 
 def _summary(reasons: Mapping[str, str]) -> str:

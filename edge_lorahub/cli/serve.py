@@ -22,12 +22,9 @@ TOKEN = "EDGE_LORAHUB_TOKEN"
 
 @click.command(short_help=COMMANDS["serve"][1])
 @click.argument("bundle", type=options.BUNDLE)
-@click.option("--module", "-m", "sources", multiple=True, metavar="DIR", help="A LoRA module: a PEFT folder or Hub id.")
-@click.option(
-    "--modules", "parents", multiple=True, type=click.Path(path_type=Path), metavar="DIR",
-    help="A folder of modules: every PEFT folder in it.",
-)  # fmt: skip
-@module_sources.from_hub
+@module_sources.named
+@module_sources.of_store
+@module_sources.counted
 @click.option("--seed", default=1, show_default=True, help="The seed of the draw of --count.")
 @click.option(
     "--adapters", "folder", type=click.Path(path_type=Path), metavar="DIR",
@@ -85,7 +82,7 @@ def command(
     from ..serve.server import listening, server
     from ..serve.service import Service
 
-    module_sources.refuse_without_hub(hub)
+    module_sources.refuse_idle(hub, parents, count)
     # what can be wrong is looked at before the slow part
     access = Access(host, token or os.environ.get(TOKEN) or None, names)
     limits = Limits(
@@ -95,10 +92,10 @@ def command(
     if folder is not None and not folder.is_dir():
         raise SettingsError(f"{folder}: no such folder for adapters; make it first")
     opened = OpenBundle(bundle)
-    stored = module_sources.HubChoice(store, tags, count, seed) if hub else None
+    choice = module_sources.Choice(hub, store, tags, count, seed, None)
     modules: Modules | None = None
-    if sources or parents or stored is not None:
-        modules = module_sources.modules_of(sources, parents, stored, opened.manifest)
+    if sources or parents or hub:
+        modules, _ = module_sources.modules_of(sources, parents, choice, opened.manifest)
         modules.check(opened.manifest)
     with listening(host, port) as place:
         service = Service(Model(opened, threads=threads), name or bundle.resolve().name, modules, folder, limits)

@@ -17,6 +17,7 @@ from ..bundle.architectures import PRECISIONS
 from ..bundle.graphs import LORA_TYPES
 from ..bundle.prompt import Prompt
 from ..files.typed_json import to_json
+from .selection import Selection
 from .stack import COMPOSITIONS
 
 # A value in a manifest's settings of the model.
@@ -232,7 +233,7 @@ class Record(SearchInputs):
     optimizer is the search's name in full. budget: the most candidates that there were to be; converged: the search
     saw nothing more to gain. weights by module. spared: the share of the examples' evaluations that racing saved.
     untried: modules that no candidate had. composed: of modules that are adapters, and of their parts, what they are
-    composed of.
+    composed of. selection: of the modules that were chosen of more.
     """
 
     optimizer: str
@@ -248,6 +249,7 @@ class Record(SearchInputs):
     explanation: Explained | None = None
     truncation: Truncation | None = None
     composed: tuple[Composed, ...] | None = None
+    selection: Selection | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -257,6 +259,7 @@ class Record(SearchInputs):
         contributions = {} if self.explanation is None else self.explanation.contributions
         for what, named in (
             ("start", self.start or {}), ("untried", self.untried), ("explanation.contributions", contributions),
+            ("selection.scores", {} if self.selection is None else self.selection.scores),
         ):  # fmt: skip
             if strange := set(named) - names:
                 raise ValueError(f"{what} has {min(strange)!r:.80}, which modules has not")

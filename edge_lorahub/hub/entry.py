@@ -72,7 +72,7 @@ class Facts:
     """What is known of a module's contents.
 
     key: the digest under which its files lie. sha256: `Module.sha256`. kind: adapter where it has a record, else
-    module. parameters: numbers in all A and B.
+    module. description: what its card says. parameters: numbers in all A and B.
     """
 
     key: str
@@ -82,6 +82,7 @@ class Facts:
     task_type: str | None
     shapes: Shapes
     files: tuple[StoredFile, ...]
+    description: str = ""
 
     def __post_init__(self) -> None:
         for what, text in (("base model", self.base_model), ("layers' kinds", self.layer_kinds), ("ranks", self.ranks)):

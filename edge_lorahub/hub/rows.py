@@ -105,11 +105,32 @@ def put_object(connection: sqlite3.Connection, facts: Facts) -> None:
         "size = ?10, layout = ?11",
         (facts.key, *values),
     )
+    connection.execute("INSERT OR REPLACE INTO descriptions VALUES (?, ?)", (facts.key, facts.description))
     connection.execute("DELETE FROM files WHERE key = ?", (facts.key,))
     connection.executemany(
         "INSERT INTO files VALUES (?, ?, ?, ?)",
         [(facts.key, file.name, file.sha256, file.size) for file in facts.files],
     )
+
+
+def texts(connection: sqlite3.Connection) -> dict[str, tuple[str | None, str]]:
+    """By name what a module's card says, None where that was not kept, and the texts of examples given with it."""
+    query = (
+        "SELECT names.name, descriptions.text, example_texts.text FROM names "
+        "LEFT JOIN descriptions ON descriptions.key = names.key "
+        "LEFT JOIN example_texts ON example_texts.name = names.name"
+    )
+    found: dict[str, tuple[str | None, str]] = {}
+    for name, said, examples in connection.execute(query):
+        if any(not isinstance(text, (str, type(None))) for text in (said, examples)):
+            raise ValueError(f"a description of {name!r:.80} is no text")
+        found[str(name)] = (said, examples or "")
+    return found
+
+
+def put_examples(connection: sqlite3.Connection, name: str, text: str) -> None:
+    """Keeps the texts of examples of what a module was trained on, in the place of those of before."""
+    connection.execute("INSERT OR REPLACE INTO example_texts VALUES (?, ?)", (name, text))
 
 
 def put_name(connection: sqlite3.Connection, name: str, key: str, source: str, added: str) -> None:

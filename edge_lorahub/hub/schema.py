@@ -36,6 +36,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # what may lie under objects/ without an object's row, and the work folder of the command that put it there
         "CREATE TABLE unsettled (key TEXT NOT NULL, work TEXT NOT NULL, PRIMARY KEY (key, work)) WITHOUT ROWID",
     ),
+    (
+        # what a module's card says, to find modules by; without a row for those that were added before
+        "CREATE TABLE descriptions (key TEXT PRIMARY KEY REFERENCES objects ON DELETE CASCADE, text TEXT NOT NULL)",
+        # texts of examples that were given with a module
+        "CREATE TABLE example_texts (name TEXT PRIMARY KEY REFERENCES names ON DELETE CASCADE, text TEXT NOT NULL)",
+    ),
 )
 VERSION = len(MIGRATIONS)
-TABLES = frozenset(("layouts", "objects", "files", "names", "tags", "unsettled"))
+TABLES = frozenset(("layouts", "objects", "files", "names", "tags", "unsettled", "descriptions", "example_texts"))

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.architectures import DECODER_ONLY, TASK_TYPES
 from ..errors import EdgeLorahubWarning, MissingPathError, ModuleFileError
 from ..files.outputs import read_json
 from ..tensors.safetensors_file import TensorFile, open_tensors
@@ -27,6 +26,8 @@ from .peft_config import CONFIG
 from .peft_keys import LONGEST_NAME, MOST_TENSORS
 
 ADAPTERS = "adapters.safetensors"
+# mlx_lm has no other kind of models.
+_TASK_TYPE = "CAUSAL_LM"
 _KEY = re.compile(r"(?P<layer>.+)\.lora_(?P<side>[ab])")
 _BLOCK = re.compile(r"(?:^|\.)layers\.(\d{1,9})\.(.+)")
 _LARGEST_RANK = 1 << 31
@@ -81,7 +82,7 @@ def read_mlx(folder: Path, name: str) -> Module:
             stacklevel=3,
         )
     return Module(
-        name, folder, file, settings.base_model, TASK_TYPES[DECODER_ONLY], digest, shapes,
+        name, folder, file, settings.base_model, _TASK_TYPE, digest, shapes,
         dict.fromkeys(shapes, settings.scale), partial(_read, file, settings.scale),
     )  # fmt: skip
 

@@ -48,12 +48,7 @@ class Modules(Sequence[Module]):
         of the same name (`task-a/checkpoint-10`, `task-b/checkpoint-10`) get as much of their path as tells them apart.
         Warns about modules that are the same, whatever their files are called. Raises what `load_module` raises.
         """
-        sources = _checked(sources)
-        names = _names(sources)
-        # of a revision that is for some of them, local folders are not
-        local = [user_path(source).exists() for source in sources]
-        revisions = [None if here and not all(local) else revision for here in local]
-        return cls.named(list(zip(names, map(module_path, sources, revisions), strict=True)))
+        return cls.named(named_paths(sources, revision))
 
     @classmethod
     def named(cls, folders: Sequence[tuple[str, Path]]) -> Modules:
@@ -132,6 +127,16 @@ class Modules(Sequence[Module]):
                     EdgeLorahubWarning,
                     stacklevel=3,
                 )
+
+
+def named_paths(sources: str | Path | Iterable[str | Path], revision: str | None = None) -> list[tuple[str, Path]]:
+    """What modules are called, and where they lie, by what `Modules.load` takes; what has to be fetched is fetched."""
+    sources = _checked(sources)
+    names = _names(sources)
+    # of a revision that is for some of them, local folders are not
+    local = [user_path(source).exists() for source in sources]
+    revisions = [None if here and not all(local) else revision for here in local]
+    return list(zip(names, map(module_path, sources, revisions), strict=True))
 
 
 def check_fit(shapes: Mapping[str, tuple[int, int, int]], where: str, manifest: Manifest) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -26,11 +26,15 @@ AT_ONCE = 4
 
 @dataclass(frozen=True)
 class Wanted:
-    """A module that is to be stored: where it is from, under which name, and of which revision on the Hub."""
+    """A module that is to be stored: where it is from, under which name, and of which revision on the Hub.
+
+    examples: texts of examples of what it was trained on; None: nothing is said of them.
+    """
 
     source: str | Path
     name: str
     revision: str | None = None
+    examples: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ def add(
                 good = [one for one in results if isinstance(one, Prepared)]
                 # when all of them are written: the first that waits for the disk waits for most of the others too
                 list(pool.map(lambda one: sync_all(one.folder), good))
-                stored = _commit(store, work, good, tags)
+                texts = {one.name: one.examples for _, one in batch if one.examples is not None}
+                stored = _commit(store, work, good, tags, texts)
                 for (_, one), result in zip(batch, results, strict=True):
                     if isinstance(result, Prepared):
                         new, error = stored[one.name]
@@ -91,7 +96,7 @@ def _prepared(wanted: Wanted, work: Path) -> Prepared | EdgeLorahubError:
 
 
 def _commit(
-    store: Path, work: Path, batch: Sequence[Prepared], tags: Sequence[str]
+    store: Path, work: Path, batch: Sequence[Prepared], tags: Sequence[str], texts: Mapping[str, str]
 ) -> dict[str, tuple[bool, EdgeLorahubError | None]]:
     """Names the copies in the index. By name: whether it is new, and why it is refused."""
     mine = work.parent.name
@@ -100,6 +105,9 @@ def _commit(
     with checked(store), writing(store) as connection:
         folder = objects_folder(store)
         found = {one.name: _name(connection, store, one, tags) for one in batch}
+        for name, text in texts.items():
+            if name in found and found[name][1] is None:
+                rows.put_examples(connection, name, text)
         sync(folder)
         for one in batch:
             rows.forget(connection, one.facts.key, mine)

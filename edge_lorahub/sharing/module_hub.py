@@ -20,6 +20,7 @@ from . import choosing
 
 if TYPE_CHECKING:
     from ..bundle.manifest import Manifest
+    from ..examples.example import Example
     from ..lora.modules import Modules
     from .adding import Outcome, Wanted
 
@@ -44,18 +45,19 @@ class Hub:
 
     def add(
         self, sources: str | Path | Iterable[str | Path], *, name: str | None = None, tags: Iterable[str] = (),
-        revision: str | None = None,
+        revision: str | None = None, examples: Sequence[Example] | None = None,
     ) -> tuple[Entry, ...]:  # fmt: skip
         """Stores modules: PEFT folders or Hub ids, and adapters that were learned here. Gives their entries.
 
-        A module is called after its folder, or the last part of its Hub id; name: of a single one. What is there under
+        A module is called after its folder, or the last part of its Hub id; name: of a single one. examples: of what a
+        single one was trained on, whose texts are kept to find it by (`modules(similar_to=)`). What is there under
         the same name with the same contents stays, and gets the tags as well. The other modules are stored where one
         cannot be: then StoreError says which, and of a single module the error is its own.
         """
         from .preparing import default_name
 
         listed = [sources] if isinstance(sources, (str, Path)) else _listed(sources)
-        wanted = wanted_modules([(source, default_name(source)) for source in listed], name, revision)
+        wanted = wanted_modules([(source, default_name(source)) for source in listed], name, revision, examples)
         outcomes = list(self.added(wanted, tags))
         errors = [outcome.error for outcome in outcomes if outcome.error is not None]
         if errors and len(wanted) == 1:
@@ -157,11 +159,13 @@ class Hub:
     def modules(
         self, names: Iterable[str] | None = None, *, base: str | None = None, tags: str | Iterable[str] = (),
         fits: str | Path | None = None, count: int | None = None, seed: int = 1,
+        similar_to: Sequence[Example] | None = None,
     ) -> Modules:  # fmt: skip
         """Modules for `adapt`: of these names, or those that `list` gives.
 
-        With a count so many of them, drawn with the seed. The files of no others are read. Raises StoreError for
-        a module whose files are not those that were added.
+        With a count so many of them, drawn with the seed, or with similar_to those whose name, tags, card and examples
+        are most like these examples' texts. The files of no others are read. Raises StoreError for a module whose files
+        are not those that were added.
         """
         chosen: Sequence[Entry]
         if names is not None:
@@ -170,7 +174,27 @@ class Hub:
             chosen = self.list(base=base, tags=tags, fits=fits)
         if not chosen:
             raise StoreError(f"no such modules in the store ({self.path}); `edge-lorahub hub list` has all names")
+        if similar_to is not None:
+            if count is None:
+                raise SettingsError("similar_to takes the most similar ones; give a count too")
+            from .selecting import most_similar
+
+            picked = most_similar(self.texts(chosen), similar_to, count, seed)
+            return self.load([chosen[place] for place, _ in picked])
         return self.load(chosen if count is None else choosing.draw(chosen, count, seed))
+
+    def texts(self, entries: Sequence[Entry]) -> Sequence[str]:
+        """What is known of modules in words: name, tags, card, and examples that were given. No tensors are read."""
+        from .descriptions import described, text_of
+
+        with checked(self.path), reading(self.path) as connection:
+            known = {} if connection is None else rows.texts(connection)
+        found = []
+        for entry in entries:
+            said, examples = known.get(entry.name, (None, ""))
+            card = described(entry.folder) if said is None else said
+            found.append(text_of(entry.name, entry.tags, card, examples))
+        return found
 
     def load(self, entries: Sequence[Entry]) -> Modules:
         """The modules of entries, whose files are compared with their digests. Raises StoreError."""
@@ -217,15 +241,20 @@ class Hub:
 
 
 def wanted_modules(
-    named: Sequence[tuple[str | Path, str]], name: str | None = None, revision: str | None = None
-) -> list[Wanted]:
-    """Sources and what to call them, checked. name: of a single one, in the place of the other."""
+    named: Sequence[tuple[str | Path, str]], name: str | None = None, revision: str | None = None,
+    examples: Sequence[Example] | None = None,
+) -> list[Wanted]:  # fmt: skip
+    """Sources and what to call them, checked. name, in the place of the other, and examples: of a single one."""
     from .adding import Wanted
+    from .descriptions import examples_text
 
     if not named:
         raise SettingsError("no modules; name at least one PEFT folder or Hub id")
     if name is not None and len(named) > 1:
         raise SettingsError(f"a name is for one module, and there are {len(named)}; leave it out")
+    if examples is not None and len(named) > 1:
+        raise SettingsError(f"examples are of one module, and there are {len(named)}; add them one after the other")
+    text = None if examples is None else examples_text(examples)
     found: dict[str, Wanted] = {}
     for source, usual in named:
         checked_name = check_name(usual if name is None else name)
@@ -234,7 +263,7 @@ def wanted_modules(
                 f"{source} and {found[checked_name].source} would both be called {checked_name!r}; add them one "
                 "after the other, with names"
             )
-        found[checked_name] = Wanted(source, checked_name, revision)
+        found[checked_name] = Wanted(source, checked_name, revision, text)
     return [*found.values()]
 
 

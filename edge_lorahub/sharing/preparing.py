@@ -20,6 +20,7 @@ from ..lora.loading import load_module, module_path
 from ..lora.mlx_files import ADAPTERS
 from ..lora.module import Module
 from ..lora.peft_files import write_peft
+from .descriptions import described
 
 # Bytes of a record, which has every candidate, and of a card or license.
 _LARGEST = {RECORD: 256 << 20, CARD: 4 << 20, LICENSE: 4 << 20, CONFIG: LARGEST_JSON}
@@ -59,16 +60,17 @@ def prepare(source: str | Path, name: str, revision: str | None, work: Path) -> 
         raise ModuleFileError(f"{folder}: changed while it was read; add it again when nothing writes there")
     local = user_path(source)
     said = os.fsencode(local.absolute()).decode(errors="replace") if local.exists() else str(source)
-    return Prepared(name, said, work, _facts(module, kind, tuple(sorted(files, key=lambda file: file.name))))
+    kept = tuple(sorted(files, key=lambda file: file.name))
+    return Prepared(name, said, work, _facts(module, kind, kept, described(work)))
 
 
-def _facts(module: Module, kind: str, files: tuple[StoredFile, ...]) -> Facts:
+def _facts(module: Module, kind: str, files: tuple[StoredFile, ...], description: str) -> Facts:
     base, task_type = module.base_model, module.task_type
     said = {file.name: file.sha256 for file in files if file.name in (CARD, LICENSE, RECORD)}
     identity = json.dumps([module.sha256, base, task_type, said], sort_keys=True)
     key = hashlib.sha256(identity.encode()).hexdigest()
     try:
-        return Facts(key, module.sha256, kind, base, task_type, module.shapes, files)
+        return Facts(key, module.sha256, kind, base, task_type, module.shapes, files, description)
     except ValueError as error:
         raise ModuleFileError(f"{module.folder}: cannot be in a store's index: {error}") from error
 

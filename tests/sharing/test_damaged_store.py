@@ -155,7 +155,7 @@ def test_an_older_index_is_brought_forward(stored: Hub, monkeypatch: pytest.Monk
     monkeypatch.setattr(index_file, "TABLES", index_file.TABLES | {"more"})
     assert len(names(stored)) == 4
     monkeypatch.undo()
-    with pytest.raises(StoreError, match="version 2, but this program reads 1; update edge-lorahub"):
+    with pytest.raises(StoreError, match="version 3, but this program reads 2; update edge-lorahub"):
         names(stored)
 
 
@@ -171,7 +171,7 @@ def test_a_folder_without_locks_can_be_listed(stored: Hub, monkeypatch: pytest.M
     def version(connection: sqlite3.Connection, store: Path) -> int:
         if modes[-1] == "rw":
             raise sqlite3.OperationalError("disk I/O error")
-        return 1
+        return index_file.VERSION
 
     monkeypatch.setattr(index_file, "_connect", unlocked)
     monkeypatch.setattr(index_file, "_version", version)
