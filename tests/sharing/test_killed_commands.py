@@ -52,12 +52,15 @@ class Killer:
     def __init__(self, made: Path, tmp_path: Path) -> None:
         self._made, self._folder = made, tmp_path
         self._rng = np.random.default_rng(1)
-        self._longest = 2.0
+        self._whole = self._rest = 0.0  # seconds of a run that is not killed, and of what comes after its first change
         self._tries = 0
         self.seen: Counter[str] = Counter()
 
     def killed(self, arguments: Sequence[object], watched: Path) -> bool:
-        """Whether the command was killed, and had not ended before. watched: the folder that it changes."""
+        """Whether the command was killed, and had not ended before. watched: the folder that it changes.
+
+        The first run is not killed, but measured.
+        """
         before, self._tries = sorted(os.listdir(watched)), self._tries + 1
         started = time.monotonic()
         with subprocess.Popen(
@@ -66,18 +69,20 @@ class Killer:
             env=os.environ | {"HF_HOME": str(self._made / "home"), "HF_HUB_OFFLINE": "1"},
         ) as process:  # fmt: skip
             if self._tries % 2:
-                time.sleep(float(self._rng.uniform(0, self._longest)))
-            else:
                 while process.poll() is None and sorted(os.listdir(watched)) == before:
                     time.sleep(0.0005)
-                time.sleep(float(self._rng.uniform(0, 0.15)) ** 1.5)
-            process.kill()
+            changed = time.monotonic()
+            if self._tries > 1:
+                time.sleep(float(self._rng.uniform(0, self._rest if self._tries % 2 else self._whole)))
+                process.kill()
             _, errors = process.communicate()
         if process.returncode == -signal.SIGKILL:
             return True
         assert process.returncode == 0, errors
-        self._longest = 0.5 * (self._longest + time.monotonic() - started)  # of several runs, as the machine is shared
-        self.seen["ended before"] += 1
+        if self._tries == 1:
+            self._whole, self._rest = time.monotonic() - started, time.monotonic() - changed
+        else:
+            self.seen["ended before"] += 1
         return False
 
 
