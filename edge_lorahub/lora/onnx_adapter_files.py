@@ -19,7 +19,6 @@ from ..errors import ModuleFileError, warn
 from ..files.kinds import ONNX_ADAPTER
 from ..files.outputs import is_lfs_pointer, lfs_message
 from ..files.reading import open_file
-from ..machine.onnx_runtime import ort
 from .module import Module
 from .pair import Float32, Lora, identity
 from .peft_keys import LONGEST_NAME, MOST_TENSORS
@@ -117,6 +116,8 @@ def _of_another(file: Path, why: str) -> ModuleFileError:
 
 
 def _arrays(file: Path) -> dict[str, Float32]:
+    from ..machine.onnx_runtime import ort  # takes a quarter of a second, which other modules need not wait for
+
     open_file(file, ModuleFileError).close()
     try:
         adapter = ort.AdapterFormat.read_adapter(str(file))

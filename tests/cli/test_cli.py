@@ -58,7 +58,7 @@ def loaded(code: str) -> set[str]:
     """The top-level modules that a fresh process has imported, and edge_lorahub's, after some code."""
     script = f"{code}\nimport sys; print('modules', *sys.modules)"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    return set(result.stdout.split("modules ")[-1].split())
+    return set(result.stdout.splitlines()[-1].removeprefix("modules ").split())
 
 
 def test_importing_is_light() -> None:
