@@ -1,6 +1,6 @@
 """How good selections of 20 modules of 200 are on the embedded hub, where few of the 200 are of any use.
 
-python -m edge_lorahub.bench.selection BUNDLE [--tasks N] [--seeds N]
+python -m edge_lorahub.bench.selections BUNDLE [--tasks N] [--seeds N]
 
 The 200 are the clean modules, under names that say nothing, and scrambled ones: the A's of one and the B's of another,
 whose columns are in another order. Each has a card: a clean module its own, or none; a scrambled one the name of a task
