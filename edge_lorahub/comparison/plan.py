@@ -12,7 +12,7 @@ from ..bundle.manifest import MANIFEST
 from ..errors import SettingsError
 from ..files.outputs import sha256
 from ..files.typed_json import to_json
-from ..lora.peft_files import Module
+from ..lora.module import Module
 from ..runtime.opened import OpenBundle
 from ..sharing.choosing import draw as draw_modules
 from .cell import Cell, CellSettings, ModuleFolder, versions

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..lora.module import Module
 from ..lora.modules import Modules
 from ..lora.pair import Lora, identity
-from ..lora.peft_files import Module
 
 
 @dataclass(frozen=True)

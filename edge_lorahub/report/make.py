@@ -8,7 +8,7 @@ from ..composition.record_file import SIDECAR, OldRecordError, read_record
 from ..errors import MissingPathError, ModuleFileError
 from ..files.kinds import kind_of
 from ..files.user_path import user_path
-from ..lora.peft_files import load_module
+from ..lora.loading import load_module
 from .adapter_page import adapter_page
 from .before_after import Answers
 from .comparison_page import comparison_page

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from . import adapt_routes, answer_routes
 from .counts import TYPE
 from .guard import Access, Guard
-from .page import description, page, page_policy
+from .web_page import description, page, page_policy
 from .refusal import Gone, Refusal, log_defect, refusal_of
 from .service import Service
 

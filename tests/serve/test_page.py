@@ -18,7 +18,7 @@ NASTY = '<img src=x onerror="document.title=1"><script>document.title=2</script>
 
 
 def test_the_page_is_of_one_file(client: Make) -> None:
-    from edge_lorahub.serve.page import page
+    from edge_lorahub.serve.web_page import page
 
     response = client().get("/")
     assert response.text == page()
@@ -40,7 +40,7 @@ def test_the_policy_lets_nothing_else_in(client: Make) -> None:
 
 
 def test_every_field_of_the_page_has_a_label() -> None:
-    from edge_lorahub.serve.page import page
+    from edge_lorahub.serve.web_page import page
 
     text = page()
     fields = re.findall(r'<(?:input|textarea|select)\b[^>]*\bid="([\w-]+)"', text)

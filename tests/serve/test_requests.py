@@ -193,7 +193,7 @@ def test_paths_and_methods_that_are_none(ask: Any) -> None:
 def test_the_description_is_one_of_openapi() -> None:
     """Every path is described and every reference leads somewhere; answers are compared in all tests of this room."""
     from edge_lorahub.serve.app import _ROUTES
-    from edge_lorahub.serve.page import description
+    from edge_lorahub.serve.web_page import description
 
     whole = description()
     described = {(path, method.upper()) for path, methods in whole["paths"].items() for method in methods}
@@ -211,7 +211,7 @@ def test_the_described_fields_are_those_that_are_read() -> None:
     """A request with every field of its schema is refused for no unknown one, and the schema has no other."""
     from edge_lorahub.serve.fields import Fields
     from edge_lorahub.serve.limits import Limits
-    from edge_lorahub.serve.page import description
+    from edge_lorahub.serve.web_page import description
     from edge_lorahub.serve.questions import chat, completion, generation
     from edge_lorahub.serve.tasks_asked import task_of
 
