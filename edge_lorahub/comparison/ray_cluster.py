@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -33,6 +34,7 @@ def import_ray() -> Any:
             "the engine ray takes the package ray: pip install 'edge-lorahub[ray]' (it is made for Python 3.10 to 3.14 "
             "on Linux with glibc, on macOS on ARM64, and on Windows)"
         ) from error
+    logging.getLogger("ray").setLevel(logging.ERROR)
     return ray
 
 
