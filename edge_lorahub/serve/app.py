@@ -16,9 +16,9 @@ from starlette.routing import Route
 from . import adapt_routes, answer_routes
 from .counts import TYPE
 from .guard import Access, Guard
-from .web_page import description, page, page_policy
 from .refusal import Gone, Refusal, log_defect, refusal_of
 from .service import Service
+from .web_page import description, page, page_policy
 
 Handler = Callable[[Request], Awaitable[Response]]
 # What nobody gets who has gone away; nginx logs the same.

@@ -13,9 +13,9 @@ import jsonschema
 
 from edge_lorahub.serve.app import application
 from edge_lorahub.serve.guard import Access
-from edge_lorahub.serve.page import description
 from edge_lorahub.serve.server import listening, server
 from edge_lorahub.serve.service import Service
+from edge_lorahub.serve.web_page import description
 
 LOOPBACK = "127.0.0.1"
 

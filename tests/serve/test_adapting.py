@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import edge_lorahub as el
-from edge_lorahub.lora.peft_files import load_module
+from edge_lorahub.lora.loading import load_module
 
 Make = Callable[..., Any]
 Shots = list[dict[str, str]]

@@ -211,9 +211,9 @@ def test_the_described_fields_are_those_that_are_read() -> None:
     """A request with every field of its schema is refused for no unknown one, and the schema has no other."""
     from edge_lorahub.serve.fields import Fields
     from edge_lorahub.serve.limits import Limits
-    from edge_lorahub.serve.web_page import description
     from edge_lorahub.serve.questions import chat, completion, generation
     from edge_lorahub.serve.tasks_asked import task_of
+    from edge_lorahub.serve.web_page import description
 
     readers: dict[str, Callable[[Fields], object]] = {
         "GenerateRequest": lambda fields: generation(fields, "tiny", Limits()),
