@@ -10,8 +10,14 @@ _FOLDER = Path(__file__).parent / "data" / "tasks"
 TASKS = {
     "past-json": "the past tense of a verb, as JSON",
     "gerund-sentence": "the -ing form of a verb, in a sentence",
+    "plural-twice": "the plural of a noun, twice",
+    "comparative-bold": "the comparative of an adjective, in bold type",
+    "article-bracket": "a noun with its article, in brackets",
+    "kind-arrow": "a thing, an arrow, and its kind",
     "number-bracket": "a number in words, in brackets",
+    "bigger-twice": "the larger of two numbers, twice",
     "reverse-sentence": "three words from last to first, in a sentence",
+    "sentiment-title": "whether a sentence is positive or negative, with a capital",
 }
 
 
