@@ -19,6 +19,7 @@ PRECISIONS = ("fp32", "int8")
 TASK_TYPES = {ENCODER_DECODER: encoder_decoder.TASK_TYPE, DECODER_ONLY: decoder_only.TASK_TYPE}
 # How the paths of linear layers begin, with which no "model." belongs to the path.
 ROOTS = encoder_decoder.ROOTS
+SOURCE_LAYERS = encoder_decoder.SOURCE_LAYERS
 
 _GRAPHS = {ENCODER_DECODER: encoder_decoder.graphs, DECODER_ONLY: decoder_only.graphs}
 

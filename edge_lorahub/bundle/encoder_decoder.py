@@ -23,6 +23,8 @@ def cross_name(layer: int, part: str) -> str:
 TASK_TYPE = "SEQ_2_SEQ_LM"  # peft's
 # How the paths of T5's linear layers begin; in other models the path begins with "model".
 ROOTS = (("encoder", "block"), ("decoder", "block"))
+# Of the decoder's layers those with keys and values of the source, which the encoder's graph computes.
+SOURCE_LAYERS = "EncDecAttention"
 
 _MARKS = {"float32": "", "none": ".plain", "int8": ".int8_lora"}
 

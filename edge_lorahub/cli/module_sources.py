@@ -142,15 +142,24 @@ def modules_of(
     if choice.hub:
         named += found
         chosen, selection = _of_store(choice, manifest, task)
-    elif choice.count is None:
+        return (Modules.load(named) + chosen if named else chosen), selection
+    if choice.count is None:
         return Modules.load([*named, *found]), None
-    else:
-        chosen, selection = _selected(pool_of(found), choice, task)
-    return (Modules.load(named) + chosen if named else chosen), selection
+    pool = pool_of(found)
+    if not named:
+        return _selected(pool, choice, task)
+    first = Modules.load(named)
+    # whatever would be drawn: the same command must not work with one seed and fail with another
+    if both := sorted(set(first.names) & set(pool.names)):
+        raise SettingsError(f"{both[0]}: named by --module, and one of --modules too; leave out one of the two")
+    chosen, selection = _selected(pool, choice, task)
+    return first + chosen, selection
 
 
 def modules_in(parent: Path) -> Sequence[str | Path]:
     """Every module in a folder of modules, or that a list file names. Raises MissingPathError or SettingsError."""
+    if parent.is_file() and parent.suffix == ONNX_ADAPTER:
+        raise SettingsError(f"{parent}: a module itself, not a list of modules; name it with --module")
     if parent.is_file():
         from ..lora.module_list import module_list
 

@@ -15,6 +15,7 @@ from .main import COMMANDS
 from .printable import count_of, say
 
 if TYPE_CHECKING:
+    from ..composition.selection import Selection
     from ..lora.modules import Modules
 
 TOKEN = "EDGE_LORAHUB_TOKEN"
@@ -94,11 +95,14 @@ def command(
     opened = OpenBundle(bundle)
     choice = module_sources.Choice(hub, store, tags, count, seed, None)
     modules: Modules | None = None
+    selection: Selection | None = None
     if sources or parents or hub:
-        modules, _ = module_sources.modules_of(sources, parents, choice, opened.manifest)
+        modules, selection = module_sources.modules_of(sources, parents, choice, opened.manifest)
         modules.check(opened.manifest)
     with listening(host, port) as place:
-        service = Service(Model(opened, threads=threads), name or bundle.resolve().name, modules, folder, limits)
+        service = Service(
+            Model(opened, threads=threads), name or bundle.resolve().name, modules, folder, limits, selection
+        )
         shown = f"[{host}]" if ":" in host else host
         of = "no modules, so that nothing can be adapted" if modules is None else count_of(len(modules), "module")
         say(f"serving {service.name} with {of}: http://{shown}:{place.getsockname()[1]}/")

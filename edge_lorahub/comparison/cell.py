@@ -23,11 +23,12 @@ _PACKAGES = ("onnxruntime", "numpy", "tokenizers", "nevergrad")
 
 @dataclass(frozen=True)
 class ModuleFolder:
-    """A module under its name; sha256 is its `lora.identity`."""
+    """A module under its name; sha256 is its `lora.identity`, card that of what a search reads of its card."""
 
     name: str
     folder: Path
     sha256: str
+    card: str
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Cell:
     @cached_property
     def key(self) -> dict[str, Any]:
         """All that the result depends on, as JSON holds it."""
-        modules = [[module.name, module.sha256] for module in self.modules]
+        modules = [[module.name, module.sha256, module.card] for module in self.modules]
         return {
             "task": self.task,
             "seed": self.seed,

@@ -60,9 +60,17 @@ def freights_of(cells: Sequence[Cell]) -> list[Freight]:
     for folder, manifest_sha256 in bundles:
         files = {MANIFEST: manifest_sha256, **read_manifest(folder).sha256}
         found.append(Freight(folder, tuple(files.items())))
-    return found + [
-        Freight(folder, tuple((name, _digest(folder / name)) for name in _OF_A_MODULE)) for folder in modules
-    ]
+    return found + [_of_module(folder) for folder in modules]
+
+
+def _of_module(folder: Path) -> Freight:
+    files = {name: _digest(folder / name) for name in _OF_A_MODULE}
+    if files[CONFIG] is None or (files[SAFETENSORS] is None and files[PICKLED] is None):
+        raise SettingsError(
+            f"{folder}: not a PEFT folder, which is all that travels to other machines; make one of it with "
+            "`edge-lorahub convert --to peft`, or compare with --engine local"
+        )
+    return Freight(folder, tuple(files.items()))
 
 
 def pieces(path: Path) -> Iterator[bytes]:

@@ -21,13 +21,14 @@ from ..evaluation.matches import compare, longest_output
 from ..files.outputs import sha256
 from ..learning.adaptation import learn
 from ..learning.objective import WORST_LOSS
+from ..learning.promise import card_text
 from ..lora.modules import Modules
 from ..machine.blas import one_blas_thread
 from ..machine.processors import processor_name
 from ..runtime.session import Model
 from .answering import choose, count_tokens, write
 from .best_single import best_single
-from .cell import Cell, ModuleFolder, versions
+from .cell import Cell, ModuleFolder, digest_of, versions
 from .compared_methods import BEST_SINGLE, RANDOM, UNIFORM
 from .few_shot import Question, questions
 from .random_twins import random_twins
@@ -152,8 +153,10 @@ def _model(bundle: Path, manifest_sha256: str, threads: int) -> Model:
 def _modules(folders: tuple[ModuleFolder, ...]) -> Modules:
     modules = Modules.named([(one.name, one.folder) for one in folders])
     for module, one in zip(modules, folders, strict=True):
-        if module.sha256 != one.sha256:
-            raise SettingsError(f"{one.folder}: is another module than when the comparison began; begin it again")
+        if module.sha256 != one.sha256 or digest_of(card_text(module)) != one.card:
+            raise SettingsError(
+                f"{one.folder}: is another module, or has another card, than when the comparison began; begin it again"
+            )
     return modules
 
 

@@ -12,10 +12,11 @@ from ..bundle.manifest import MANIFEST
 from ..errors import SettingsError
 from ..files.outputs import sha256
 from ..files.typed_json import to_json
+from ..learning.promise import card_text
 from ..lora.module import Module
 from ..runtime.opened import OpenBundle
 from ..sharing.choosing import draw as draw_modules
-from .cell import Cell, CellSettings, ModuleFolder, versions
+from .cell import Cell, CellSettings, ModuleFolder, digest_of, versions
 from .choices import choices_of
 from .compared_methods import Method
 from .example_draws import Draw, draw
@@ -55,7 +56,9 @@ class Plan:
     @cached_property
     def drawn(self) -> dict[int, tuple[ModuleFolder, ...]]:
         """The modules by seed, in the order in which they were drawn."""
-        folders = [ModuleFolder(one.name, one.folder.absolute(), one.sha256) for one in self.modules]
+        folders = [
+            ModuleFolder(one.name, one.folder.absolute(), one.sha256, digest_of(card_text(one))) for one in self.modules
+        ]
         if len(folders) <= self.count:
             return dict.fromkeys(self.seeds, tuple(folders))
         return {seed: tuple(draw_modules(folders, self.count, seed)) for seed in self.seeds}

@@ -10,11 +10,12 @@ from pathlib import Path
 from .._version import __version__
 from ..composition.adapter import Adapter
 from ..errors import BundleError, SettingsError
+from ..files.kinds import CONVERSION
 from ..files.outputs import check_output_folder, digests_of, output_folder, read_json
 from ..files.user_path import user_path
 from ..lora.base_names import public_name
 
-RECORD = "edge_lorahub_conversion.json"
+RECORD = CONVERSION
 
 
 def check_converted(out: str | Path, inputs: Sequence[str | Path], *, force: bool) -> Path:

@@ -11,6 +11,8 @@ from typing import Any
 SIGNS = {"bundle": "manifest.json", "module": "adapter_config.json", "checkpoint": "config.json"}
 # How files of ONNX Runtime's adapters are called: modules that are a file, or two of them in a folder.
 ONNX_ADAPTER = ".onnx_adapter"
+# What `convert` writes beside them: which files belong together, with their digests.
+CONVERSION = "edge_lorahub_conversion.json"
 # owner/name or name, as the Hub spells repositories; anything else can only be a path
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 

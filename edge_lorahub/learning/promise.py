@@ -28,7 +28,7 @@ def promising(modules: Modules, examples: Sequence[Example], norms: Sequence[flo
     modules that share as much, the one that changes more is first; one that hardly changes anything is last whatever
     it says. Without them such modules keep their order.
     """
-    described = [_words(f"{module.name} {_card(module)}") for module in modules]
+    described = [_words(f"{module.name} {card_text(module)}") for module in modules]
     task = set().union(*(_words(f"{example.input} {example.output}") for example in examples))
     spread = Counter(word for words in described for word in words)
     scores = [
@@ -49,7 +49,7 @@ def _words(text: str) -> set[str]:
     return {word.lower() for word in _WORD.findall(text)}
 
 
-def _card(module: Module) -> str:
+def card_text(module: Module) -> str:
     """The start of the module's README.md, without its metadata; empty where there is none."""
     try:
         with open_file(module.folder / "README.md", ModuleFileError) as file:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..bundle.architectures import ROOTS
+from ..bundle.architectures import ROOTS, SOURCE_LAYERS
 from ..bundle.graphs import lora_a_name, lora_b_name, lora_scale_name
 from ..errors import ModuleFileError, warn
-from ..files.kinds import ONNX_ADAPTER
-from ..files.outputs import is_lfs_pointer, lfs_message
+from ..files.kinds import CONVERSION, ONNX_ADAPTER
+from ..files.outputs import is_lfs_pointer, lfs_message, read_json, sha256
 from ..files.reading import open_file
 from .module import Module
 from .pair import Float32, Lora, identity
@@ -39,32 +39,62 @@ def adapter_files(path: Path) -> list[Path]:
 def read_onnx_adapter(path: Path, files: Sequence[Path], name: str) -> Module:
     """As `load_module`, of the adapter files that lie in a folder, or are the path itself.
 
-    What the files do not say is the base model and what it does.
+    The files do not say what the base model does, and its name only the record beside them.
     """
+    base_model = _check_record(path, files)
     _refuse_half(path, files)
     pairs = dict(_read(files))
     if not pairs:
         raise ModuleFileError(f"{path}: all of its matrices are of rank 0, so there is no module in it")
     shapes = {layer: (lora.a.shape[0], lora.a.shape[1], lora.b.shape[0]) for layer, lora in pairs.items()}
     scales = {layer: lora.scale for layer, lora in pairs.items()}
-    return Module(name, path, files[0], "", None, identity(pairs.items()), shapes, scales, partial(_read, tuple(files)))
+    return Module(
+        name, path, files[0], base_model, None, identity(pairs.items()), shapes, scales, partial(_read, tuple(files))
+    )
+
+
+def _check_record(path: Path, files: Sequence[Path]) -> str:
+    """Compares the files with what the conversion that wrote them says. Gives the base model's name, "" for none."""
+    record_file = (path.parent if path.is_file() else path) / CONVERSION
+    if not record_file.is_file():
+        return ""
+    record = read_json(record_file, ModuleFileError)
+    written = record.get("sha256")
+    wanted = {name: digest for name, digest in written.items() if name.endswith(ONNX_ADAPTER)} if isinstance(
+        written, dict
+    ) else {}  # fmt: skip
+    base_model = record.get("base_model")
+    base_model = base_model if isinstance(base_model, str) else ""
+    found = {file.name: file for file in files}
+    if path.is_file() and path.name not in wanted:
+        return ""  # of something else
+    if missing := sorted(set(wanted) - set(found)):
+        raise ModuleFileError(
+            f"{path}: {missing[0]} belongs to it, says {record_file.name} beside it; name the folder, with all files "
+            "that the conversion wrote"
+        )
+    if strange := sorted(name for name in found if wanted and wanted.get(name) != sha256(found[name])):
+        raise ModuleFileError(
+            f"{found[strange[0]]}: not the file that {record_file.name} beside it tells of; convert the adapter again"
+        )
+    return base_model
 
 
 def _refuse_half(path: Path, files: Sequence[Path]) -> None:
     """Of an encoder-decoder's two files one alone is half of a module."""
-    if not path.is_file():
+    if len(files) > 1:
         return
-    layers = _layers(path, _arrays(path))
+    layers = [layer for layer in _layers(files[0], _arrays(files[0])) if f".{SOURCE_LAYERS}." not in layer]
     roots = {root for root in ROOTS if any(layer.startswith(f"{'.'.join(root)}.") for layer in layers)}
     if len(roots) != 1:
         return
-    others = sorted(file.name for file in path.parent.glob(f"*{ONNX_ADAPTER}") if file != path)
+    others = sorted(file.name for file in files[0].parent.glob(f"*{ONNX_ADAPTER}") if file != files[0])
     if not others:
         warn(f"{path}: layers of the {next(iter(roots))[0]} alone; an encoder-decoder's module usually is two files")
     else:
         raise ModuleFileError(
             f"{path}: layers of the {next(iter(roots))[0]} alone, half of an encoder-decoder's module; name its "
-            f"folder, {path.parent}, which has {others[0]} too"
+            f"folder, {files[0].parent}, which has {others[0]} too"
         )
 
 

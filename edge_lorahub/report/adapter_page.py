@@ -232,6 +232,13 @@ def _origin(matrices: str, record: Record) -> Iterator[Block]:
             *([("earlier evaluations, SHA-256", reused)] if reused else []),
         )
     )
+    if (selection := record.selection) is not None:
+        yield Table(
+            f"{len(selection.scores)} modules were taken of {selection.considered}, by {selection.method} "
+            f"(seed {selection.seed})",
+            ("module", "loss alone" if selection.method == "probe" else "similarity to the examples"),
+            [(name, "drawn" if score is None else f"{score:.4f}") for name, score in selection.scores.items()],
+        )
     yield _digests("Modules", [(module.name, module.sha256) for module in record.modules])
     yield _digests("The bundle's files", list(record.bundle.files.items()))
     if record.start:

@@ -6,9 +6,10 @@ import asyncio
 import math
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ..composition.selection import Selection
 from ..examples.example import Example
 from ..learning.adaptation import adapt
 from ..learning.learned import Adaptation
@@ -85,8 +86,11 @@ class Job:
 class Adaptations:
     """All jobs of a service."""
 
-    def __init__(self, model: Model, modules: Modules | None, shelf: Shelf, limits: Limits) -> None:
-        """modules: None where nothing can be adapted."""
+    def __init__(
+        self, model: Model, modules: Modules | None, shelf: Shelf, limits: Limits, selection: Selection | None = None
+    ) -> None:
+        """modules: None where nothing can be adapted. selection: how they were chosen of more, for the records."""
+        self._selection = selection
         self._model, self._modules, self._shelf, self._limits = model, modules, shelf, limits
         self.turns = Turns("adaptations", 1, limits.waiting_adaptations)
         self._jobs: OrderedDict[str, Job] = OrderedDict()
@@ -172,6 +176,8 @@ class Adaptations:
                 on_candidate=candidate, on_budget=budget,
             )  # fmt: skip
             turn.leave.check()
+            if self._selection is not None:
+                result = replace(result, record=replace(result.record, selection=self._selection))
             return result, heard
 
     def _check_lengths(self, task: Task) -> None:

@@ -72,6 +72,7 @@ class Answerer:
         """
         with hearing() as heard:
             held = None if question.model == self.name else self._shelf.get(question.model)
+            heard.extend(() if held is None else held.warnings)
             prompt = self._prompt(question, None if held is None else held.adapter)
             stops = Stops(question.stop)
             stops.warn_of_unwritable(self.model.tokens)

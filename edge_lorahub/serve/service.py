@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..composition.selection import Selection
 from ..lora.modules import Modules
 from ..runtime.session import Model
 from .adaptations import Adaptations
@@ -22,20 +23,21 @@ from .turns import Leave, Turns
 
 @dataclass
 class Service:
-    """A model that is served. name: what requests call it."""
+    """A model that is served. name: what requests call it. selection: how its modules were chosen of more."""
 
     model: Model
     name: str
     modules: Modules | None = None
     folder: Path | None = None
     limits: Limits = field(default_factory=Limits)
+    selection: Selection | None = None
 
     def __post_init__(self) -> None:
         listen()
         self.counts = Counts()
         self.shelf = Shelf(self.model.manifest, self.folder, self.limits, self.name)
         self.answerer = Answerer(self.model, self.name, self.shelf, self.limits)
-        self.adaptations = Adaptations(self.model, self.modules, self.shelf, self.limits)
+        self.adaptations = Adaptations(self.model, self.modules, self.shelf, self.limits, self.selection)
         self.turns = Turns("answers", self.limits.answers, self.limits.waiting)
 
     async def parts(self, asked: Asked) -> AsyncGenerator[Part, None]:

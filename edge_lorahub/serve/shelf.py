@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
@@ -16,6 +17,7 @@ from ..composition.inputs import LoraInputs
 from ..errors import MissingPathError, warn
 from ..files.kinds import modules_in
 from ..files.outputs import remove_output_folder
+from .heard import hearing
 from .limits import Limits
 from .refusal import Refusal
 
@@ -27,11 +29,15 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.ASCII | re.IG
 
 @dataclass(frozen=True)
 class Held:
-    """An adapter in memory, ready to run; both parts are only read. size: their bytes."""
+    """An adapter in memory, ready to run; both parts are only read. size: their bytes.
+
+    warnings: what was said of it when it was read; they belong to every answer.
+    """
 
     adapter: Adapter
     inputs: LoraInputs
     size: int
+    warnings: tuple[str, ...] = ()
 
 
 class Shelf:
@@ -77,7 +83,9 @@ class Shelf:
         path = self._path_of_kept(name)
         if path is None:
             raise _unknown(name)
-        return self.put(name, load_adapter(path, self._manifest))
+        with hearing() as heard:
+            adapter = load_adapter(path, self._manifest)
+            return self.put(name, adapter, heard)
 
     def reserve(self, name: str | None) -> str:
         """Keeps a name free for `put`, up to `release`; None: one that is free. Raises Refusal."""
@@ -93,11 +101,12 @@ class Shelf:
         with self._lock:
             self._reserved.discard(name.lower())
 
-    def put(self, name: str, adapter: Adapter) -> Held:
+    def put(self, name: str, adapter: Adapter, warnings: Sequence[str] = ()) -> Held:
         """Takes an adapter into memory; others that were not used for longer may go."""
         inputs = adapter.inputs(self._manifest)
         pairs = sum(lora.a.nbytes + lora.b.nbytes for _, lora in adapter.loras())
-        held = Held(adapter, inputs, pairs + sum(array.nbytes for array in inputs.arrays.values()))
+        size = pairs + sum(array.nbytes for array in inputs.arrays.values())
+        held = Held(adapter, inputs, size, tuple(warnings))
         with self._lock:
             self._held[name] = held
             self._held.move_to_end(name)

@@ -179,7 +179,9 @@ def test_an_adaptation_ends_when_its_client_goes_away(service: Make, shots: list
         connection = begin(port, "/v1/adapt", {"examples": shots, **LONG})
         seen = b""
         while b"event: candidate" not in seen:
-            seen += connection.recv(10_000)
+            piece = connection.recv(10_000)
+            assert piece, seen  # else nothing more comes
+            seen += piece
         connection.close()
         until(lambda: one.adaptations.turns.running == 0)
         assert one.adaptations.ended == {"done": 0, "failed": 0, "cancelled": 1}
