@@ -96,6 +96,11 @@ def _module(folder: Path) -> dict[str, Any]:
         return facts | {"kind": "adapter", "record": f"{SIDECAR} has no format version, and is not read"}
     if record is None:
         return facts
+    chosen = record.selection
+    if chosen is not None:
+        facts["modules"] = (
+            f"{len(chosen.scores)} of {chosen.considered}, chosen by {chosen.method} (seed {chosen.seed})"
+        )
     return facts | {
         "kind": "adapter",
         "made by": record.made_by,

@@ -19,8 +19,8 @@ from .printable import say
 def command(bundle: Path, adapter: str, out: Path, force: bool) -> None:
     """Merge an adapter into a copy of a bundle's weights.
 
-    ADAPTER is a PEFT folder or Hub id. The bundle OUT then answers as BUNDLE with the adapter does, at the
-    plain model's speed.
+    ADAPTER is what adapt saved, or a LoRA module in any form that adapt takes. The bundle OUT then answers as BUNDLE
+    with the adapter does, at the plain model's speed.
     """
     from ..bundle.manifest import read_manifest
     from ..composition.adapter import load_adapter

@@ -64,7 +64,7 @@ def command(
 ) -> None:  # fmt: skip
     """Turn an adapter into what other programs take: peft, ONNX Runtime, llama.cpp.
 
-    ADAPTER is a PEFT folder or Hub id: what adapt saved, or any LoRA module.
+    ADAPTER is what adapt saved, or a LoRA module in any form that adapt takes.
 
     \b
     - peft: a plain PEFT folder, with --rank a smaller one

@@ -131,7 +131,7 @@ def as_json(function: F) -> F:
 
 def adapter(function: F) -> F:
     return click.option(
-        "--adapter", metavar="DIR", help="An adapter, or a single LoRA module: a PEFT folder or Hub id."
+        "--adapter", metavar="DIR", help="An adapter, or a single LoRA module in any form that adapt takes."
     )(function)
 
 

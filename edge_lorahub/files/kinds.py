@@ -73,4 +73,4 @@ def not_a_module(path: Path) -> str:
         )
     if kind == "checkpoint":
         return f"{path}: a checkpoint, not a LoRA module; a module is a PEFT folder, with {SIGNS['module']}"
-    return f"{path / SIGNS['module']}: no such file; a LoRA module is a PEFT folder that has it"
+    return f"{path / SIGNS['module']}: no such file; a LoRA module is a folder of PEFT or mlx_lm that has it"

@@ -21,7 +21,7 @@ def test_every_kind(checkpoint: Path, bundle: Path, module_folders: list[Path], 
 
 
 def test_the_lines_of_what_is_none(tmp_path: Path, examples_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "no such file; a LoRA module is a PEFT folder that has it" in not_a_module(tmp_path)
+    assert "no such file; a LoRA module is a folder of PEFT or mlx_lm that has it" in not_a_module(tmp_path)
     assert "not a bundle (no manifest.json)" in not_a_bundle(tmp_path)
     assert "a file, where a bundle's folder was expected" in not_a_bundle(examples_file)
     assert "export SOURCE" in not_a_bundle(tmp_path / "nothing")
