@@ -27,7 +27,7 @@ def arguments(bundle: Path, data: Path, module_folders: list[Path]) -> list[obje
 
 def cells(run: Path) -> dict[str, tuple[int, bytes]]:
     """The cells' files, with when they were written."""
-    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in (run / "cells").glob("*.json")}
+    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in (run / "cells").glob("[0-9a-f]*.json")}
 
 
 def results_of(run: Path) -> dict[str, object]:
