@@ -99,7 +99,14 @@ def children_of(pid: int, out: Path) -> list[str]:
 def test_an_interrupt_ends_it_quietly(arguments: list[object], tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-m", "edge_lorahub", *map(str, arguments), "--jobs", "2", "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        # tests that run in the background of a shell ignore it, and so would their children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     wait_for(lambda: (out / "cells").is_dir() and len(cells(out)) >= 2, process)
     os.killpg(process.pid, signal.SIGINT)
     output, error = process.communicate(timeout=60)

@@ -59,7 +59,14 @@ def test_it_serves_until_it_is_told_to_end(tiny_bundle: Path, number: int, code:
     command = [sys.executable, "-m", "edge_lorahub", "serve", str(tiny_bundle), "--port", "0", "--threads", "1"]
     environment = {key: value for key, value in os.environ.items() if key != "EDGE_LORAHUB_TOKEN"}
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, bufsize=1
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        bufsize=1,
+        # tests that run in the background of a shell ignore it, and so would their children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     line = process.stdout.readline()
