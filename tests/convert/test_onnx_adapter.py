@@ -109,8 +109,9 @@ def test_parameters_are_inputs_by_name(run: Run, bundle: Path, module_folders: l
     }
     found = set()
     for file in (tmp_path / "out").glob("*.onnx_adapter"):
-        parameters = ort.AdapterFormat.read_adapter(str(file)).get_parameters()
-        arrays = {name: value.numpy().copy() for name, value in parameters.items()}  # views, while those live
+        adapter = ort.AdapterFormat.read_adapter(str(file))
+        # views of its memory, which older versions free with it
+        arrays = {name: value.numpy().copy() for name, value in adapter.get_parameters().items()}
         graph = {value.name for value in session_of(bundle, file.stem).get_inputs()}
         assert arrays.keys() == {name for name in graph if ".lora_" in name}
         for name in (name for name in arrays if name.endswith(".lora_A")):
