@@ -75,6 +75,22 @@ def oracle_greedy(model: torch.nn.Module, prompts: Sequence[NDArray[np.int64]], 
     return found
 
 
+def oracle_choices(
+    model: torch.nn.Module, prompts: Sequence[NDArray[np.int64]], answers: Sequence[Sequence[int]]
+) -> list[list[int]]:
+    """The most likely token at each place of the answers, after the prompt and the answer's tokens before it.
+
+    Where these are the answers, they are what the model itself gives by greedy decoding, in one run instead of one a
+    token.
+    """
+    found = []
+    with torch.no_grad():
+        for prompt, answer in zip(prompts, answers, strict=True):
+            ids = torch.tensor([*prompt, *answer[:-1]])[None]
+            found.append(model(input_ids=ids).logits[0, len(prompt) - 1 :].argmax(-1).tolist())
+    return found
+
+
 def difference(ours: Sequence[Float32], truth: Sequence[Float32]) -> float:
     """The largest difference of the logits, relative to the largest logit."""
     largest = max(float(np.abs(rows).max()) for rows in truth)
