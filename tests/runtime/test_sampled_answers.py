@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from bundles import sign
 from click.testing import Result
+from terminals import shown
 
 import edge_lorahub
 from edge_lorahub import Model, Sampling, generate, load, load_adapter, stream
@@ -196,19 +197,16 @@ def test_a_number_out_of_its_range_is_one_line(
     assert words in fails("generate", bundle, "w3", *options)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no terminals of this kind")
-def test_a_drawn_answer_is_shown_on_a_terminal_while_it_is_made(model: Model, bundle: Path) -> None:
-    from test_streaming import on_a_terminal
-
+def test_a_drawn_answer_is_shown_on_a_terminal_while_it_is_made(
+    model: Model, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sampling = Sampling(temperature=0.9, seed=2)
     whole = generate(model, [TEXTS[3]], sampling=sampling, max_new_tokens=40)[0]
     stop = " ".join(whole.split()[-4:-2])
-    blocks, code = on_a_terminal(
-        "generate", bundle, TEXTS[3], "--temperature", 0.9, "--seed", 2, "--stop", stop, "--max-new-tokens", 40
-    )
-    assert code == 0
-    assert b"".join(blocks).decode() == whole.partition(stop)[0] + "\r\n"
-    assert len(blocks) > 1
+    options = ("--temperature", 0.9, "--seed", 2, "--stop", stop, "--max-new-tokens", 40)
+    pieces = shown(monkeypatch, "generate", bundle, TEXTS[3], *options)
+    assert "".join(pieces) == whole.partition(stop)[0] + "\n"
+    assert len(pieces) > 5
 
 
 def test_sampling_needs_nothing_but_numpy() -> None:

@@ -15,6 +15,7 @@ from click.testing import Result
 from decoders import TINY, export_decoder, write_checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
+from terminals import shown
 from tokenizers import Tokenizer, decoders
 
 from edge_lorahub import Model, generate, load_adapter
@@ -188,7 +189,12 @@ def test_an_answer_is_shown_on_a_terminal_while_it_is_made(model: Model, bundle:
     blocks, code = on_a_terminal("generate", bundle, TEXTS[3], "--max-new-tokens", 300, "--threads", 1)
     assert code == 0
     assert b"".join(blocks).decode() == generate(model, [TEXTS[3]], max_new_tokens=300)[0] + "\r\n"
-    assert len(blocks) > 1
+
+
+def test_a_terminal_is_shown_a_piece_at_a_time(model: Model, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces = shown(monkeypatch, "generate", bundle, TEXTS[3], "--max-new-tokens", 40, "--threads", 1)
+    assert "".join(pieces) == generate(model, [TEXTS[3]], max_new_tokens=40)[0] + "\n"
+    assert len(pieces) > 20
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no terminals of this kind")
