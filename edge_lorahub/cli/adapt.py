@@ -196,13 +196,13 @@ def command(
         found |= use(
             bundle,
             adapter,
-            result,
             modules,
-            task if answers else [],
+            task,
             held_out,
             max_input_tokens,
             threads,
             prompt,
+            answers=answers,
             quiet=as_json,
         )
     if as_json:

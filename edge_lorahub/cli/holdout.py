@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import EdgeLorahubWarning, ExamplesError, warn
 from . import options
-from .printable import say
 
 if TYPE_CHECKING:
     from ..bundle.prompt import Prompt
     from ..composition.adapter import Adapter
     from ..examples.example import Example
-    from ..learning.learned import Learned
     from ..lora.modules import Modules
 
 # Examples that are used of a longer file, unless --limit says otherwise: five are usual, and time grows with them.
@@ -48,21 +46,26 @@ def split(
 
 
 def use(
-    bundle: Path, adapter: Adapter, result: Learned, modules: Modules, task: list[Example], held_out: list[Example],
-    max_input_tokens: int, threads: int | None, prompt: Prompt, *, quiet: bool,
+    bundle: Path, adapter: Adapter, modules: Modules, task: list[Example], held_out: list[Example],
+    max_input_tokens: int, threads: int | None, prompt: Prompt, *, answers: bool, quiet: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """Answers to the examples and exact match on those kept aside: of the plain model and of the adapter."""
+    """Answers to the examples, and exact match on those kept aside, of the plain model and of the adapter.
+
+    On those kept aside that of the best single module too, which is the one with the least loss on the examples.
+    """
+    from ..comparison.best_single import best_single
     from ..composition.adapter import load_adapter
+    from ..composition.ancestry import warn_of_modules_examples
     from ..evaluation.matches import evaluate, longest_output
     from ..runtime.generation import MAX_NEW_TOKENS, generate
     from ..runtime.session import Model
     from .search_report import print_answers
 
     model = Model(bundle, threads=threads)
-    longest = longest_output(model, [*task, *held_out], prompt)
+    longest = longest_output(model, [*(task if answers else []), *held_out], prompt)
     most = max(MAX_NEW_TOKENS, longest)
     found: dict[str, Any] = {}
-    if task:
+    if answers:
         texts = [example.input for example in task]
         # the graphs that take an adapter first: they do for the plain model too
         after, before = (
@@ -76,15 +79,13 @@ def use(
         if not quiet:
             print_answers(task, before, after)
     if held_out:
-        rows: dict[str, Adapter | None] = {"plain model": None}
-        if result.best_single is not None:
-            folder = next(module.folder for module in modules if module.name == result.best_single)
-            rows["best single module"] = load_adapter(folder)
-        else:
-            say(
-                "best single module: not measured, as this search tried no module alone; the surrogate's does", err=True
-            )
-        rows["adapted"] = adapter
+        warn_of_modules_examples(modules, held_out, "kept aside")
+        single = modules[int(best_single(model, modules, task, prompt, max_input_tokens).argmax())]
+        rows: dict[str, Adapter | None] = {
+            "plain model": None,
+            "best single module": load_adapter(single.folder),
+            "adapted": adapter,
+        }
         measured = {
             who: evaluate(
                 model, held_out, adapter=one, max_new_tokens=most, max_input_tokens=max_input_tokens, prompt=prompt
@@ -93,7 +94,7 @@ def use(
         }
         found["held_out"] = {
             "count": len(held_out),
-            "best_single_module": result.best_single,
+            "best_single_module": single.name,
             **{
                 who: {
                     "exact_match_percent": one.exact_match_percent,
@@ -107,7 +108,7 @@ def use(
                 [f"on {len(held_out)} examples kept aside, %", "exact match", "normalized match"],
                 [
                     (
-                        who if who != "best single module" else f"{who}, {result.best_single}",
+                        who if who != "best single module" else f"{who}, {single.name}",
                         f"{one.exact_match_percent:.1f}",
                         f"{one.normalized_match_percent:.1f}",
                     )

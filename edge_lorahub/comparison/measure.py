@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.manifest import MANIFEST
+from ..composition.ancestry import warn_of_modules_examples
 from ..composition.inputs import LoraInputs
 from ..composition.stack import make_stack, plain_inputs
 from ..errors import EdgeLorahubWarning, SettingsError
@@ -114,6 +115,8 @@ def _found(cell: Cell, model: Model) -> _Found:
     if not method.needs_modules:
         return _Found(plain_inputs(()))
     modules = _twins(cell.modules, cell.seed) if method.kind == RANDOM else _modules(cell.modules)
+    if method.kind != RANDOM:
+        warn_of_modules_examples(modules, cell.inputs, "answered")
     if method.kind == UNIFORM:
         return _composed(model, modules, np.full(len(modules), 1 / len(modules)))
     if method.kind == BEST_SINGLE:
@@ -124,7 +127,7 @@ def _found(cell: Cell, model: Model) -> _Found:
     losses = np.minimum([candidate.loss for candidate in found.trace], WORST_LOSS)
     trace = tuple(float(loss) for loss in np.minimum.accumulate(losses))
     weights = np.array([found.weights[module.name] for module in modules])
-    return _composed(model, modules, weights, found.composition, trace, found.best_single)
+    return _composed(model, modules, weights, found.composition, trace)
 
 
 def _composed(

@@ -21,6 +21,10 @@ class RandomTwin(Module):
     seed: int
     products: bool
 
+    @property
+    def is_stored(self) -> bool:
+        return False
+
     def loras(self) -> Iterator[tuple[str, Lora]]:
         rng = np.random.default_rng([self.seed, zlib.crc32(self.original.name.encode())])
         for layer, lora in self.original.loras():

@@ -46,7 +46,7 @@ def read_record(module: Module) -> Record | None:
     that it was written for; OldRecordError for one without a version.
     """
     path = module.folder / SIDECAR
-    if not path.exists():
+    if not module.is_stored or not path.exists():
         return None
     fields = read_json(path, ModuleFileError, largest=_LARGEST)
     _check_version(path, fields.pop(_VERSION, None))

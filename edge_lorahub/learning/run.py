@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.prompt import Prompt
-from ..composition.ancestry import composed_among
+from ..composition.ancestry import composed_among, warn_of_modules_examples
 from ..composition.prompt_record import warn_of_modules_prompts
 from ..composition.stack import make_stack
 from ..errors import ExamplesError, SettingsError, warn
@@ -63,6 +63,7 @@ class Learning:
         modules.check(model.manifest)
         warn_of_unwritable(model.tokens, examples, prompt)
         warn_of_modules_prompts(modules, prompt)
+        warn_of_modules_examples(modules, examples, "learned from")
         self._began = time.perf_counter()
         self._earlier_seconds = 0.0  # of the processes that a journal is from
         self._model, self._modules, self._settings = model, modules, settings

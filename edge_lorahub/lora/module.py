@@ -29,6 +29,11 @@ class Module:
     scales: Mapping[str, float]
     read: Callable[[], Iterator[tuple[str, Lora]]] = field(repr=False, compare=False)
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether these matrices are its file's, so that what lies beside that is said of them."""
+        return True
+
     def loras(self) -> Iterator[tuple[str, Lora]]:
         """Reads the matrices: (linear layer, pair), in the order of `shapes`."""
         yield from self.read()

@@ -14,9 +14,10 @@ import pytest
 from click.testing import Result
 
 import edge_lorahub
-from edge_lorahub import Example
+from edge_lorahub import Example, Modules, load
 from edge_lorahub.cli import options
 from edge_lorahub.cli.main import COMMANDS, cli
+from edge_lorahub.comparison.best_single import best_single
 
 Run = Callable[..., Result]
 
@@ -148,7 +149,9 @@ def test_adapt_keeps_examples_aside_and_measures_on_them(
     record = json.loads(result.stdout)
     assert record["examples"]["count"] == 20
     assert record["held_out"]["count"] == 10
-    assert record["held_out"]["best_single_module"].startswith("module-")
+    modules, learned = Modules.load(module_folders), [Example(row["input"], row["output"]) for row in rows[:20]]
+    single = int(best_single(load(bundle), modules, learned).argmax())
+    assert record["held_out"]["best_single_module"] == modules[single].name
     who = ["plain model", "best single module", "adapted"]
     assert list(record["held_out"]) == ["count", "best_single_module", *who]
     assert all(set(record["held_out"][name]) == {"exact_match_percent", "normalized_match_percent"} for name in who)

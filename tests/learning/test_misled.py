@@ -115,11 +115,6 @@ def test_outputs_longer_than_answers_are_said(
     assert "can never match" not in result.stderr
 
 
-def test_a_best_single_module_that_is_not_there_is_said(run: Run, arguments: list[object]) -> None:
-    result = run(*arguments, "--holdout", 1, "--budget", 3, "--no-answers", "--no-surrogate")
-    assert "best single module: not measured, as this search tried no module alone" in words(result.stderr)
-
-
 def test_a_warm_start_that_ends_worse_than_the_plain_model_is_said(
     model: Model, modules: Modules, examples: list[Example]
 ) -> None:
