@@ -20,7 +20,7 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
-ADDRESS = "RAY_ADDRESS"
+ADDRESS, _AUTHENTICATION = "RAY_ADDRESS", "RAY_AUTH_MODE"
 
 
 def import_ray() -> Any:
@@ -67,7 +67,7 @@ def connected(address: str | None) -> Iterator[Any]:
         where = address or os.environ.get(ADDRESS) or "on this machine"
         raise ClusterError(
             f"no Ray cluster {where!r:.80} could be reached or started: {_first_line(error)}; `ray status` on its "
-            "first machine tells what runs there"
+            f"first machine tells what runs there{_about_tokens()}"
         ) from error
     finally:
         # Ray's own would take ours away, and with it the exit code
@@ -77,6 +77,13 @@ def connected(address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _about_tokens() -> str:
+    """Ray answers a command without the cluster's token as if there were no cluster."""
+    if os.environ.get(_AUTHENTICATION):
+        return ""
+    return f"; where a token is asked for, as after `ray get-auth-token --generate`, set {_AUTHENTICATION}=token"
 
 
 def places(ray: Any, processors: int, memory: int) -> int:
