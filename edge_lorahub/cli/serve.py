@@ -29,7 +29,7 @@ TOKEN = "EDGE_LORAHUB_TOKEN"
 @click.option("--seed", default=1, show_default=True, help="The seed of the draw of --count.")
 @click.option(
     "--adapters", "folder", type=click.Path(path_type=Path), metavar="DIR",
-    help="Where adapters are saved, and read from; without it they stay in memory only.",
+    help="Where adapters are saved, and read from, made where there is none; without it they stay in memory only.",
 )  # fmt: skip
 @click.option("--name", metavar="NAME", help="What requests call the model.  [default: the bundle folder's name]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
@@ -75,6 +75,7 @@ def command(
         raise MissingDependencyError(
             f"serve needs {' and '.join(missing)}; install with pip install 'edge-lorahub[serve]'"
         )
+    from ..files.user_path import user_path
     from ..runtime.opened import OpenBundle
     from ..runtime.session import Model
     from ..serve.app import application
@@ -90,8 +91,9 @@ def command(
         body=max_body, new_tokens=max_new_tokens, adapt_seconds=max_adapt_seconds, answers=answers,
         adapter_bytes=adapter_memory,
     )  # fmt: skip
-    if folder is not None and not folder.is_dir():
-        raise SettingsError(f"{folder}: no such folder for adapters; make it first")
+    if folder is not None:
+        folder = user_path(folder)
+        _check_folder(folder)
     opened = OpenBundle(bundle)
     choice = module_sources.Choice(hub, store, tags, count, seed, None)
     modules: Modules | None = None
@@ -100,6 +102,8 @@ def command(
         modules, selection = module_sources.modules_of(sources, parents, choice, opened.manifest)
         modules.check(opened.manifest)
     with listening(host, port) as place:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
         service = Service(
             Model(opened, threads=threads), name or bundle.resolve().name, modules, folder, limits, selection
         )
@@ -107,3 +111,15 @@ def command(
         of = "no modules, so that nothing can be adapted" if modules is None else count_of(len(modules), "module")
         say(f"serving {service.name} with {of}: http://{shown}:{place.getsockname()[1]}/")
         server(application(service, access), limits).run(sockets=[place])
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuses what is no folder for adapters, and a place where none can be made."""
+    from ..files.outputs import check_place
+
+    if folder.is_dir():
+        return
+    if os.path.lexists(folder):
+        what = "a file" if folder.is_file() else "a link or device"
+        raise SettingsError(f"{folder}: {what}, where the folder for adapters was expected; name a folder")
+    check_place(folder)

@@ -90,7 +90,7 @@ def check_output_folder(out: Path, *, force: bool, names: Sequence[str]) -> None
     What runs that died have left beside it is finished or removed before. Raises OutputExistsError or NotWritableError.
     """
     tidy(out.absolute().parent)
-    _check_writable(out)
+    check_place(out)
     if not os.path.lexists(out):
         return
     if not force:
@@ -149,8 +149,8 @@ def _digest(path: Path) -> str:
     return _known_digests[key]
 
 
-def _check_writable(out: Path) -> None:
-    """Says before the slow part that an output cannot be written."""
+def check_place(out: Path) -> None:
+    """Says before the slow part that nothing can be made there. Raises OutputExistsError or NotWritableError."""
     parent = next((path for path in out.absolute().parents if path.exists()), out.absolute())  # of the root: itself
     if not parent.is_dir():
         raise OutputExistsError(f"{out}: {parent} is a file, not a folder; choose another place")
@@ -164,7 +164,7 @@ def check_output_file(out: Path) -> None:
     Raises OutputExistsError or NotWritableError.
     """
     tidy(out.absolute().parent)
-    _check_writable(out)
+    check_place(out)
     if out.is_dir():
         raise OutputExistsError(f"{out}: a folder, where a file was expected; choose another name")
     if out.exists() and not stat.S_ISREG(out.stat().st_mode):
@@ -199,7 +199,7 @@ def replaced_folder(out: Path) -> Iterator[Path]:
     Raises NotWritableError or OutputFailedError.
     """
     tidy(out.absolute().parent)
-    _check_writable(out)
+    check_place(out)
     with _work(out, None) as work:
         yield work.output
         work.replace(lambda replaced: None)

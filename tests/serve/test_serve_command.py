@@ -39,7 +39,10 @@ def test_what_is_wrong_is_one_line(
     monkeypatch.setenv("EDGE_LORAHUB_TOKEN", "short")
     assert "16 or more" in fails("serve", tiny_bundle)
     monkeypatch.delenv("EDGE_LORAHUB_TOKEN")
-    assert "no such folder" in fails("serve", tiny_bundle, "--adapters", tmp_path / "none")
+    file = tmp_path / "file"
+    file.write_text("mine")
+    assert f"{file}: a file, where the folder for adapters" in fails("serve", tiny_bundle, "--adapters", file)
+    assert f"{file} is a file, not a folder" in fails("serve", tiny_bundle, "--adapters", file / "within")
     assert "no such bundle" in fails("serve", tmp_path / "none")
     assert "give --hub too" in fails("serve", tiny_bundle, "--tag", "a")
     assert "no module in it" in fails("serve", tiny_bundle, "--modules", tmp_path)
@@ -55,8 +58,10 @@ def test_what_is_wrong_is_one_line(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_it_serves_until_it_is_told_to_end(tiny_bundle: Path, number: int, code: int) -> None:
+def test_it_serves_until_it_is_told_to_end(tiny_bundle: Path, tmp_path: Path, number: int, code: int) -> None:
+    learned = tmp_path / "new" / "learned"
     command = [sys.executable, "-m", "edge_lorahub", "serve", str(tiny_bundle), "--port", "0", "--threads", "1"]
+    command += ["--adapters", str(learned)]
     environment = {key: value for key, value in os.environ.items() if key != "EDGE_LORAHUB_TOKEN"}
     process = subprocess.Popen(
         command,
@@ -74,6 +79,7 @@ def test_it_serves_until_it_is_told_to_end(tiny_bundle: Path, number: int, code:
         r"serving tiny with no modules, so that nothing can be adapted: (http://127.0.0.1:\d+/)\n", line
     )
     assert found, line
+    assert learned.is_dir()
     with urllib.request.urlopen(f"{found[1]}healthz", timeout=30) as response:
         assert response.read() == b'{"status":"ok"}'
     process.send_signal(number)
