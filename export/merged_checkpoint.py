@@ -90,8 +90,8 @@ def _folder(adapter: Adapter, base: str | Path, revision: str | None) -> tuple[F
     source, kinds = open_base(adapter, base, revision)
     if not isinstance(source, FolderSource):
         raise CheckpointError(
-            f"{source.path}: a GGUF file; name the Hugging Face checkpoint that it was made of, or export the file "
-            "with --adapter"
+            f"{source.path}: a GGUF file; name the Hugging Face checkpoint that it was made of, or take "
+            "`edge-lorahub export --adapter`"
         )
     prompt = recorded_prompt(adapter)
     if prompt is not None and not prompt.is_plain:

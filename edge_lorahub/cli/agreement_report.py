@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def report_agreement(out: Path, precision: str, agreement: Agreement, *, own: bool, advice: str) -> None:
     """Prints it, and warns where the order of candidates is not kept.
 
-    own: compared with the user's modules and examples; else advice says how to, in a clause.
+    own: compared with the user's modules and examples. advice: what to do with the running command's own options.
     """
     from ..export.checks.agreement import LEAST_CORRELATION
 
@@ -25,7 +25,7 @@ def report_agreement(out: Path, precision: str, agreement: Agreement, *, own: bo
         warnings.warn(
             f"{out}: {precision} does not keep the order of candidates (rank correlation "
             f"{agreement.rank_correlation:.3f}, expected {LEAST_CORRELATION} or more), so a search may choose others"
-            f"{'' if own else f'; {advice}'}; --precision fp32 is exact",
+            f"; {advice}",
             EdgeLorahubWarning,
             stacklevel=1,
         )

@@ -131,10 +131,9 @@ def command(
         say(f"{adapter} is merged into its weights")
     if check:
         agreement = check_export(source, out, modules, examples, adapter=merged, revision=revision)
-        report_agreement(
-            out, precision, agreement, own=bool(modules and examples),
-            advice="compare with your own --check-module and --check-examples",
-        )  # fmt: skip
+        own = bool(modules and examples)
+        advice = "" if own else "compare with your own --check-module and --check-examples; "
+        report_agreement(out, precision, agreement, own=own, advice=f"{advice}--precision fp32 is exact")
     for difference in differences:
         say(f"verified against {against}: largest relative difference of the logits {difference:.1e}")
 

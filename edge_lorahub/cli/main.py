@@ -91,7 +91,7 @@ class LazyGroup(click.Group):
             if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
                 raise  # a group without a command: click shows its help
             path = error.ctx.command_path if error.ctx else "edge-lorahub"
-            raise CliError(f"{error.format_message()} See `{path} --help`.") from error
+            raise CliError(f"{_sentence(error.format_message())} See `{path} --help`.") from error
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except EdgeLorahubError as error:
@@ -109,6 +109,11 @@ class LazyGroup(click.Group):
                 f"a defect in edge-lorahub: {type(error).__name__}: {error} "
                 "(please report it, with what EDGE_LORAHUB_TRACEBACK=1 prints)"
             ) from error
+
+
+def _sentence(message: str) -> str:
+    """With a full stop, so that another sentence can follow."""
+    return message if message.endswith((".", "!", "?")) else f"{message}."
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

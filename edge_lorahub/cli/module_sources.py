@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from ..errors import MissingPathError, SettingsError, StoreError, warn
 from ..files.kinds import ONNX_ADAPTER, SIGNS
 from ..files.kinds import modules_in as found_in
+from .options import options_of_command
 from .printable import count_of, say
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def modules_of(
 def modules_in(parent: Path) -> Sequence[str | Path]:
     """Every module in a folder of modules, or that a list file names. Raises MissingPathError or SettingsError."""
     if parent.is_file() and parent.suffix == ONNX_ADAPTER:
-        raise SettingsError(f"{parent}: a module itself, not a list of modules; name it with --module")
+        raise SettingsError(f"{parent}: a module itself, not a list of modules; {_by_itself()}")
     if parent.is_file():
         from ..lora.module_list import module_list
 
@@ -167,11 +168,18 @@ def modules_in(parent: Path) -> Sequence[str | Path]:
     if not parent.is_dir():
         raise MissingPathError(f"{parent}: no such folder of modules, and no list of them")
     if (parent / SIGNS["module"]).is_file():
-        raise SettingsError(f"{parent}: a module itself, not a folder of modules; name it without --modules")
+        raise SettingsError(f"{parent}: a module itself, not a folder of modules; {_by_itself()}")
     folders = found_in(parent)
     if not folders:
         raise SettingsError(f"{parent}: no module in it (no folder with {SIGNS['module']}, and no {ONNX_ADAPTER} file)")
     return folders
+
+
+def _by_itself() -> str:
+    """How the running command takes a single module."""
+    if "sources" in options_of_command():
+        return "name it with --module"
+    return "name it as an argument, without --modules"
 
 
 def _of_store(choice: Choice, manifest: Manifest, task: Task | None) -> tuple[Modules, Selection | None]:

@@ -109,6 +109,12 @@ def refuse_unused(optimizer: str, names: Sequence[str]) -> None:
         )
 
 
+def options_of_command() -> set[str]:
+    """The running command's options, by their names in Python: what a message may advise."""
+    options = [one for one in click.get_current_context().command.params if isinstance(one, click.Option)]
+    return {str(one.name) for one in options}
+
+
 def warn_of_fewer(path: Path, limit: int | None, count: int) -> None:
     """Where --limit is more than the examples that there are."""
     if limit is not None and count < limit:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ExamplesError, SettingsError
+from .options import options_of_command
 
 if TYPE_CHECKING:
     from ..bundle.prompt import Prompt
@@ -31,9 +32,10 @@ def place_system(
     if not prompt.takes_system:
         if bundle.manifest.prompt.is_plain or prompt.is_plain:
             return joined(path, examples, systems), prompt
+        plain = ", or take --prompt-format plain, where it stands before that"
         raise ExamplesError(
             f"{path}: a conversation has a system text, and the prompt has no place for one; put it into the user's "
-            "text, or take --prompt-format plain, where it stands before that"
+            f"text{plain if 'prompt_format' in options_of_command() else ''}"
         )
     found = sorted(set(systems))
     if len(found) > 1:

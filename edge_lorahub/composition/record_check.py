@@ -75,7 +75,7 @@ def warn_of_learned_examples(name: str, record: Record, examples: Sequence[Examp
     places = [place for place, example in enumerate(examples, 1) if digest_front(example) in known]
     if places:
         front = places == list(range(1, len(places) + 1)) and len(places) < len(examples)
-        advice = f"; --skip {len(places)} more leaves them out" if front else ""
+        advice = f"; evaluate's --skip {len(places)} more leaves them out" if front else ""
         warnings.warn(
             f"{name}: learned from {len(places)} of these {len(examples)} examples, so the measure is too good: "
             f"example {_some([str(place) for place in places])}{advice}",

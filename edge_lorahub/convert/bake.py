@@ -37,8 +37,8 @@ def bake(bundle: str | Path, adapter: Adapter, out: str | Path, *, force: bool =
     manifest = read_manifest(source)
     if manifest.precision != "fp32":
         raise BundleError(
-            f"{source}: {manifest.precision} weights, into which no adapter can be merged; bake into a bundle "
-            "exported with --precision fp32"
+            f"{source}: {manifest.precision} weights, into which no adapter can be merged; `edge-lorahub "
+            "convert --to bundle --base CHECKPOINT` makes a bundle with it anew, or bake into one that is in fp32"
         )
     out = user_path(out)
     if out.resolve() == source.resolve():

@@ -55,7 +55,7 @@ def not_a_bundle(path: Path) -> str:
         return f"{path}: no such bundle; make one with `edge-lorahub export SOURCE {path}`"
     kind = kind_of(path)
     if kind == "module":
-        return f"{path}: a LoRA module, not a bundle; name a bundle here, and the module with --adapter or --module"
+        return f"{path}: a LoRA module, not a bundle; name a bundle here, and the module in its own place (see --help)"
     if kind == "checkpoint":
         return f"{path}: a checkpoint, not a bundle; make one with `edge-lorahub export {path} OUT`"
     return f"{path}: not a bundle (no {SIGNS['bundle']}); make one with `edge-lorahub export`"

@@ -87,7 +87,7 @@ def _make(store: Path) -> None:
     try:
         store.mkdir(parents=True, exist_ok=True)
     except PermissionError as error:
-        raise NotWritableError(f"{store}: no permission to make the store there; choose another --store") from error
+        raise NotWritableError(f"{store}: no permission to make the store there; name another folder") from error
 
 
 def _to_read(store: Path) -> sqlite3.Connection:
@@ -127,7 +127,7 @@ def _version(connection: sqlite3.Connection, store: Path) -> int:
     if not found and not version:
         return 0
     if application != APPLICATION:
-        raise StoreError(f"{path}: another program's database, not the index of a store; choose another --store")
+        raise StoreError(f"{path}: another program's database, not the index of a store; name another folder")
     if version > VERSION:
         raise StoreError(f"{path}: version {version}, but this program reads {VERSION}; update edge-lorahub")
     strange = {kind for kind, _ in found} - {"table", "index"}

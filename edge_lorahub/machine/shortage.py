@@ -22,7 +22,9 @@ _WORDS = (
 _UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50, "EiB": 2**60}
 _GRAPH = re.compile(r"requested buffer of size (\d+)")
 _NUMPY = re.compile(r"Unable to allocate ([\d.]+) ([KMGTPE]iB)")
-ADVICE = "use shorter texts, fewer of them at once (--batch-size), fewer modules, or a bundle in int8"
+ADVICE = (
+    "use shorter texts, fewer of them at once (--batch-size; adapt: --memory-limit), fewer modules, or a bundle in int8"
+)
 
 
 def is_shortage(error: BaseException) -> bool:

@@ -121,7 +121,8 @@ def _name(
     known = rows.key_of(connection, name)
     if known not in (None, facts.key):
         return False, StoreError(
-            f"{name}: in the store already, with other contents; take another --name, or `hub remove` it before"
+            f"{name}: in the store already, with other contents; add it under another name (`hub add --name`), or "
+            "`hub remove` it before"
         )
     files = rows.files(connection, facts.key)
     # what was changed or lost since is mended by adding it again

@@ -261,7 +261,7 @@ def wanted_modules(
         if checked_name in found:
             raise SettingsError(
                 f"{source} and {found[checked_name].source} would both be called {checked_name!r}; add them one "
-                "after the other, with names"
+                "after the other, with names (`hub add --name`)"
             )
         found[checked_name] = Wanted(source, checked_name, revision, text)
     return [*found.values()]

@@ -114,7 +114,7 @@ def check_export(
     except OutputFailedError as error:
         raise OutputFailedError(
             f"{bundle}: exported, but an fp32 bundle to compare it with could not be written beside it; free some "
-            "space there, or leave the comparison out with --no-check"
+            "space there to have the comparison (`export --no-check` leaves it out)"
         ) from error
 
 

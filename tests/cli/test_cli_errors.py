@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from bundles import sign
@@ -18,6 +20,7 @@ from click.testing import Result
 from safetensors.numpy import load_file, save_file
 
 from edge_lorahub.cli import main, start
+from edge_lorahub.cli.main import cli
 from edge_lorahub.testing.random_models import write_module
 
 Fails = Callable[..., str]
@@ -162,6 +165,24 @@ def test_a_folder_of_another_kind(
     ):
         assert words in fails("generate", wrong, "w3")
         assert words in fails("bake", wrong, module, tmp_path / "out")
+
+
+def test_advice_names_options_that_the_command_has(
+    fails: Fails, bundle: Path, module_folders: list[Path], examples_file: Path, tmp_path: Path
+) -> None:
+    module, out = module_folders[0], tmp_path / "out"
+    for arguments in (
+        ("bake", module, module, out),
+        ("convert", module, "--to", "peft", "--rank", 1, "--examples", examples_file, "--bundle", module, "--out", out),
+        ("hub", "add", "--modules", module, "--store", tmp_path / "store"),
+        ("compare", bundle, examples_file, "--modules", module, "--out", out),
+    ):
+        line = fails(*arguments)
+        found: click.Command = cli
+        for word in arguments[:2]:
+            found = found.get_command(click.Context(found), str(word)) if isinstance(found, click.Group) else found
+        has = {option for parameter in found.params for option in parameter.opts} | {"--help"}
+        assert set(re.findall(r"--[a-z-]+", re.sub("`.*?`", "", line))) <= has, line
 
 
 def test_examples_that_are_none(adapt: Fails, module_folders: list[Path], tmp_path: Path) -> None:

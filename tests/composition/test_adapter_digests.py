@@ -170,7 +170,7 @@ def test_the_commands_warn(
     (line,) = warnings_of("evaluate", bundle, held_out, "--adapter", adapter)
     assert line == (
         "Warning: learned: learned from 5 of these 10 examples, so the measure is too good: example 1, 2, 3, 4, 5; "
-        "--skip 5 more leaves them out"
+        "evaluate's --skip 5 more leaves them out"
     )
     (line,) = warnings_of("evaluate", bundle, held_out, "--adapter", adapter, "--shuffle-seed", 3)
     assert "learned from 5 of these 10 examples" in line

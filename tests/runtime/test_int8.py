@@ -220,7 +220,7 @@ def test_the_whole_chain(
     assert json.loads(result.stdout)["lora_type"] == "float32"
     assert len(run("generate", bundle, "--adapter", adapter, "w10 w11", "--max-new-tokens", 4).stdout.splitlines()) == 1
     line = fails("bake", bundle, adapter, tmp_path / "baked")
-    assert "int8 weights, into which no adapter can be merged; bake into a bundle exported with --precision" in line
+    assert "int8 weights, into which no adapter can be merged; `edge-lorahub convert --to bundle --base" in line
     assert not (tmp_path / "baked").exists()
 
 
@@ -249,6 +249,7 @@ def test_an_order_that_is_not_kept_is_a_warning(
     result = run("export", checkpoint, tmp_path / "b", "--precision", "int8")
     assert result.exit_code == 0
     assert "int8 does not keep the order of candidates (rank correlation 0.800, expected 0.95 or more)" in result.stderr
+    assert "--check-module and --check-examples; --precision fp32 is exact" in result.stderr
 
 
 def test_the_candidates_are_zero_the_modules_and_random_ones() -> None:

@@ -112,5 +112,5 @@ def check_length(tokens: int, longest: int | None, what: str, option: str) -> No
     if longest is not None and tokens > longest:
         raise SettingsError(
             f"{what} has {tokens} tokens with its answer, but the model's positions end at {longest}; shorten it, or "
-            f"use {option}"
+            f"where there is the option use {option}"
         )

@@ -10,5 +10,6 @@ def check_length(tokens: int, longest: int | None, what: str, option: str) -> No
     if longest is not None and tokens > longest:
         raise SettingsError(
             f"{what} of {tokens} tokens, but the model's relative positions end at {longest} "
-            f"(relative_attention_max_distance in its config.json); shorten it, or use {option} {longest}"
+            f"(relative_attention_max_distance in its config.json); shorten it, or "
+            f"where there is the option use {option} {longest}"
         )
