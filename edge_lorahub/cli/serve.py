@@ -38,7 +38,8 @@ TOKEN = "EDGE_LORAHUB_TOKEN"
 )
 @click.option(
     "--token", metavar="TEXT",
-    help=f"What a client must show as Bearer; needed where other machines reach the host.  [default: {TOKEN}]",
+    help="What a client must show as Bearer, 16 characters or more; needed where other machines reach the host.  "
+    f"[default: {TOKEN}]",
 )  # fmt: skip
 @click.option(
     "--allow-host", "names", multiple=True, metavar="NAME",

@@ -23,7 +23,7 @@ from .heard import hearing
 from .limits import Limits
 from .refusal import Gone, Refusal, log_defect, refusal_of
 from .shelf import Shelf
-from .turns import Leave, Turn, Turns
+from .turns import TIME_OVER, Leave, Turn, Turns
 
 FINAL = ("done", "failed", "cancelled")
 
@@ -65,8 +65,10 @@ class Job:
 
     @property
     def record(self) -> dict[str, Any]:
+        # where none came of it, another may have the name by now
+        name = self.name if self.state not in FINAL or self.state == "done" else None
         return {
-            "id": self.id, "object": "adaptation", "state": self.state, "adapter": self.name,
+            "id": self.id, "object": "adaptation", "state": self.state, "adapter": name,
             "examples": self.examples, "candidates": sum(kind == "candidate" for kind, _ in self.events),
             "result": self.result, "error": self.error,
         }  # fmt: skip
@@ -152,11 +154,12 @@ class Adaptations:
                 job.turn.end()
 
     def _learn(self, task: Task, modules: Modules, job: Job, turn: Turn) -> tuple[Adaptation, list[str]]:
-        best = math.inf
+        best, done = math.inf, 0
 
         def candidate(one: Candidate) -> None:
-            nonlocal best
+            nonlocal best, done
             turn.leave.check()
+            done += 1
             best = min(best, one.loss)
             data = {
                 "phase": one.phase, "loss": _number(one.loss), "best": _number(best),
@@ -171,11 +174,14 @@ class Adaptations:
 
         with hearing() as heard:
             self._check_lengths(task)
-            result = adapt(
-                self._model, modules, task.examples, task.settings, system=task.system,
-                on_candidate=candidate, on_budget=budget,
-            )  # fmt: skip
-            turn.leave.check()
+            try:
+                result = adapt(
+                    self._model, modules, task.examples, task.settings, system=task.system,
+                    on_candidate=candidate, on_budget=budget,
+                )  # fmt: skip
+                turn.leave.check()
+            except Refusal as error:
+                raise _with_advice(error, done) from error
             if self._selection is not None:
                 result = replace(result, record=replace(result.record, selection=self._selection))
             return result, heard
@@ -222,6 +228,18 @@ class Adaptations:
         self.ended["failed"] += 1
         job.error = refusal.record["error"]
         job.finish("failed", refusal.record)
+
+
+def _with_advice(refusal: Refusal, done: int) -> Refusal:
+    """What to do about an adaptation whose time is over; done: its candidates by then."""
+    if refusal.code != TIME_OVER:
+        return refusal
+    return Refusal(
+        refusal.status,
+        f"{refusal.message}; it had evaluated {done} candidate{'' if done == 1 else 's'}, and nothing is kept of them: "
+        "ask for a smaller budget, or start the service with a larger --max-adapt-seconds",
+        code=refusal.code,
+    )
 
 
 def _result(name: str, found: Adaptation, heard: list[str]) -> dict[str, Any]:

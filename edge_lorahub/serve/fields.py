@@ -45,12 +45,13 @@ class Fields:
             raise self.missing(name)
         return value
 
-    def whole(self, name: str, default: int | None, least: int, most: int) -> int | None:
+    def whole(self, name: str, default: int | None, least: int, most: int, other: str = "") -> int | None:
+        """other: what else the field may be, for the message; whoever asks has looked at that."""
         value = self._get(name)
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise self._refusal(name, f"a whole number from {least} to {most}")
+            raise self._refusal(name, f"a whole number from {least} to {most}{other}")
         return value
 
     def number(self, name: str, least: float, most: float) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from typing import Any
 
@@ -14,6 +15,13 @@ from .limits import Limits
 
 # Seconds for which requests may go on when the service is told to end, and in which an idle connection is kept.
 _GRACE, _KEEP_ALIVE = 3, 5
+# What to do where a socket cannot listen.
+_ADVICE = {
+    errno.EADDRINUSE: "; choose another --port, or 0 for any that is free",
+    errno.EACCES: "; choose a --port from 1024, or 0 for any that is free",
+    errno.EADDRNOTAVAIL: "; choose a --host that is an address of this machine",
+}
+_NO_NAME = "; choose a --host that is a name or address of this machine"
 
 
 class PatientProtocol(H11Protocol):
@@ -66,7 +74,8 @@ def listening(host: str, port: int) -> socket.socket:
             found.close()
             raise
     except OSError as error:
-        raise OSError(error.errno, error.strerror, f"{host}:{port}") from error
+        advice = _ADVICE.get(error.errno or 0, _NO_NAME if isinstance(error, socket.gaierror) else "")
+        raise OSError(error.errno, f"{error.strerror}{advice}", f"{host}:{port}") from error
     return found
 
 

@@ -23,7 +23,8 @@ def task_of(fields: Fields, limits: Limits) -> tuple[Task, bool]:
     for one in fields.objects("examples", 1, limits.examples):
         pairs.append(Example(one.needed_text("input"), one.needed_text("output")))
         one.done()
-    budget = None if fields.raw("budget") == _AUTO else fields.whole("budget", None, 1, limits.budget)
+    automatic = fields.raw("budget") == _AUTO
+    budget = None if automatic else fields.whole("budget", None, 1, limits.budget, f", or {_AUTO}")
     composition = None
     if fields.raw("composition") is not None:
         composition = fields.choice("composition", "", COMPOSITIONS)

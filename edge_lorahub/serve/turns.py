@@ -11,6 +11,8 @@ from contextlib import suppress
 
 from .refusal import Gone, Refusal
 
+TIME_OVER = "time_over"
+
 
 class Leave:
     """Whether a piece of work may go on: until its client goes away, or its time is over. For several threads."""
@@ -34,7 +36,7 @@ class Leave:
         if self._ended.is_set():
             raise Gone
         if self._deadline is not None and time.monotonic() > self._deadline:
-            raise Refusal(503, f"{self._what} may take {self._seconds:g} seconds here, and took more", code="time_over")
+            raise Refusal(503, f"{self._what} may take {self._seconds:g} seconds here, and took more", code=TIME_OVER)
 
 
 class Turn:

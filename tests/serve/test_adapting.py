@@ -180,6 +180,10 @@ def test_the_time_of_an_adaptation_is_bounded(client: Make, shots: Shots, slowly
     found = ended(ask, ask.post("/v1/adapt", json={"examples": shots}).json()["id"])
     assert found["state"] == "failed"
     assert found["error"]["code"] == "time_over"
+    done = f"it had evaluated {found['candidates']} candidate"
+    assert done in found["error"]["message"]
+    assert "a smaller budget, or start the service with a larger --max-adapt-seconds" in found["error"]["message"]
+    assert found["adapter"] is None, "the next one may have the name"
     assert ask.get("/v1/adapters").json()["data"] == []
 
 

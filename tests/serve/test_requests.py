@@ -225,3 +225,17 @@ def test_the_described_fields_are_those_that_are_read() -> None:
         fields = Fields(body)
         read(fields)
         assert fields._taken == set(description()["components"]["schemas"][name]["properties"]), name
+
+
+def test_the_described_bounds_of_an_adaptation_are_those_that_are_kept() -> None:
+    from edge_lorahub.serve.fields import Fields
+    from edge_lorahub.serve.limits import Limits
+    from edge_lorahub.serve.refusal import Refusal
+    from edge_lorahub.serve.tasks_asked import task_of
+    from edge_lorahub.serve.web_page import description
+
+    fields = description()["components"]["schemas"]["AdaptRequest"]["properties"]
+    assert fields["budget"]["oneOf"][0]["maximum"] == Limits().budget
+    assert fields["examples"]["maxItems"] == Limits().examples
+    with pytest.raises(Refusal, match="budget: must be a whole number from 1 to 1000, or auto, got 'many'"):
+        task_of(Fields({"examples": [{"input": "a", "output": "b"}], "budget": "many"}), Limits())

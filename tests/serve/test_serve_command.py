@@ -50,7 +50,9 @@ def test_what_is_wrong_is_one_line(
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert f"127.0.0.1:{port}: " in fails("serve", tiny_bundle, "--port", port)
+        line = fails("serve", tiny_bundle, "--port", port)
+        assert f"127.0.0.1:{port}: " in line
+        assert "choose another --port, or 0" in line
     assert "Error: no.such.host.invalid:0: " in fails(
         "serve", tiny_bundle, "--host", "no.such.host.invalid", "--port", 0, "--token", "a" * 20
     )
