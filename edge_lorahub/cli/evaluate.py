@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import OutputFailedError, warn
+from ..errors import OutputExistsError, OutputFailedError, warn
 from ..files.locks import locked
 from . import options
 from .kept_cells import keeping
@@ -76,6 +76,8 @@ def command(
             raise SettingsError(f"{predictions}: the examples themselves; name another file for the predictions")
         check_output_file(predictions)
         _check_ours(predictions)
+        if resume:
+            _refuse_complete(predictions)
     examples, systems = read_with_system(data, skip=skip, limit=limit, shuffle_seed=shuffle_seed)
     options.warn_of_fewer(data, limit, len(examples))
     model, loaded, prompt = options.load_model(bundle, adapter, threads, prompt_format, system)
@@ -123,8 +125,6 @@ def _check_ours(predictions: Path) -> None:
     """Refuses to overwrite a file that has something else than predictions."""
     import json
 
-    from ..errors import OutputExistsError
-
     if not predictions.is_file() or not predictions.stat().st_size:
         return
     with predictions.open("rb") as file:
@@ -140,12 +140,26 @@ def _check_ours(predictions: Path) -> None:
         )
 
 
+def _unfinished(predictions: Path) -> Path:
+    """Where an evaluation keeps its predictions until it has all of them."""
+    return predictions.with_name(f"{predictions.name}.unfinished.jsonl")
+
+
+def _refuse_complete(predictions: Path) -> None:
+    """Refuses to go on where all is done: the predictions do not say which bundle and adapter they are of."""
+    if predictions.is_file() and predictions.stat().st_size and not _unfinished(predictions).is_file():
+        raise OutputExistsError(
+            f"{predictions}: complete already, with all predictions of an evaluation that has ended, so nothing is "
+            "left to resume; without --resume it would be evaluated anew, and the file overwritten"
+        )
+
+
 @contextmanager
 def _kept(predictions: Path, facts: dict[str, Any], *, resume: bool) -> Iterator[Cells]:
     """What is predicted, kept beside the file of predictions until that is written."""
     from ..bench.cells import Words
 
-    file = predictions.with_name(f"{predictions.name}.unfinished.jsonl")
+    file = _unfinished(predictions)
     if not resume and file.is_file():
         _remove_ended(file)
     words = Words("prediction", "made", "--predictions")

@@ -66,6 +66,11 @@ def test_an_evaluation_that_was_ended_goes_on(
     assert out.read_text() == (tmp_path / "whole.jsonl").read_text()
     assert not kept.exists()
     assert len(batches) >= 5 - done
+    line = fails("evaluate", bundle, data, *adapter, "--predictions", out, "--resume")
+    assert f"{out}: complete already" in line
+    assert "no predictions to resume from" in fails(
+        "evaluate", bundle, data, *adapter, "--predictions", tmp_path / "other.jsonl", "--resume"
+    )
 
 
 def test_inputs_are_read_once_and_warned_of_once(
