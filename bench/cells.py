@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_lorahub.errors import EdgeLorahubWarning, JournalError
+from edge_lorahub.errors import EdgeLorahubWarning, JournalError, some_of
 from edge_lorahub.files.locks import locked
 from edge_lorahub.files.outputs import check_output_file, write_text
 from edge_lorahub.files.reading import read_file
@@ -199,4 +199,4 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     if not isinstance(there, dict):
         return ""
     names = sorted(name for name in {*there, *here} if there.get(name) != here.get(name))
-    return f" ({', '.join(names[:5])})" if names else ""
+    return f" ({some_of(names)})" if names else ""

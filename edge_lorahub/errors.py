@@ -5,6 +5,7 @@ Every message is one line that says what was found, where, and what to do.
 
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 _PACKAGE = str(Path(__file__).parent)
@@ -88,6 +89,12 @@ class MissingDependencyError(EdgeLorahubError, ImportError):
 
 class EdgeLorahubWarning(UserWarning):
     """Something that is probably not what the user meant, but that does not stop the work."""
+
+
+def some_of(names: Sequence[str], most: int = 5) -> str:
+    """The first of some names, for a message, and how many more there are."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
 
 
 def warn(message: str) -> None:

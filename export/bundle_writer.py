@@ -14,7 +14,7 @@ from edge_lorahub.bundle.prompt import Prompt
 from edge_lorahub.bundle.weights_sample import sample_digest
 from edge_lorahub.composition.adapter import Adapter, check_adapter
 from edge_lorahub.composition.prompt_record import warn_of_other_prompt
-from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning, SettingsError
+from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning, SettingsError, some_of
 from edge_lorahub.files.outputs import check_output_folder, output_folder, sha256
 from edge_lorahub.files.user_path import user_path
 
@@ -159,7 +159,7 @@ def _warn_of_unused(where: Path, unused: Sequence[str]) -> None:
     if unused:
         warnings.warn(
             f"{where}: {len(unused)} of its tensors are no part of the model that config.json describes, and are not "
-            f"used: {', '.join(unused[:3])}{', ...' if len(unused) > 3 else ''}",
+            f"used: {some_of(unused, 3)}",
             EdgeLorahubWarning,
             stacklevel=3,
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import some_of
 from . import options
 from .printable import count_of, say
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # A text in a table of examples is cut to so many characters.
 _MOST_CHARACTERS = 60
+_MOST_NAMES = 8
 
 
 def print_weights(result: Learned) -> None:
@@ -31,11 +33,12 @@ def print_weights(result: Learned) -> None:
             [(name, f"{weight:+.3f}", f"{rises[name][0]:+.3f}", _interval(*rises[name][1:])) for name, weight in used],
         )
     if len(used) < len(rows):
-        say(f"{count_of(len(rows) - len(used), 'module')} with weight 0: {_some([n for n, w in rows if not w])}")
+        unused = [name for name, weight in rows if not weight]
+        say(f"{count_of(len(unused), 'module')} with weight 0: {some_of(unused, _MOST_NAMES)}")
     if result.untried:
         ended = not result.converged and len(result.trace) < result.budget
         reason = "the search was ended" if ended else "the budget was too small"
-        say(f"in no candidate, as {reason}: {_some(result.untried)}")
+        say(f"in no candidate, as {reason}: {some_of(result.untried, _MOST_NAMES)}")
 
 
 def _interval(low: float, high: float) -> str:
@@ -91,7 +94,3 @@ def print_time(result: Learned, *, racing: bool) -> None:
 def _cut(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
-
-
-def _some(names: Sequence[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -9,13 +9,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 
 from ..bundle.manifest import TOKENIZER, WEIGHTS, Manifest
-from ..errors import EdgeLorahubWarning
+from ..errors import EdgeLorahubWarning, some_of
 from ..examples.example import Example, fingerprint
 from ..lora.modules import Modules
 from .record import DIGITS, LearnedBundle, LearnedExamples, ModelSetting, Record
-
-# Names in a warning, before it says how many more there are.
-_MOST_NAMES = 5
 
 
 def learned_bundle(manifest: Manifest) -> LearnedBundle:
@@ -63,7 +60,7 @@ def warn_of_other_modules(name: str, record: Record, modules: Modules) -> None:
     if others:
         warnings.warn(
             f"{name}: learned with other modules of these names, so their weights may mean nothing here: "
-            f"{_some(others)}",
+            f"{some_of(others)}",
             EdgeLorahubWarning,
             stacklevel=3,
         )
@@ -78,7 +75,7 @@ def warn_of_learned_examples(name: str, record: Record, examples: Sequence[Examp
         advice = f"; evaluate's --skip {len(places)} more leaves them out" if front else ""
         warnings.warn(
             f"{name}: learned from {len(places)} of these {len(examples)} examples, so the measure is too good: "
-            f"example {_some([str(place) for place in places])}{advice}",
+            f"example {some_of([str(place) for place in places])}{advice}",
             EdgeLorahubWarning,
             stacklevel=3,
         )
@@ -100,7 +97,7 @@ def _other_graphs(learned: Mapping[str, str], manifest: Manifest) -> str | None:
     others = [name for name in graphs if learned.get(name) not in (None, manifest.sha256[name])]
     if not others:
         return None
-    return f"other graphs than this bundle's, as other slots or another version have: {_some(others)}"
+    return f"other graphs than this bundle's, as other slots or another version have: {some_of(others)}"
 
 
 def _other_tokenizer(learned: Mapping[str, str], manifest: Manifest) -> str | None:
@@ -115,14 +112,9 @@ def _other_model(learned: Mapping[str, ModelSetting], manifest: Manifest) -> str
         for key in here
         if key in learned and learned[key] != here[key]
     ]
-    return f"other settings of the model: {_some(others)}" if others else None
+    return f"other settings of the model: {some_of(others)}" if others else None
 
 
 def digest_front(example: Example) -> str:
     """What a record has of an example, in `examples.each`."""
     return fingerprint([example])[:DIGITS]
-
-
-def _some(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(names[:_MOST_NAMES]) + rest

@@ -15,7 +15,7 @@ from ..bundle.prompt import Prompt
 from ..composition.ancestry import composed_among, warn_of_modules_examples
 from ..composition.prompt_record import warn_of_modules_prompts
 from ..composition.stack import make_stack
-from ..errors import ExamplesError, SettingsError, warn
+from ..errors import ExamplesError, SettingsError, some_of, warn
 from ..examples.example import Example
 from ..examples.example import check_examples as check_types
 from ..lora.modules import Modules
@@ -222,8 +222,14 @@ def _start(start: Mapping[str, float], modules: Modules, settings: Settings) -> 
         raise SettingsError(f"start must map modules' names to numbers, got {start!r:.80}")
     if settings.optimizer != CMA:
         raise SettingsError(f"weights to start from are for optimizer {CMA}, not {settings.optimizer}")
-    if strange := sorted(set(start) - set(modules.names)):
-        warn(f"weights to start from name modules that are not among these, and are left out: {', '.join(strange[:5])}")
+    strange = [str(name) for name in start if name not in modules.names]
+    if strange and len(strange) == len(start):
+        raise SettingsError(
+            f"weights to start from are of other modules than these, so none would be used: {some_of(strange)}; take "
+            "these modules, or begin without"
+        )
+    if strange:
+        warn(f"weights to start from name modules that are not among these, and are left out: {some_of(strange)}")
     weights = np.array([_weight(name, start.get(name, 0.0)) for name in modules.names])
     if not (np.abs(weights) <= settings.bound).all():
         raise SettingsError(f"weights to start from must be within {settings.bound:g} of 0")

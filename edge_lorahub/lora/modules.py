@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..bundle.architectures import TASK_TYPES
 from ..bundle.manifest import Manifest
-from ..errors import EdgeLorahubWarning, ModuleMismatchError, SettingsError
+from ..errors import EdgeLorahubWarning, ModuleMismatchError, SettingsError, some_of
 from ..files.user_path import user_path
 from .base_names import may_be_same
 from .loading import load_module, module_path
@@ -98,7 +98,7 @@ class Modules(Sequence[Module]):
         if others := [m.name for m in self._modules if m.task_type not in (wanted, None)]:
             warnings.warn(
                 f"their layers fit, but adapter_config.json does not say {wanted!r} (task_type), as modules for "
-                f"{manifest.architecture} models do: {_some(others)}",
+                f"{manifest.architecture} models do: {some_of(others)}",
                 EdgeLorahubWarning,
                 stacklevel=2,
             )
@@ -109,7 +109,7 @@ class Modules(Sequence[Module]):
         for base, names in strangers.items():
             warnings.warn(
                 f"trained on {base!r}, says adapter_config.json, but the bundle is of {manifest.model.base_model!r}: "
-                f"{_some(names)}",
+                f"{some_of(names)}",
                 EdgeLorahubWarning,
                 stacklevel=2,
             )
@@ -123,7 +123,7 @@ class Modules(Sequence[Module]):
         for names in by_digest.values():
             if len(names) > 1:
                 warnings.warn(
-                    f"the same module, to the last number, under several names: {_some(names)}",
+                    f"the same module, to the last number, under several names: {some_of(names)}",
                     EdgeLorahubWarning,
                     stacklevel=3,
                 )
@@ -218,8 +218,3 @@ def _names(sources: Sequence[str | Path]) -> list[str]:
             depth += 1
         names.append("/".join(path.parts[-depth:]))
     return names
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning
+from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning, some_of
 
 from ..blocks.activations import ACTIVATIONS
 from ..source.json_fields import flag, whole
@@ -119,9 +119,9 @@ class ConfigFields:
         ]
         if unknown:
             warnings.warn(
-                f"{self.path}: {', '.join(f'{key} ({self._fields[key]!r:.40})' for key in unknown[:5])}"
-                f"{', ...' if len(unknown) > 5 else ''}: not known to edge-lorahub, and not used; compare the export "
-                "with transformers if it changes what the model computes",
+                f"{self.path}: {some_of([f'{key} ({self._fields[key]!r:.40})' for key in unknown])}: not known to "
+                "edge-lorahub, and not used; compare the export with transformers if it changes what the model "
+                "computes",
                 EdgeLorahubWarning,
                 stacklevel=4,
             )

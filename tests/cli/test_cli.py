@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -180,6 +181,9 @@ def test_a_warm_start_is_tried_first(
     assert again["loss"]["after_with_regularization"] <= first["loss"]["after"] + 1e-9
     fewer = run(*arguments, "--module", module_folders[1], *warm, "--out", tmp_path / "fewer")
     assert "name modules that are not among these, and are left out: module-0, module-2, module-3" in fewer.stderr
+    stranger = shutil.copytree(module_folders[1], tmp_path / "stranger")
+    line = fails(*arguments, "--module", stranger, *warm, "--out", tmp_path / "none")
+    assert "other modules than these, so none would be used: module-0, module-1, module-2, module-3; take" in line
     no_record = fails(*arguments, *modules, "--warm-start", module_folders[0], "--out", tmp_path / "no")
     assert "no record of weights to start from" in no_record
     other = ["--optimizer", "nevergrad:DE", "--out", tmp_path / "other"]

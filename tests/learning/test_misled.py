@@ -193,10 +193,20 @@ def test_help_names_the_files_of_examples_that_are_read(run: Run) -> None:
     assert "JSONL, JSON, CSV or TSV" in said
 
 
+def test_weights_to_start_from_that_are_left_out(model: Model, modules: Modules, examples: list[Example]) -> None:
+    """Some of them: with so many of their names. All of them: an option that would not be honored."""
+    others = {f"other-{number}": 0.1 for number in range(24)}
+    with pytest.raises(SettingsError, match=r"none would be used: other-0, .*, other-4 and 19 more; take"):
+        adapt(model, modules, examples, budget=2, start=others)
+    with pytest.warns(EdgeLorahubWarning) as caught:
+        adapt(model, modules, examples, budget=2, start={**others, modules.names[0]: 0.5})
+    assert any("are left out: other-0" in str(one.message) and "and 19 more" in str(one.message) for one in caught)
+
+
 def test_warnings_are_of_the_line_that_called(model: Model, modules: Modules, examples: list[Example]) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        adapt(model, modules, examples, budget=2, start={"strange": 1.0})
+        adapt(model, modules, examples, budget=2, start={"strange": 1.0, modules.names[0]: 0.5})
     ours = [w for w in caught if issubclass(w.category, EdgeLorahubWarning)]
     assert len(ours) >= 2
     lines = Path(__file__).read_text().splitlines()
