@@ -10,6 +10,7 @@ from ..errors import HubError, HubUnreachableError, SettingsError, warn
 from ..files.kinds import HUB_ID
 from ..files.lines import listed_lines
 from ..files.user_path import user_path
+from .asking import asking
 
 _LISTS = Path(__file__).parent / "lists"
 
@@ -69,4 +70,5 @@ def _matching(pattern: str) -> list[str]:
 def _of_owner(owner: str) -> list[str]:
     from huggingface_hub import HfApi
 
-    return [str(model.id) for model in HfApi().list_models(author=owner)]
+    with asking():
+        return [str(model.id) for model in HfApi().list_models(author=owner)]

@@ -8,6 +8,8 @@ from pathlib import Path
 from ..errors import HubError, HubUnreachableError, MissingPathError, SettingsError
 from ..files.kinds import HUB_ID, ONNX_ADAPTER, kind_of
 from ..files.user_path import user_path
+from .asking import asking
+from .stored_name import stored_name
 
 _CHECKPOINT_FILES = (
     "config.json", "generation_config.json",
@@ -38,7 +40,8 @@ def repository_files(repository: str, revision: str | None = None) -> list[str]:
     from huggingface_hub import HfApi
 
     try:
-        return HfApi().list_repo_files(repository, revision=revision)
+        with asking():
+            return HfApi().list_repo_files(repository, revision=revision)
     except Exception:  # noqa: BLE001  # of several HTTP libraries; what is named only makes a message better
         return []
 
@@ -47,8 +50,18 @@ def module_folder(source: str | Path, revision: str | None = None, *, card: bool
     """The local folder of a LoRA module, downloaded from the Hub if `source` is not a folder or an adapter file.
 
     adapter_model.bin is fetched only where there is no safetensors file; with `card` the model card and the license
-    too. Raises what `checkpoint_folder` does.
+    too. Raises what `checkpoint_folder` does, which says of a name in the local store how that is used.
     """
+    try:
+        return _module_folder(source, revision, card=card)
+    except (HubError, MissingPathError) as error:
+        stored = stored_name(source)
+        if stored is None:
+            raise
+        raise type(error)(f"{error}; {stored}") from error
+
+
+def _module_folder(source: str | Path, revision: str | None, *, card: bool) -> Path:
     local = _local(source, revision, files=(ONNX_ADAPTER,))
     if local is not None:
         return local

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import Result
 from hub_cache import cached
+from huggingface_hub import constants
 
 from edge_lorahub import EdgeLorahubWarning, Hub
 from edge_lorahub.errors import HubError, HubUnreachableError, SettingsError
@@ -128,6 +129,18 @@ def test_one_id_that_is_no_module(pull: Pull, remote: Callable[[int], None], che
     ]
 
 
+class Session:
+    """Of a Hub that answers, or does not."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
+
+    def head(self, url: str, *, timeout: float) -> None:
+        assert (url, timeout > 0) == (constants.ENDPOINT, True)
+        if self._error is not None:
+            raise self._error
+
+
 def test_patterns(monkeypatch: pytest.MonkeyPatch) -> None:
     models = [SimpleNamespace(id=name) for name in ("me/b-2", "me/b-1", "me/c-1", "me/B-3")]
     asked = []
@@ -138,6 +151,7 @@ def test_patterns(monkeypatch: pytest.MonkeyPatch) -> None:
             return models
 
     monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: Session())
     assert repositories("me/b-*") == ["me/b-1", "me/b-2"]
     assert repositories("me/[bc]-1") == ["me/b-1", "me/c-1"]
     assert asked == ["me", "me"]
@@ -154,9 +168,21 @@ def test_a_pattern_where_the_hub_cannot_be_reached(monkeypatch: pytest.MonkeyPat
             raise ConnectionError("offline")
 
     monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: Session())
     with pytest.warns(EdgeLorahubWarning, match="the names are those of the package's own lists"):
         assert len(repositories("lorahub/flan_t5_large-*")) == 196
     with pytest.raises(HubUnreachableError, match="the Hub cannot be asked which names that is"):
+        repositories("me/*")
+
+
+def test_the_library_does_not_ask_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Api:
+        def list_models(self, *, author: str) -> list[SimpleNamespace]:
+            raise AssertionError("asked, where the Hub did not answer before")
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: Session(ConnectionError("no such name")))
+    with pytest.raises(HubUnreachableError, match="no such name"):
         repositories("me/*")
 
 

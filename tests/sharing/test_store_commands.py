@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import huggingface_hub.constants
+import pytest
 from click.testing import Result
 
 from edge_lorahub import Hub
@@ -28,6 +30,29 @@ def test_a_store_that_is_not_there_is_empty(tmp_path: Path, run: Run, fails: Fai
     (tmp_path / "file").write_text("x")
     assert "a file, where the store's folder was expected" in fails("hub", "list", "--store", tmp_path / "file")
     assert "empty text" in fails("hub", "list", "--store", "")
+
+
+def test_a_name_of_the_store_in_the_place_of_a_folder(
+    fails: Fails, bundle: Path, module_folders: list[Path], examples_file: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("EDGE_LORAHUB_HUB", str(tmp_path / "store"))
+    uses = (
+        ("adapt", bundle, examples_file, "-m", "one", "--out", "out"),
+        ("generate", bundle, "w3", "--adapter", "one"),
+        ("inspect", "one"),
+    )
+    for arguments in uses:
+        assert "local store has" not in fails(*arguments)
+    assert not (tmp_path / "store").exists()
+    Hub().add(module_folders[:1], name="one")
+    for arguments in uses:
+        assert "the local store has a module of that name: `edge-lorahub hub show one` says" in fails(*arguments)
+    assert "local store has" not in fails("generate", bundle, "w3", "--adapter", "two")
+    (tmp_path / "store" / "index.sqlite3").write_text("damaged")
+    assert "local store" not in fails("inspect", "one"), "of a store that was not asked for nothing is said"
 
 
 def test_the_command_line(run: Run, fails: Fails, module_folders: list[Path], bundle: Path, tmp_path: Path) -> None:
