@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..errors import EdgeLorahubError, StoreError
+from ..errors import StoreError
 from . import options
+from .hub_outcomes import print_outcomes
 from .main import COMMANDS
 from .module_sources import modules_in, store_option
 from .printable import count_of, say, say_columns, say_json
@@ -52,6 +53,16 @@ def _hub(store: str | None) -> Hub:
     return Hub(store)
 
 
+def _existing(store: str | None) -> Hub:
+    """The store, which must be there where the user has named it; the one of nobody's choice is empty at first."""
+    from ..hub.place import is_named
+
+    hub = _hub(store)
+    if is_named(store):
+        hub.check_exists()
+    return hub
+
+
 @command.command("add")
 @click.argument("sources", nargs=-1, metavar="[DIR|HUB_ID ...]")
 @click.option(
@@ -88,34 +99,6 @@ def add(
     given = None if examples is None else read_examples(examples)
     wanted = wanted_modules([(source, default_name(source)) for source in listed], name, revision, given)
     print_outcomes(_hub(store).added(wanted, tags), len(wanted), as_json)
-
-
-def print_outcomes(outcomes: Iterable[Outcome], total: int, as_json: bool, *, quiet: bool = False) -> None:
-    """Says what became of modules as it is known, or with `quiet` in the end how many are new.
-
-    Raises the error of a single one, or how many have one.
-    """
-    errors: list[EdgeLorahubError] = []
-    rows = []
-    for outcome in outcomes:
-        row = {"name": outcome.wanted.name, "sha256": outcome.sha256, "new": outcome.new}
-        if outcome.error is not None:
-            errors.append(outcome.error)
-            row = {"name": outcome.wanted.name, "error": str(outcome.error)}
-            if total > 1:
-                say(f"not added: {outcome.error}", err=True)
-        elif not as_json and not quiet:
-            say(f"{'added' if outcome.new else 'there already'}: {outcome.wanted.name} ({outcome.sha256[:12]})")
-        rows.append(row)
-    if as_json:
-        say_json(rows)
-    elif quiet:
-        new = sum(row.get("new") is True for row in rows)
-        say(f"{count_of(new, 'module')} added, {len(rows) - len(errors) - new} there already")
-    if errors and total == 1:
-        raise errors[0]
-    if errors:
-        raise StoreError(f"{len(errors)} of {count_of(total, 'module')} not added, for the reasons above")
 
 
 @command.command("pull")
@@ -170,7 +153,7 @@ def pull(
 @options.as_json
 def list_(base: str | None, tags: tuple[str, ...], fits: Path | None, store: str | None, as_json: bool) -> None:
     """List modules, by the index alone."""
-    hub = _hub(store)
+    hub = _existing(store)
     entries = hub.list(base=base, tags=tags)
     reasons: dict[str, str] = {}
     if fits is not None:
@@ -200,7 +183,7 @@ def list_(base: str | None, tags: tuple[str, ...], fits: Path | None, store: str
 @options.as_json
 def show(name: str, store: str | None, as_json: bool) -> None:
     """Say what is known of a module, and where its folder lies."""
-    hub = _hub(store)
+    hub = _existing(store)
     entry = hub.get(name)
     facts = entry_json(entry)
     if entry.kind == "adapter":
@@ -223,14 +206,22 @@ def show(name: str, store: str | None, as_json: bool) -> None:
 @command.command("remove")
 @click.argument("names", nargs=-1, required=True, metavar="[NAME ...]")
 @store_option
-def remove(names: tuple[str, ...], store: str | None) -> None:
+@options.as_json
+def remove(names: tuple[str, ...], store: str | None, as_json: bool) -> None:
     """Remove modules by their names. Their files go with the last name that they have."""
-    hub = _hub(store)
+    hub = _existing(store)
     for name in names:
         hub.get(name)  # before the first is removed
-    for name in dict.fromkeys(names):
-        hub.remove(name)
-        say(f"removed: {name}")
+    removed: list[str] = []
+    try:
+        for name in dict.fromkeys(names):
+            hub.remove(name)
+            removed.append(name)
+            if not as_json:
+                say(f"removed: {name}")
+    finally:
+        if as_json:
+            say_json({"removed": removed})
 
 
 @command.command("publish")
@@ -244,7 +235,10 @@ def remove(names: tuple[str, ...], store: str | None) -> None:
     help="Overwrite a published adapter, or add a commit on the Hub; a module's folder is left to you to remove.",
 )
 @store_option
-def publish(name: str, to: str, license_: str | None, private: bool, force: bool, store: str | None) -> None:
+@options.as_json
+def publish(
+    name: str, to: str, license_: str | None, private: bool, force: bool, store: str | None, as_json: bool
+) -> None:
     """Publish a module or an adapter: a PEFT folder with a model card.
 
     The card says the base model, the composition, the weights by module, digests, the licenses of the parts where their
@@ -252,8 +246,11 @@ def publish(name: str, to: str, license_: str | None, private: bool, force: bool
     """
     from ..sharing.publishing import publish as published
 
-    place = published(_hub(store), name, to, license=license_, force=force, private=private)
-    say(f"published: {place}")
+    place = published(_existing(store), name, to, license=license_, force=force, private=private)
+    if as_json:
+        say_json({"name": name, "published": place})
+    else:
+        say(f"published: {place}")
 
 
 @command.command("verify")
@@ -264,7 +261,7 @@ def verify(store: str | None, as_json: bool) -> None:
 
     The exit code is 2 where something is not what was added.
     """
-    hub = _hub(store)
+    hub = _existing(store)
     problems = hub.verify()
     count = len(hub.list())
     if as_json:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from ..errors import MissingPathError, SettingsError, StoreError, warn
-from ..files.kinds import ONNX_ADAPTER, SIGNS
+from ..errors import MissingPathError, SettingsError, StoreError, some_of, warn
+from ..files.kinds import ONNX_ADAPTER, SIGNS, kind_of
 from ..files.kinds import modules_in as found_in
 from .options import options_of_command
 from .printable import count_of, say
@@ -169,10 +169,23 @@ def modules_in(parent: Path) -> Sequence[str | Path]:
         raise MissingPathError(f"{parent}: no such folder of modules, and no list of them")
     if (parent / SIGNS["module"]).is_file():
         raise SettingsError(f"{parent}: a module itself, not a folder of modules; {_by_itself()}")
-    folders = found_in(parent)
+    folders, deeper = found_in(parent), _deeper(parent)
     if not folders:
-        raise SettingsError(f"{parent}: no module in it (no folder with {SIGNS['module']}, and no {ONNX_ADAPTER} file)")
+        advice = f"; there are modules in {some_of(deeper)}: name such a folder with --modules" if deeper else ""
+        raise SettingsError(
+            f"{parent}: no module in it (no folder with {SIGNS['module']}, and no {ONNX_ADAPTER} file){advice}"
+        )
+    if deeper:
+        warn(
+            f"{parent}: the modules in {some_of(deeper)} lie a folder deeper, and are not taken; name such a folder "
+            "with --modules"
+        )
     return folders
+
+
+def _deeper(parent: Path) -> list[str]:
+    """Folders of modules in a folder: a training's checkpoints within a module are not meant."""
+    return sorted(str(path) for path in parent.iterdir() if path.is_dir() and not kind_of(path) and found_in(path))
 
 
 def _by_itself() -> str:
@@ -188,6 +201,7 @@ def _of_store(choice: Choice, manifest: Manifest, task: Task | None) -> tuple[Mo
     from ..sharing.selecting import Pool
 
     hub = Hub(choice.store)
+    hub.check_exists()
     tagged = hub.list(tags=choice.tags)
     # who names a tag has chosen: then another base model is the warning that it is with --module
     others = {} if choice.tags else strangers(tagged, manifest)

@@ -94,7 +94,12 @@ def check_output_folder(out: Path, *, force: bool, names: Sequence[str]) -> None
     if not os.path.lexists(out):
         return
     if not force:
-        raise OutputExistsError(f"{out}: exists already; choose another folder, or overwrite it with --force")
+        # with force that would be refused below; digests take long, and only tell whether somebody has changed a file
+        if reason := _not_ours(out, names, digests=False) if out.is_dir() else "it is not a folder":
+            raise OutputExistsError(f"{out}: exists already, and {reason}; choose another, or remove this one yourself")
+        raise OutputExistsError(
+            f"{out}: exists already; choose another folder, or overwrite it with --force (force=True in Python)"
+        )
     if out.is_dir() and not os.access(out, os.W_OK):
         raise NotWritableError(f"{out}: no permission to replace what is in it; choose another folder")
     if not out.is_dir():
@@ -111,7 +116,7 @@ def _check_ours(folder: Path, out: Path, names: Sequence[str]) -> None:
         )
 
 
-def _not_ours(folder: Path, names: Sequence[str]) -> str | None:
+def _not_ours(folder: Path, names: Sequence[str], *, digests: bool = True) -> str | None:
     """Why a folder may hold something of somebody else's. None if it does not, as an empty one."""
     found = sorted(path.name for path in folder.iterdir())
     sign = names[0]
@@ -127,7 +132,7 @@ def _not_ours(folder: Path, names: Sequence[str]) -> str | None:
     record = _read_sign(folder / sign)
     if not made_here(sign, record):
         return f"its {sign} is not one that edge-lorahub wrote, with digests of the other files"
-    for name in found:
+    for name in found if digests else ():
         if name != sign and record["sha256"].get(name) != _digest(folder / name):
             return f"its {name} is not what {sign} says"
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,12 +18,13 @@ def asking() -> Iterator[None]:
     for its front page before that, through the library's own session: its proxies and HF_HUB_OFFLINE apply.
     """
     from huggingface_hub import constants
-    from huggingface_hub.utils import get_session, logging  # type: ignore[attr-defined,unused-ignore]
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined,unused-ignore]
+    from huggingface_hub.utils import logging as said
 
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    before = said.get_verbosity()
+    said.set_verbosity(logging.ERROR)
     try:
         get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
         yield
     finally:
-        logging.set_verbosity(before)
+        said.set_verbosity(before)

@@ -21,7 +21,10 @@ INDEX = "index.sqlite3"
 OBJECTS = "objects"
 # How long a command waits for another one's transaction, which is a batch of modules.
 _BUSY_SECONDS = 60.0
-_REMEDY = "move the store away and add the modules in its objects/ to a new one, or put back a copy of the index"
+_REMEDY = (
+    "put back a copy of the index, or move the store away and add the modules in its objects/ to a new one: their "
+    "names and tags are lost with the index, the folders are named by digests, and `hub add --name` names them"
+)
 _NOT_THERE = "unable to open database file"
 # What SQLite says of a network folder without locks, of which can be read what nobody writes at the time.
 _NO_LOCKS = ("disk I/O error", "locking protocol")

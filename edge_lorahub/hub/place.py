@@ -14,6 +14,11 @@ from ..files.user_path import user_path
 VARIABLE = "EDGE_LORAHUB_HUB"
 
 
+def is_named(given: str | Path | None = None) -> bool:
+    """Whether the user has named the store, by an option or the variable."""
+    return given is not None or bool(os.environ.get(VARIABLE))
+
+
 def store_path(given: str | Path | None = None) -> Path:
     """The store's folder, which need not be there yet: the one that is given, the variable's, or the user's own.
 

@@ -25,8 +25,10 @@ def check_report_file(path: Path, *, force: bool) -> None:
     check_output_file(path)
     if not path.exists():
         return
-    if not force:
-        raise OutputExistsError(f"{path}: exists already; choose another name, or overwrite it with --force")
+    if not force and _is_report(path):
+        raise OutputExistsError(
+            f"{path}: exists already; choose another name, or overwrite it with --force (force=True in Python)"
+        )
     if not _is_report(path):
         raise OutputExistsError(
             f"{path}: will not be overwritten: it is not a report as edge-lorahub wrote it; choose another name, or "

@@ -41,12 +41,23 @@ class Wanted:
 class Outcome:
     """What became of one: new, known already with the same contents, or not stored because of an error.
 
-    sha256: `Module.sha256`, "" where it could not be read.
+    sha256: `Module.sha256`, "" where it could not be read. repaired: its files were lost or changed, and are what was
+    added again.
     """
 
     wanted: Wanted
     sha256: str
     new: bool
+    error: EdgeLorahubError | None = None
+    repaired: bool = False
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What became of a name in the index, as an `Outcome` has it."""
+
+    new: bool = False
+    repaired: bool = False
     error: EdgeLorahubError | None = None
 
 
@@ -72,8 +83,8 @@ def add(
                 stored = _commit(store, work, good, tags, texts)
                 for (_, one), result in zip(batch, results, strict=True):
                     if isinstance(result, Prepared):
-                        new, error = stored[one.name]
-                        yield Outcome(one, result.facts.sha256, new, error)
+                        named = stored[one.name]
+                        yield Outcome(one, result.facts.sha256, named.new, named.error, named.repaired)
                     else:
                         yield Outcome(one, "", False, result)
                     done += 1
@@ -97,8 +108,8 @@ def _prepared(wanted: Wanted, work: Path) -> Prepared | EdgeLorahubError:
 
 def _commit(
     store: Path, work: Path, batch: Sequence[Prepared], tags: Sequence[str], texts: Mapping[str, str]
-) -> dict[str, tuple[bool, EdgeLorahubError | None]]:
-    """Names the copies in the index. By name: whether it is new, and why it is refused."""
+) -> dict[str, _Named]:
+    """Names the copies in the index. Gives what became of each, by name."""
     mine = work.parent.name
     with checked(store), writing(store) as connection:
         rows.note(connection, [one.facts.key for one in batch], mine)
@@ -106,7 +117,7 @@ def _commit(
         folder = objects_folder(store)
         found = {one.name: _name(connection, store, one, tags) for one in batch}
         for name, text in texts.items():
-            if name in found and found[name][1] is None:
+            if name in found and found[name].error is None:
                 rows.put_examples(connection, name, text)
         sync(folder)
         for one in batch:
@@ -114,23 +125,23 @@ def _commit(
     return found
 
 
-def _name(
-    connection: sqlite3.Connection, store: Path, one: Prepared, tags: Sequence[str]
-) -> tuple[bool, EdgeLorahubError | None]:
+def _name(connection: sqlite3.Connection, store: Path, one: Prepared, tags: Sequence[str]) -> _Named:
     facts, name = one.facts, one.name
     known = rows.key_of(connection, name)
     if known not in (None, facts.key):
-        return False, StoreError(
+        error = StoreError(
             f"{name}: in the store already, with other contents; add it under another name (`hub add --name`), or "
             "`hub remove` it before"
         )
+        return _Named(error=error)
     files = rows.files(connection, facts.key)
     # what was changed or lost since is mended by adding it again
-    if not files or problem_of(store, facts.key, files):
+    damaged = not files or problem_of(store, facts.key, files) is not None
+    if damaged:
         place(one.folder, store, facts.key, one.folder.with_suffix(".old"))
         rows.put_object(connection, facts)
     if known is None:
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         rows.put_name(connection, name, facts.key, one.source, now)
     rows.put_tags(connection, name, tags)
-    return known is None, None
+    return _Named(new=known is None, repaired=known is not None and damaged)

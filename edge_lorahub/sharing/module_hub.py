@@ -43,6 +43,12 @@ class Hub:
     def __repr__(self) -> str:
         return f"Hub({str(self.path)!r})"
 
+    def check_exists(self) -> None:
+        """Raises StoreError where there is no store yet, as in a folder that was misspelled."""
+        with reading(self.path) as connection:
+            if connection is None:
+                raise StoreError(f"{self.path}: no store there; `edge-lorahub hub add` makes one")
+
     def add(
         self, sources: str | Path | Iterable[str | Path], *, name: str | None = None, tags: Iterable[str] = (),
         revision: str | None = None, examples: Sequence[Example] | None = None,

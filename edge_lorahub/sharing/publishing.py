@@ -137,7 +137,7 @@ def _upload(folder: Path, repository: str, *, force: bool, private: bool) -> str
             if found and not force:
                 raise OutputExistsError(
                     f"{repository}: exists on the Hub already, and has {found[0]}; choose another name, or add a "
-                    "commit to it with --force"
+                    "commit to it with --force (force=True in Python)"
                 )
         api.create_repo(repository, private=private or None, exist_ok=True)
         # a record or a pickle of what was there before would be taken for this module's

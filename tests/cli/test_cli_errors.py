@@ -220,6 +220,9 @@ def test_output_folders(
     assert "exists already; choose another folder, or overwrite it with --force" in fails("export", checkpoint, out)
     assert run("export", checkpoint, out, "--force").exit_code == 0
     (out / "notes.txt").write_text("mine")
+    line = fails("export", checkpoint, out)
+    assert "exists already, and it has notes.txt; choose another, or remove this one yourself" in line
+    assert "--force" not in line, "which would refuse"
     assert "will not be overwritten: it has notes.txt" in fails("export", checkpoint, out, "--force")
     assert (out / "notes.txt").read_text() == "mine"
     module = tmp_path / "module"

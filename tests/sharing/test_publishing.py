@@ -234,7 +234,7 @@ def test_what_is_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails
     (tmp_path / "me").mkdir()
     for folder in ("me/x", "./you/x", "x", "/tmp/x", "a/b/c", "", "../x"):
         assert not is_hub_id(folder)
-    assert "not in the store" in fails("hub", "publish", "x", "--to", "out", "--store", "store")
+    assert "no store there" in fails("hub", "publish", "x", "--to", "out", "--store", "store")
 
 
 def test_places_that_are_refused(learned: Hub, fails: Callable[..., str], tmp_path: Path) -> None:
@@ -243,6 +243,9 @@ def test_places_that_are_refused(learned: Hub, fails: Callable[..., str], tmp_pa
     (tmp_path / "mine" / "letter").write_text("x")
     assert "exists already" in fails("hub", "publish", "first", "--to", tmp_path / "mine", *at)
     publish(learned, "licensed", str(tmp_path / "module"))
+    line = fails("hub", "publish", "licensed", "--to", tmp_path / "module", *at)
+    assert "exists already, and it has no edge_lorahub.json" in line
+    assert "--force" not in line, "which would refuse"
     line = fails("hub", "publish", "licensed", "--to", tmp_path / "module", "--force", *at)
     assert "a module without edge_lorahub.json, so nothing tells whether this command wrote it" in line
     assert "it has letter" in fails("hub", "publish", "first", "--to", tmp_path / "mine", "--force", *at)

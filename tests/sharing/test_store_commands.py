@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,20 +14,37 @@ import pytest
 from click.testing import Result
 
 from edge_lorahub import Hub
+from edge_lorahub.hub import place
 from edge_lorahub.testing.random_models import write_module
 
 Run = Callable[..., Result]
 Fails = Callable[..., str]
 
 
-def test_a_store_that_is_not_there_is_empty(tmp_path: Path, run: Run, fails: Fails) -> None:
+def test_a_store_that_is_not_there(
+    tmp_path: Path, run: Run, fails: Fails, bundle: Path, examples_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever names one may have misspelled it; the user's own is empty at first."""
     store = tmp_path / "nothing"
-    assert run("hub", "list", "--store", store).stdout == f"no modules in {store}\n"
-    assert json.loads(run("hub", "list", "--store", store, "--json").stdout) == []
-    assert run("hub", "verify", "--store", store).exit_code == 0
-    assert "not in the store" in fails("hub", "show", "x", "--store", store)
-    assert "not in the store" in fails("hub", "remove", "x", "--store", store)
+    adapt = ("adapt", bundle, examples_file, "--hub", "--out", tmp_path / "out")
+    hub = [
+        ("hub", *words)
+        for words in (("list",), ("verify",), ("show", "x"), ("remove", "x"), ("publish", "x", "--to", "y"))
+    ]
+    for command in (*hub, adapt):
+        monkeypatch.delenv("EDGE_LORAHUB_HUB", raising=False)
+        assert f"{store}: no store there; `edge-lorahub hub add` makes one" in fails(*command, "--store", store)
+        monkeypatch.setenv("EDGE_LORAHUB_HUB", str(store))
+        assert f"{store}: no store there" in fails(*command)
+    monkeypatch.delenv("EDGE_LORAHUB_HUB")
+    monkeypatch.setattr(place, "user_data_path", lambda name: tmp_path / "data")
+    assert run("hub", "list").stdout == f"no modules in {tmp_path / 'data' / 'hub'}\n"
+    assert json.loads(run("hub", "list", "--json").stdout) == []
+    assert run("hub", "verify").exit_code == 0
+    assert "x: not in the store" in fails("hub", "show", "x")
+    assert "no store there" in fails(*adapt)
     assert not store.exists()
+    assert not (tmp_path / "data").exists()
     (tmp_path / "file").write_text("x")
     assert "a file, where the store's folder was expected" in fails("hub", "list", "--store", tmp_path / "file")
     assert "empty text" in fails("hub", "list", "--store", "")
@@ -80,10 +98,19 @@ def test_the_command_line(run: Run, fails: Fails, module_folders: list[Path], bu
     assert run("hub", "verify", *at).stdout == "5 modules: all files match their digests\n"
     assert "module-7: not in the store" in fails("hub", "remove", "module-0", "module-7", *at)
     assert run("hub", "remove", "module-0", "large", *at).stdout == "removed: module-0\nremoved: large\n"
+    assert json.loads(run("hub", "remove", "module-1", "--json", *at).stdout) == {"removed": ["module-1"]}
+    published = run("hub", "publish", "module-3", "--to", tmp_path / "published", "--json", *at)
+    assert json.loads(published.stdout) == {"name": "module-3", "published": str(tmp_path / "published")}
     (Path(shown["folder"]) / "adapter_config.json").write_text("{}")
     ended = run("hub", "verify", *at)
     assert ended.exit_code == 2
     assert ended.stderr.splitlines()[0] == "module-2: its adapter_config.json is not what was added"
+    assert run("hub", "add", module_folders[2], *at).stdout.startswith("repaired: module-2 (")
+    assert run("hub", "add", module_folders[2], *at).stdout.startswith("there already: module-2 (")
+    shutil.rmtree(shown["folder"])
+    mended = json.loads(run("hub", "add", module_folders[2], "--json", *at).stdout)[0]
+    assert (mended["new"], mended["repaired"]) == (False, True)
+    assert run("hub", "verify", *at).exit_code == 0
     two = run("hub", "add", module_folders[0], tmp_path, *at)
     assert two.exit_code == 2
     assert two.stdout.startswith("added: module-0")
@@ -140,3 +167,23 @@ def test_a_list_needs_no_arrays(stored: Hub) -> None:
         check=True,
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_folders_of_modules_within_a_folder_are_named(
+    run: Run, fails: Fails, module_folders: list[Path], tmp_path: Path
+) -> None:
+    mods, at = tmp_path / "mods", ("--store", tmp_path / "store")
+    for number in range(7):
+        shutil.copytree(module_folders[0], mods / f"kind-{number}" / f"one-{number}")
+    line = fails("hub", "add", "--modules", mods, *at)
+    assert (
+        f"no module in it (no folder with adapter_config.json, and no .onnx_adapter file); there are modules in "
+        f"{mods / 'kind-0'}, " in line
+    )
+    assert "kind-4 and 2 more: name such a folder with --modules" in line
+    shutil.copytree(module_folders[0], mods / "one")
+    shutil.copytree(module_folders[0], mods / "one" / "checkpoint-9")
+    added = run("hub", "add", "--modules", mods, *at)
+    assert added.stdout.startswith("added: one (")
+    assert "kind-4 and 2 more lie a folder deeper, and are not taken" in added.stderr
+    assert "one/" not in added.stderr
