@@ -11,7 +11,7 @@ import numpy as np
 
 from ..bundle.architectures import TASK_TYPES
 from ..bundle.manifest import Manifest
-from ..errors import EdgeLorahubWarning, SettingsError
+from ..errors import EdgeLorahubWarning, SettingsError, check_whole
 from ..files.outputs import digests_of, output_folder
 from ..files.user_path import user_path
 from ..lora.loading import load_module
@@ -79,8 +79,7 @@ class Adapter:
 
         The error is relative, over all layers: |delta - truncated delta| / |delta|. Warns where it is above 0.1.
         """
-        if rank < 1:
-            raise SettingsError(f"rank must be at least 1, got {rank}")
+        check_whole("rank", rank, least=1)
         self.check()
         pairs, dropped, whole = {}, 0.0, 0.0
         for layer, lora in self.pairs.items():

@@ -89,18 +89,18 @@ def evaluate(
     prompt and system: the texts around each input, as `generate` has them. on_answers is called after every batch
     with the number of examples that it answered. kept: has the predictions of an evaluation that was ended, and is
     told every other one as soon as it is there. Warns of outputs that the tokenizer cannot write, and of examples that
-    the adapter was learned from. Raises ExamplesError
-    if there are no examples, SettingsError if they are none.
+    the adapter was learned from. Raises ExamplesError if there are no examples, SettingsError for arguments of another
+    kind or out of range.
     """
     check_model(model)
     check_examples(examples)
     check_adapter(adapter)
+    check_limits(max_new_tokens=max_new_tokens, batch_size=batch_size, max_input_tokens=max_input_tokens)
     if adapter is not None and adapter.record is not None:
         warn_of_learned_examples(adapter.name, adapter.record, examples)
     chosen = choose_prompt(model.bundle, prompt, system, adapter)
     warn_of_unwritable(model.tokens, examples, chosen)
     _warn_of_long(model, examples, chosen, max_new_tokens)
-    check_limits(max_new_tokens=max_new_tokens, batch_size=batch_size, max_input_tokens=max_input_tokens)
     warn_of_other_prompt(adapter, chosen)
     runner = runner_for(model, adapter)
     rows = model.bundle.sources([example.input for example in examples], max_input_tokens, prompt=chosen)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import EdgeLorahubWarning, ExamplesError, SettingsError, warn
+from ..errors import EdgeLorahubWarning, ExamplesError, SettingsError, check_whole, warn
 from ..files.user_path import user_path
 from .records import Records, read_records
 from .spellings import Read, holds_text, in_short, is_form, read_input, read_pair
@@ -52,11 +52,11 @@ def read_with_system(
     path: str | Path, *, skip: int = 0, limit: int | None = None, shuffle_seed: int | None = None
 ) -> tuple[list[Example], list[str]]:
     """As `read_examples`, with what the system says in each apart, "" for nothing."""
-    _check_whole("skip", skip, least=0)
+    check_whole("skip", skip, least=0)
     if limit is not None:
-        _check_whole("limit", limit, least=1)
+        check_whole("limit", limit, least=1)
     if shuffle_seed is not None:
-        _check_whole("shuffle_seed", shuffle_seed, least=0)
+        check_whole("shuffle_seed", shuffle_seed, least=0)
     path = user_path(path)
     examples = _take(path, read_records(path, is_form), read_pair)
     if shuffle_seed is not None:
@@ -108,13 +108,6 @@ def check_examples(examples: Sequence[Example]) -> None:
     for number, example in enumerate(examples, 1):
         if not isinstance(example, Example):
             raise SettingsError(f"example {number} must be an Example, got a {type(example).__name__}")
-
-
-def _check_whole(name: str, value: object, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise SettingsError(f"{name} must be a whole number, got {value!r:.80}")
-    if value < least:
-        raise SettingsError(f"{name} must be at least {least}, got {value}")
 
 
 def _take(path: Path, found: Records, read: Callable[[Any, str], Read]) -> list[tuple[Example, str]]:

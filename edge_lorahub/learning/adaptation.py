@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle.prompt import Prompt
-from ..errors import SettingsError
+from ..errors import SettingsError, check_whole
 from ..examples.example import Example
 from ..lora.modules import Modules
 from ..runtime.prompt_choice import PromptFormat, choose_prompt
@@ -139,9 +139,9 @@ def learn(
     evaluated again, and what it does not know is written to it. known_only: takes the best of what the journal knows. A
     prompt of None is the bundle's own.
     """
+    if workers is not None:
+        check_whole("workers", workers, least=1)
     workers = min(at_once(settings) if workers is None else workers, model.threads)
-    if workers < 1:
-        raise SettingsError(f"workers must be at least 1, got {workers}")
     if prompt is None:
         prompt = choose_prompt(model.bundle)
     learning = Learning(

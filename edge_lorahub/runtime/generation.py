@@ -9,7 +9,7 @@ from ..bundle.prompt import Prompt
 from ..composition.adapter import Adapter, check_adapter
 from ..composition.prompt_record import warn_of_other_prompt
 from ..composition.stack import plain_inputs
-from ..errors import SettingsError
+from ..errors import SettingsError, check_whole
 from .answers import answered
 from .binding import Runner
 from .growing_answer import GrowingAnswer
@@ -176,14 +176,13 @@ def _stops(model: Model, stop: str | Iterable[str]) -> Stops:
 
 
 def check_limits(*, max_new_tokens: int, max_input_tokens: int, batch_size: int = 1, first: int = 1) -> None:
-    """Raises SettingsError for numbers that are too small."""
+    """Raises SettingsError for what are no whole numbers, or too small ones."""
     limits = {
         "max_new_tokens": (max_new_tokens, 1), "batch_size": (batch_size, 1),
         "max_input_tokens": (max_input_tokens, 2), "first": (first, 1),
     }  # fmt: skip
     for name, (value, least) in limits.items():
-        if value < least:
-            raise SettingsError(f"{name} must be at least {least}, got {value}")
+        check_whole(name, value, least=least)
 
 
 def _checked(texts: Iterable[str]) -> list[str]:

@@ -16,7 +16,7 @@ from ..bundle.linked_weights import FOLDER_OPTION, graph_with_weights, linked_we
 from ..bundle.manifest import TOKENIZER, WEIGHTS, Manifest, Slot
 from ..bundle.unused_slots import without_slots
 from ..bundle.weights_sample import check_weights_sample
-from ..errors import BundleError, EdgeLorahubWarning, SettingsError
+from ..errors import BundleError, EdgeLorahubWarning, check_whole
 from ..files.outputs import check_digests
 from ..machine.denormals import DENORMALS_OPTION
 from ..machine.onnx_runtime import int8_is_wrong, ort, version_of
@@ -66,9 +66,9 @@ class Model:
         """options: those of ONNX Runtime to start from; threads and logging are set here."""
         self.bundle = bundle if isinstance(bundle, OpenBundle) else OpenBundle(bundle)
         self.folder = self.bundle.folder
-        self.threads = default_threads() if threads is None else threads
-        if not 1 <= self.threads <= MOST_THREADS:
-            raise SettingsError(f"threads must be from 1 to {MOST_THREADS}, got {threads}")
+        if threads is not None:
+            check_whole("threads", threads, least=1, most=MOST_THREADS)
+        self.threads = default_threads() if threads is None else int(threads)
         manifest = self.manifest
         if version_of(ort.__version__) < version_of(manifest.least_onnxruntime):
             raise BundleError(
