@@ -15,9 +15,12 @@ from .files.outputs import check_digests, read_json
 from .files.user_path import user_path
 from .lora.loading import load_module, module_path
 
+# Bytes of a comparison's file, which has every cell.
+_LARGEST_COMPARISON = 256 << 20
+
 
 def inspect(source: str | Path, *, check: bool = False) -> dict[str, Any]:
-    """Facts about a path, "kind" first: bundle, adapter, module or checkpoint.
+    """Facts about a path, "kind" first: bundle, adapter, module, checkpoint or comparison.
 
     source is a local folder, or a module's Hub id. check reads everything: a bundle's files against their
     digests. Raises MissingPathError, HubError, or the error of what is wrong with the thing.
@@ -32,6 +35,8 @@ def inspect(source: str | Path, *, check: bool = False) -> dict[str, Any]:
         return _module(folder)
     if kind == "checkpoint":
         return _checkpoint(folder)
+    if _is_comparison(folder):
+        return {"kind": "comparison", "shown by": f"edge-lorahub report {folder} -o FILE.html"}
     if found := modules_in(folder):
         raise MissingPathError(f"{folder}: a folder of modules; name one of them, as {found[0]}")
     raise MissingPathError(
@@ -127,6 +132,18 @@ def _checkpoint(folder: Path) -> dict[str, Any]:
         "weights": f"{len(weights)} safetensors, {_size(weights)}" if weights else "no safetensors",
         "tokenizer": "tokenizer.json" if (folder / "tokenizer.json").is_file() else "no tokenizer.json",
     }
+
+
+def _is_comparison(folder: Path) -> bool:
+    """Whether `compare` made it, by what its files say; what they say beyond that is for a report."""
+    for name in ("run.json", "results.json"):
+        try:
+            record = read_json(folder / name, CheckpointError, largest=_LARGEST_COMPARISON)
+        except (CheckpointError, OSError):
+            continue
+        if str(record.get("name")).startswith("edge-lorahub comparison"):
+            return True
+    return False
 
 
 def _size(files: Iterable[Path]) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import EdgeLorahubWarning, JournalError, NotWritableError, OutputExistsError
+from ..errors import EdgeLorahubWarning, JournalError, NotWritableError, OutputExistsError, warn
 from ..files.locks import locked
 from ..files.outputs import check_output_file, read_json, write_text
 from ..files.typed_json import read_as, to_json
@@ -74,9 +74,10 @@ class Store:
             "cells": [cell.digest for cell in cells],
         }
         path = self.folder / RUN
-        before = _read_run(path) if path.exists() else None
-        if before == record:
+        if _read_run(path) == record:
             return
+        if _is_damaged(path):
+            warn(f"{path}: damaged; it is written anew, and the cells, which tell for themselves what they are, stay")
         for name in (RESULTS, TABLE):
             (self.folder / name).unlink(missing_ok=True)
         write_text(path, json.dumps(record, indent=1) + "\n")
@@ -98,7 +99,12 @@ def check_folder(folder: Path) -> None:
     check_output_file(folder / RUN)
     if not folder.exists():
         return
-    if any(folder.iterdir()) and _read_run(folder / RUN) is None and not _is_only_lock(folder):
+    if any(folder.iterdir()) and _read_run(folder / RUN) is None and not _has_only_ours(folder):
+        if _is_damaged(folder / RUN):
+            raise OutputExistsError(
+                f"{folder}: its {RUN} is damaged, and it has files that no comparison writes, so nothing is written "
+                "there; choose another folder, or move these away"
+            )
         raise OutputExistsError(
             f"{folder}: has no {RUN} of a comparison, so it is something else's; choose another folder"
         )
@@ -138,8 +144,23 @@ def _read_run(path: Path) -> dict[str, Any] | None:
     return record if (record.get("name"), record.get("format")) == (_RUN, _FORMAT) else None
 
 
-def _is_only_lock(folder: Path) -> bool:
-    """Whether a comparison ended there before it could say anything."""
+def _is_damaged(path: Path) -> bool:
+    """Whether a file is there that is not even JSON: one of another program, or of another version, is."""
+    try:
+        read_json(path, JournalError, largest=_LARGEST)
+    except JournalError:
+        return path.is_file()
+    except OSError:
+        return False
+    return False
+
+
+def _has_only_ours(folder: Path) -> bool:
+    """Whether a folder is a comparison's though its run.json is damaged, or was never there: it has nothing else."""
     names = {entry.name for entry in folder.iterdir()}
     cells = folder / CELLS
-    return names <= {LOCK, CELLS} and (not cells.is_dir() or not any(cells.iterdir()))
+    if RUN in names and not _is_damaged(folder / RUN):
+        return False
+    if RUN not in names and cells.is_dir() and any(cells.iterdir()):
+        return False
+    return names <= {RUN, RESULTS, TABLE, LOCK, CELLS} and LOCK in names

@@ -193,7 +193,7 @@ class Results:
 def read_results(folder: Path) -> tuple[Results, Mapping[str, Any]]:
     """The results in a comparison's folder, and its settings. Raises JournalError, which names file and field."""
     path = folder / RESULTS
-    fields = read_json(path, JournalError, largest=_LARGEST)
+    fields = read_json(path, lambda message: JournalError(f"{message}; {_REMEDY}"), largest=_LARGEST)
     name, version = fields.pop("name", None), fields.pop("format", None)
     if name != _NAME:
         raise JournalError(

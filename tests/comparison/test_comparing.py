@@ -19,6 +19,7 @@ from edge_lorahub.comparison.local_engine import LocalEngine
 from edge_lorahub.comparison.store import opened
 from edge_lorahub.composition.adapter import load_adapter
 from edge_lorahub.errors import EdgeLorahubWarning, JournalError, NotEnoughMemoryError, OutputExistsError, SettingsError
+from edge_lorahub.inspection import inspect
 
 # The tiny model's weights are random: short searches find nothing, and say so.
 pytestmark = [
@@ -161,6 +162,30 @@ def test_another_process_and_something_elses_folder_are_refused(make_plan: MakeP
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputExistsError):
         compared(plan, tmp_path / "file")
+
+
+@pytest.mark.parametrize("damage", ["{", ""])
+def test_a_damaged_run_is_named_and_written_anew(damage: str, make_plan: MakePlan, tmp_path: Path) -> None:
+    """The cells are not measured again; a folder with anything else in it is left alone."""
+    plan, run = make_plan(["zero-shot"], seeds=[1]), tmp_path / "run"
+    compared(plan, run)
+    before = (run / "run.json").read_text()
+    assert inspect(run)["kind"] == "comparison"
+    (run / "run.json").write_text(damage)
+    (run / "notes.txt").write_text("mine")
+    with pytest.raises(
+        OutputExistsError, match=r"run\.json is damaged, and it has files that no comparison"
+    ):
+        compared(plan, run)
+    (run / "notes.txt").unlink()
+    engine = InProcess()
+    with pytest.warns(EdgeLorahubWarning, match=r"run\.json: damaged; it is written anew"):
+        compared(plan, run, engine)
+    assert not engine.measured
+    assert (run / "run.json").read_text() == before
+    (run / "run.json").write_text(json.dumps({**json.loads(before), "format": 2}))
+    with pytest.raises(OutputExistsError):
+        compared(plan, run)
 
 
 def test_a_function_that_fails_is_told_before_anything_is_measured(make_plan: MakePlan, tmp_path: Path) -> None:

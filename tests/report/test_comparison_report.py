@@ -204,8 +204,9 @@ def test_what_is_wrong_is_named(
 )
 def test_damaged_files_are_named(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_bytes(data)
-    with pytest.raises(JournalError, match=re.escape(str(tmp_path / "results.json"))):
+    with pytest.raises(JournalError, match=re.escape(str(tmp_path / "results.json"))) as caught:
         report(tmp_path)
+    assert "run the same `edge-lorahub compare` again" in str(caught.value)
 
 
 def test_many_tasks_are_thinned_with_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
