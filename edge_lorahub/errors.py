@@ -105,6 +105,13 @@ def check_whole(name: str, value: object, *, least: int, most: int | None = None
         raise SettingsError(f"{name} must be {bounds}{got}")
 
 
+def quoted(value: object, most: int = 60) -> str:
+    """A value for a message; a long text is cut within its quotes, so that its end can be seen."""
+    if isinstance(value, str) and len(value) > most:
+        value = f"{value[: most - 1]}…"
+    return repr(value) if isinstance(value, str) else f"{value!r:.{most}}"
+
+
 def some_of(names: Sequence[str], most: int = 5) -> str:
     """The first of some names, for a message, and how many more there are."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""

@@ -43,13 +43,13 @@ def to_gguf_lora(
 ) -> None:
     """Writes FILE into a folder, for a model that is named by its bundle or its checkpoint (or GGUF file).
 
-    Only the model's settings are read. Raises MissingDependencyError without the package gguf, ModuleMismatchError
-    for an adapter that does not fit, BundleError or CheckpointError for a model that is not decoder-only, or what
-    `converted_folder` raises.
+    Only the model's settings are read, and looked at before the package is needed. Raises MissingDependencyError
+    without the package gguf, ModuleMismatchError for an adapter that does not fit, BundleError or CheckpointError for a
+    model that is not decoder-only, or what `converted_folder` raises.
     """
-    check_gguf()
     adapter.check()
     model = _of_base(adapter, str(base), revision) if bundle is None else _of_bundle(adapter, bundle)
+    check_gguf()
     with converted_folder(out, "gguf-lora", adapter, force=force, facts=facts) as work:
         write_gguf_lora(
             work / FILE, adapter.pairs, model_type=model.model_type, heads=model.heads, kv_heads=model.kv_heads,

@@ -70,23 +70,26 @@ def to_checkpoint(
     Warns where the adapter was learned with texts around its inputs, which other programs have to put there. Raises
     CheckpointError, ModuleMismatchError, ModuleFileError, HubError or MissingPathError, or as `converted_folder`.
     """
-    source, kinds = _folder(adapter, base, revision)
+    source, kinds = base_folder(adapter, base, revision)
     with converted_folder(out, "checkpoint", adapter, force=force) as work:
         _write(adapter, source, kinds, work, float32=float32)
 
 
 @contextmanager
-def merged_beside(
-    adapter: Adapter, base: str | Path, out: Path, revision: str | None = None
-) -> Iterator[tuple[Path, ModelSource]]:
-    """A merged checkpoint in float32, beside the output of what reads it and removed again; and the base."""
-    source, kinds = _folder(adapter, base, revision)
+def merged_beside(adapter: Adapter, source: FolderSource, kinds: tuple[str, ...], out: Path) -> Iterator[Path]:
+    """A merged checkpoint in float32, beside the output of what reads it and removed again; of a `base_folder`."""
     with scratch_folder(out) as work:
         _write(adapter, source, kinds, work, float32=True)
-        yield work, source
+        yield work
 
 
-def _folder(adapter: Adapter, base: str | Path, revision: str | None) -> tuple[FolderSource, tuple[str, ...]]:
+def base_folder(
+    adapter: Adapter, base: str | Path, revision: str | None = None
+) -> tuple[FolderSource, tuple[str, ...]]:
+    """As `open_base`, of a Hugging Face folder alone. Raises CheckpointError for a GGUF file.
+
+    Warns where the adapter was learned with texts around its inputs.
+    """
     source, kinds = open_base(adapter, base, revision)
     if not isinstance(source, FolderSource):
         raise CheckpointError(

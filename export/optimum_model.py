@@ -14,7 +14,7 @@ from edge_lorahub.convert.converted_folder import converted_folder
 from edge_lorahub.errors import CheckpointError, EdgeLorahubError, EdgeLorahubWarning, MissingDependencyError
 
 from .families import find_family
-from .merged_checkpoint import keep_tokenizer, merged_beside
+from .merged_checkpoint import base_folder, keep_tokenizer, merged_beside
 
 # Models of which optimum-onnx 0.1.0 reads head_dim.
 _HEADS_KNOWN = ("gemma", "gemma3_text")
@@ -29,8 +29,9 @@ def to_optimum(
     The checkpoint with the adapter in it is made beside the output and removed again. Raises MissingDependencyError
     without optimum-onnx and torch, CheckpointError where optimum cannot export it, and what `to_checkpoint` raises.
     """
+    source, kinds = base_folder(adapter, base, revision)
     check_optimum()
-    with merged_beside(adapter, base, out, revision) as (merged, source):
+    with merged_beside(adapter, source, kinds, out) as merged:
         family = find_family(source.config, source.config_path)
         task = _TASKS[family.architecture == ENCODER_DECODER]
         with converted_folder(out, "optimum", adapter, force=force) as work:

@@ -17,6 +17,7 @@ from .holdout import MOST_EXAMPLES, split, use
 from .main import COMMANDS
 from .printable import count_of, say, say_json
 from .system_text import place_system
+from .truncation import truncated
 
 if TYPE_CHECKING:
     from ..bundle.prompt import Prompt
@@ -178,9 +179,9 @@ def command(
         result = replace(result, record=replace(result.record, selection=selection))
     del model  # the adapter of many modules takes memory of its own
     with keeper.until_saved(result) as saving:
-        adapter, error = result.compose(modules), None
+        adapter, error, said = result.compose(modules), None, ""
         if rank is not None:
-            adapter, error = adapter.truncated(rank)
+            adapter, error, said = truncated(adapter, rank)
         saving(adapter.sha256)
         adapter.save(out, force=force)
     found: dict[str, Any] = {"adapter": str(out)}
@@ -189,7 +190,7 @@ def command(
     if not as_json:
         _print_report(result, settings, len(task))
         if error is not None:
-            say(f"truncated to rank {rank}: relative error of the change {error:.2%}; the loss above is before that")
+            say(f"{said}; the loss above is before that" if error else said)
     if answers is None:
         answers = memory_limit is None  # a model that generates takes memory that the limit's estimate does not count
     if answers or held_out:

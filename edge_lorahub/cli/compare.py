@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +56,8 @@ _KINDS = ("zero-shot", "few-shot", "best-single", "uniform", "random", "learned"
     show_default=True,
     metavar="exact|normalized|choice|FILE.py:FUNCTION",
     help="What a right answer is: the output to the letter; without capitals, full stops and outer spaces; the most "
-    "likely of the task's answers; or what a function of (prediction, example) says.",
+    "likely of the task's answers; or what a function of (prediction, example) says: a text, and an Example with "
+    ".input and .output.",
 )
 @click.option(
     "--method", "kinds", multiple=True, type=click.Choice(_KINDS), help="Compare these alone.  [default: all]"
@@ -214,15 +216,21 @@ def _compared(plan: Plan, store: Store, engine: Engine) -> Comparison:
     from rich.progress import MofNCompleteColumn, Progress
 
     from ..comparison.comparing import compare
+    from .live import QUIET
 
     console = Console(stderr=True)
+    told = time.monotonic()
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console,
                   disable=not console.is_terminal) as bar:  # fmt: skip
         row = bar.add_task("cells", total=None)
 
         def progress(cell: Cell | None, known: int, total: int) -> None:
+            nonlocal told
             if cell is None and known:
                 say(f"{known} of {count_of(total, 'cell')} known", err=True)
+            elif cell is not None and not console.is_terminal and time.monotonic() - told > QUIET:
+                told = time.monotonic()
+                say(f"{known} of {count_of(total, 'cell')} measured: {cell.name}", err=True)
             bar.update(row, completed=known, total=total)
 
         return compare(plan, store, engine, progress)

@@ -14,6 +14,7 @@ from . import options
 from .agreement_report import report_agreement
 from .main import COMMANDS
 from .printable import count_of, say
+from .truncation import truncated
 
 if TYPE_CHECKING:
     from ..composition.adapter import Adapter
@@ -127,8 +128,10 @@ def _truncated(
     from ..examples.example import read_with_system
 
     read = None if examples is None else read_with_system(examples)
-    smaller, error = adapter.truncated(rank)
-    say(f"truncated to rank {rank}: relative error of the change {error:.2%}")
+    smaller, error, said = truncated(adapter, rank)
+    say(said)
+    if smaller is adapter:
+        return adapter, {}
     facts: dict[str, Any] = {"rank": rank, "relative_error": error}
     if bundle is None or examples is None or read is None:
         say("what that does to the loss is not known without --bundle and --examples")

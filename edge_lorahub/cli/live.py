@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Weights shown of the best candidate, and the width of the longest bar.
 _SHOWN, _BAR = 6, 12
 # Where there is no terminal: seconds between two lines of one phase.
-_QUIET = 10.0
+QUIET = 10.0
 
 
 class SearchView:
@@ -82,7 +82,7 @@ class SearchView:
                 best=f"{self._best.loss:.4f}",
             )  # fmt: skip
             self._live.update(Group(self._progress, self._weights()))
-        elif candidate.phase != self._phase or time.monotonic() - self._told > _QUIET:
+        elif candidate.phase != self._phase or time.monotonic() - self._told > QUIET:
             self._line(candidate.phase)
         self._phase = candidate.phase
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import MissingPathError, SettingsError
+from ..errors import MissingPathError, SettingsError, quoted
 from ..examples.example import Example
 from ..files.user_path import user_path
 from .result import Result
@@ -50,7 +50,7 @@ class Metric:
 
     def _of_function(self, number: int, prediction: str, example: Example) -> float:
         assert self.function is not None
-        where = f"--metric {self.name}, answer {number} ({prediction!r:.60} to {example.input!r:.60})"
+        where = f"--metric {self.name}, answer {number} ({quoted(prediction)} to {quoted(example.input)})"
         try:
             value = self.function(prediction, example)
         except Exception as error:
@@ -60,7 +60,9 @@ class Metric:
         except (TypeError, ValueError, OverflowError):
             score = math.nan
         if isinstance(value, str) or not 0 <= score <= 1:
-            raise SettingsError(f"{where}: it gave {value!r:.60}; it has to give True, False, or a number from 0 to 1")
+            raise SettingsError(
+                f"{where}: it gave {quoted(value)}; it has to give True, False, or a number from 0 to 1"
+            )
         return score
 
 

@@ -74,6 +74,11 @@ class Adapter:
         inputs.compose(np.ones(1))
         return inputs
 
+    @property
+    def rank(self) -> int:
+        """The largest rank of its layers."""
+        return max(int(lora.a.shape[0]) for lora in self.pairs.values())
+
     def truncated(self, rank: int) -> tuple[Adapter, float]:
         """The nearest adapter of at most that rank (by SVD, in the Frobenius norm), and its error.
 
@@ -88,10 +93,9 @@ class Adapter:
             dropped, whole = dropped + lost, whole + total
         error = float(np.sqrt(dropped / whole)) if whole else 0.0
         if error > _MUCH_LOST:
-            largest = max(lora.a.shape[0] for lora in self.pairs.values())
             warnings.warn(
                 f"rank {rank} loses {error:.0%} of the adapter's change, so it may answer otherwise than the whole "
-                f"adapter of rank {largest}; try a higher rank",
+                f"adapter of rank {self.rank}; try a higher rank",
                 EdgeLorahubWarning,
                 stacklevel=2,
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import numpy as np
 from ..errors import EdgeLorahubWarning, MissingPathError, ModuleFileError
 from ..files.reading import open_file
 from ..tensors.safetensors_file import Float32, open_tensors
+from ..tensors.safetensors_writing import write_safetensors
 from ..tensors.torch_zip import read_state_dict
 from .base_names import public_name
 from .module import Module
@@ -121,8 +121,6 @@ def write_peft(folder: Path, base_model: str, loras: Mapping[str, Lora], task_ty
     The scale of each pair goes into its B, so that lora_alpha = r everywhere. Of a base model that is a path the last
     part is written. task_type is one of `bundle.architectures.TASK_TYPES`, None: not known.
     """
-    from safetensors.numpy import save_file
-
     tensors: dict[str, Float32] = {}
     for layer, lora in loras.items():
         tensors[f"base_model.model.{layer}.lora_A.weight"] = np.ascontiguousarray(lora.a)
@@ -148,6 +146,4 @@ def write_peft(folder: Path, base_model: str, loras: Mapping[str, Lora], task_ty
         "init_lora_weights": True,
     }
     (folder / CONFIG).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-    save_file(tensors, folder / SAFETENSORS, metadata={"format": "pt"})
-    # safetensors makes files that only their owner may read
-    shutil.copymode(folder / CONFIG, folder / SAFETENSORS)
+    write_safetensors(folder / SAFETENSORS, tensors, {"format": "pt"})

@@ -24,6 +24,7 @@ from ..errors import EdgeLorahubError, EdgeLorahubWarning, ModuleFileError
 from ..files.reading import check_values, open_file
 from ..hub.resolve import module_folder
 from ..label_logits import LabelLogits
+from ..tensors.safetensors_writing import write_safetensors
 
 Float64 = NDArray[np.float64]
 EVALUATIONS = "evaluations.safetensors"
@@ -101,10 +102,8 @@ class Evaluations:
 
     def save(self, folder: Path) -> None:
         """Writes the file into a folder."""
-        from safetensors.numpy import save_file
-
         arrays = {name: np.ascontiguousarray(array) for name, array in self._arrays().items()}
-        save_file(arrays, folder / EVALUATIONS, metadata={_FACTS: self._facts(), _DIGEST: self.digest})
+        write_safetensors(folder / EVALUATIONS, arrays, {_FACTS: self._facts(), _DIGEST: self.digest})
 
 
 def load_evaluations(source: str | Path) -> Evaluations | None:

@@ -123,6 +123,12 @@ def test_adapt_reports_weights_and_losses(
     assert "CMA-ES (population 6, step size" in plain.stdout
     assert "truncated to rank 2: relative error" in report.stdout
     assert re.search(r"^Warning: rank 2 loses \d\d% of the adapter's change", report.stderr, re.MULTILINE)
+    modes = {file.name: file.stat().st_mode for file in (tmp_path / "plain").iterdir()}
+    modes |= {file.name: file.stat().st_mode for file in (tmp_path / "ö out").iterdir()}
+    assert "evaluations.safetensors" in modes
+    assert len(set(modes.values())) == 1, modes
+    whole = run(*arguments, "--out", tmp_path / "whole", "--no-answers", "--rank", 999)
+    assert re.search(r"^nothing is truncated by --rank 999, as the adapter has rank \d+$", whole.stdout, re.MULTILINE)
     record = json.loads(run(*arguments, "--out", tmp_path / "json", "--json", "--rank", 1).stdout)
     assert set(record["weights"]) == {f"module-{i}" for i in range(4)}
     assert 0 < record["truncation_error"] < 1

@@ -173,9 +173,7 @@ def test_a_damaged_run_is_named_and_written_anew(damage: str, make_plan: MakePla
     assert inspect(run)["kind"] == "comparison"
     (run / "run.json").write_text(damage)
     (run / "notes.txt").write_text("mine")
-    with pytest.raises(
-        OutputExistsError, match=r"run\.json is damaged, and it has files that no comparison"
-    ):
+    with pytest.raises(OutputExistsError, match=r"run\.json is damaged, and it has files that no comparison"):
         compared(plan, run)
     (run / "notes.txt").unlink()
     engine = InProcess()

@@ -55,6 +55,12 @@ def test_what_a_function_does_amiss_is_named(tmp_path: Path, body: str, said: st
         metric.check(INPUTS[0])
 
 
+def test_texts_in_an_error_end_within_their_quotes(tmp_path: Path) -> None:
+    metric = read_metric(function(tmp_path, "raise KeyError"))
+    with pytest.raises(SettingsError, match=rf"answer 1 \('{'y' * 59}…' to 'a'\)"):
+        metric.check(Example("a", "y" * 100))
+
+
 def test_unknown_metrics_and_files_are_refused(tmp_path: Path) -> None:
     for text in ("accuracy", "", "mine.py", "mine.txt:score", "mine.py:not a name"):
         with pytest.raises(SettingsError, match="is unknown"):

@@ -101,6 +101,10 @@ def test_force_overwrites_a_conversion_and_nothing_else(
     assert run(*convert).exit_code == 0
     assert "exists already" in fails(*convert)
     assert run(*convert, "--rank", 3, "--force").exit_code == 0
+    assert (
+        "nothing is truncated by --rank 99, as the adapter has rank 4" in run(*convert, "--rank", 99, "--force").stdout
+    )
+    assert "rank" not in json.loads((out / "edge_lorahub_conversion.json").read_text())
     (out / "mine.txt").write_text("a note")
     assert "mine.txt" in fails(*convert, "--force")
     (out / "mine.txt").unlink()
