@@ -130,11 +130,10 @@ def _truncated(
     read = None if examples is None else read_with_system(examples)
     smaller, error, said = truncated(adapter, rank)
     say(said)
-    if smaller is adapter:
-        return adapter, {}
-    facts: dict[str, Any] = {"rank": rank, "relative_error": error}
+    facts: dict[str, Any] = {} if smaller is adapter else {"rank": rank, "relative_error": error}
     if bundle is None or examples is None or read is None:
-        say("what that does to the loss is not known without --bundle and --examples")
+        if smaller is not adapter:
+            say("what that does to the loss is not known without --bundle and --examples")
         return smaller, facts
     from ..runtime.adapter_loss import adapter_loss
     from ..runtime.prompt_choice import choose_prompt
@@ -146,7 +145,9 @@ def _truncated(
     task, prompt = place_system(examples, *read, model.bundle, prompt, None)
     before, after = (adapter_loss(model, each, task, prompt) for each in (adapter, smaller))
     say(f"loss on {len(task)} examples: {after:.4f} as it is written, {before:.4f} before the truncation")
-    return smaller, facts | {"loss": after, "loss_before_truncation": before}
+    if smaller is not adapter:
+        facts |= {"loss": after, "loss_before_truncation": before}
+    return smaller, facts
 
 
 def _peft(adapter: Adapter, out: Path, given: Mapping[str, Any], facts: Mapping[str, Any], force: bool) -> None:

@@ -156,11 +156,12 @@ def _is_damaged(path: Path) -> bool:
 
 
 def _has_only_ours(folder: Path) -> bool:
-    """Whether a folder is a comparison's though its run.json is damaged, or was never there: it has nothing else."""
+    """Whether a folder without a run.json that can be read is a comparison's by its names.
+
+    Either the comparison ended before it could say anything, or the file was damaged since.
+    """
     names = {entry.name for entry in folder.iterdir()}
     cells = folder / CELLS
-    if RUN in names and not _is_damaged(folder / RUN):
-        return False
-    if RUN not in names and cells.is_dir() and any(cells.iterdir()):
-        return False
-    return names <= {RUN, RESULTS, TABLE, LOCK, CELLS} and LOCK in names
+    if RUN in names:
+        return _is_damaged(folder / RUN) and LOCK in names and names <= {RUN, RESULTS, TABLE, LOCK, CELLS}
+    return names <= {LOCK, CELLS} and (not cells.is_dir() or not any(cells.iterdir()))
