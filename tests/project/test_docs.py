@@ -127,7 +127,7 @@ def options() -> set[str]:
 # Options of other programs that the pages name.
 OTHERS = {
     "--require-hashes", "--no-deps", "--steps-scale",  # pip's; the recipe's of the embedded hub
-    "--head", "--port", "--include-dashboard", "--num-cpus", "--memory",  # Ray's
+    "--generate", "--head", "--port", "--include-dashboard", "--num-cpus", "--memory",  # Ray's
 }  # fmt: skip
 
 
