@@ -195,16 +195,7 @@ def command(
         answers = memory_limit is None  # a model that generates takes memory that the limit's estimate does not count
     if answers or held_out:
         found |= use(
-            bundle,
-            adapter,
-            modules,
-            task,
-            held_out,
-            max_input_tokens,
-            threads,
-            prompt,
-            answers=answers,
-            quiet=as_json,
+            bundle, adapter, modules, task, held_out, settings, threads, prompt, answers=answers, quiet=as_json
         )
     if as_json:
         say_json(record_json(result.record) | found)

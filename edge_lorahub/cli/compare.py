@@ -139,6 +139,7 @@ def command(
     from ..comparison.plan import Plan
     from ..comparison.store import check_folder, opened
     from ..comparison.task_files import read_tasks
+    from ..composition.ancestry import check_records
     from ..files.user_path import user_path
     from ..runtime.opened import OpenBundle
     from ..runtime.prompt_choice import choose_prompt
@@ -163,6 +164,7 @@ def command(
     modules = module_sources.modules_of(sources, parents, choice, opened_bundle.manifest)[0] if needed else None
     if modules is not None:
         modules.check(opened_bundle.manifest)
+        check_records(modules)
     plan = Plan(
         opened_bundle, tasks, modules or (), methods, range(1, seeds + 1), measure,
         CellSettings(prompt, threads, max_input_tokens, max_new_tokens, batch_size), examples, limit, count,

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import EdgeLorahubWarning, ExamplesError, warn
 from . import options
+from .printable import count_of, say
 
 if TYPE_CHECKING:
     from ..bundle.prompt import Prompt
     from ..composition.adapter import Adapter
     from ..examples.example import Example
+    from ..learning.settings import Settings
     from ..lora.modules import Modules
 
 # Examples that are used of a longer file, unless --limit says otherwise: five are usual, and time grows with them.
@@ -47,7 +49,7 @@ def split(
 
 def use(
     bundle: Path, adapter: Adapter, modules: Modules, task: list[Example], held_out: list[Example],
-    max_input_tokens: int, threads: int | None, prompt: Prompt, *, answers: bool, quiet: bool,
+    settings: Settings, threads: int | None, prompt: Prompt, *, answers: bool, quiet: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Answers to the examples, and exact match on those kept aside, of the plain model and of the adapter.
 
@@ -63,7 +65,7 @@ def use(
 
     model = Model(bundle, threads=threads)
     longest = longest_output(model, [*(task if answers else []), *held_out], prompt)
-    most = max(MAX_NEW_TOKENS, longest)
+    most, max_input_tokens = max(MAX_NEW_TOKENS, longest), settings.max_input_tokens
     found: dict[str, Any] = {}
     if answers:
         texts = [example.input for example in task]
@@ -80,7 +82,11 @@ def use(
             print_answers(task, before, after)
     if held_out:
         warn_of_modules_examples(modules, held_out, "kept aside")
-        single = modules[int(best_single(model, modules, task, prompt, max_input_tokens).argmax())]
+        say(f"looking for the best of {count_of(len(modules), 'module')} alone", err=True)
+        one_hot = best_single(
+            model, modules, task, prompt, max_input_tokens, settings.max_output_tokens, settings.batch_tokens
+        )
+        single = modules[int(one_hot.argmax())]
         rows: dict[str, Adapter | None] = {
             "plain model": None,
             "best single module": load_adapter(single.folder),

@@ -24,6 +24,12 @@ def composed_among(modules: Iterable[Module]) -> tuple[Composed, ...] | None:
     return tuple(found.values()) or None
 
 
+def check_records(modules: Iterable[Module]) -> None:
+    """Raises what `read_record` raises for a record that is damaged."""
+    for _ in _recorded(modules):
+        pass
+
+
 def warn_of_modules_examples(modules: Iterable[Module], examples: Sequence[Example], what: str) -> None:
     """Warns of modules that were learned from some of the examples themselves. what: the examples are to be."""
     digests = {digest_front(example) for example in examples}

@@ -63,7 +63,7 @@ class Learning:
         modules.check(model.manifest)
         warn_of_unwritable(model.tokens, examples, prompt)
         warn_of_modules_prompts(modules, prompt)
-        warn_of_modules_examples(modules, examples, "learned from")
+        warn_of_modules_examples(modules, examples, "to be learned from")
         self._began = time.perf_counter()
         self._earlier_seconds = 0.0  # of the processes that a journal is from
         self._model, self._modules, self._settings = model, modules, settings

@@ -305,11 +305,12 @@ def test_an_adapter_without_a_prompt_takes_the_bundles(with_chat: Path, module_f
 def test_an_adapter_as_a_module_within_another_prompt_is_told(
     model: Model, learned: Path, module_folders: list[Path], examples: list[Example]
 ) -> None:
+    others = [Example(example.output, example.input) for example in examples]
     with pytest.warns(EdgeLorahubWarning, match="framed: learned with another prompt than it is used with"):
-        adapt(model, [learned, module_folders[0]], examples, budget=8)
+        adapt(model, [learned, module_folders[0]], others, budget=8)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        adapt(model, [learned, module_folders[0]], examples, budget=8, prompt=PROMPT)
+        adapt(model, [learned, module_folders[0]], others, budget=8, prompt=PROMPT)
     assert not any("another prompt" in str(one.message) for one in caught)
 
 

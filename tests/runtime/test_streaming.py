@@ -185,7 +185,7 @@ def on_a_terminal(*arguments: object) -> tuple[list[bytes], int]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no terminals of this kind")
-def test_an_answer_is_shown_on_a_terminal_while_it_is_made(model: Model, bundle: Path) -> None:
+def test_a_terminal_gets_the_whole_answer(model: Model, bundle: Path) -> None:
     blocks, code = on_a_terminal("generate", bundle, TEXTS[3], "--max-new-tokens", 300, "--threads", 1)
     assert code == 0
     assert b"".join(blocks).decode() == generate(model, [TEXTS[3]], max_new_tokens=300)[0] + "\r\n"
