@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -53,3 +54,17 @@ def test_adapt_says_so(
         said = " ".join(result.stderr.split())
         assert said.count("mine: a module that was learned from some of the examples that are") == times
         assert ("that are kept aside" in said) == (times > 0)
+
+
+def test_a_damaged_record_is_refused_before_anything_is_measured(
+    fails: Callable[..., str], bundle: Path, module_folders: list[Path], learned: Path, data: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(learned, damaged)
+    (damaged / "edge_lorahub.json").write_text("{")
+    line = fails(
+        "compare", bundle, data, "--modules", module_folders[0].parent, "--module", damaged, "--method", "uniform",
+        "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert "edge_lorahub.json" in line
+    assert not list((tmp_path / "run").glob("cells/*"))
