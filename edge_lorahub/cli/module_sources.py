@@ -184,8 +184,16 @@ def modules_in(parent: Path) -> Sequence[str | Path]:
 
 
 def _deeper(parent: Path) -> list[str]:
-    """Folders of modules in a folder: a training's checkpoints within a module are not meant."""
-    return sorted(str(path) for path in parent.iterdir() if path.is_dir() and not kind_of(path) and found_in(path))
+    """Folders of modules in a folder: a training's checkpoints within a module are not meant, nor what is hidden."""
+    return sorted(str(path) for path in parent.iterdir() if not path.name.startswith(".") and _has_modules(path))
+
+
+def _has_modules(folder: Path) -> bool:
+    """Whether it is a folder of modules; one that may not be read, as lost+found, is none."""
+    try:
+        return folder.is_dir() and not kind_of(folder) and bool(found_in(folder))
+    except OSError:
+        return False
 
 
 def _by_itself() -> str:

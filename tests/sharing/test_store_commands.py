@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
@@ -187,3 +188,24 @@ def test_folders_of_modules_within_a_folder_are_named(
     assert added.stdout.startswith("added: one (")
     assert "kind-4 and 2 more lie a folder deeper, and are not taken" in added.stderr
     assert "one/" not in added.stderr
+
+
+def test_folders_that_are_hidden_or_may_not_be_read_are_passed_over(
+    run: Run, module_folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another user's lost+found: what a test that runs as root cannot make is raised by hand."""
+    mods, is_file = tmp_path / "mods", Path.is_file
+
+    def denied(path: Path, **options: bool) -> bool:
+        if "lost+found" in path.parts:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_file(path, **options)
+
+    shutil.copytree(module_folders[0], mods / "one")
+    (mods / "lost+found").mkdir()
+    shutil.copytree(module_folders[0], mods / ".trash" / "two")
+    monkeypatch.setattr(Path, "is_file", denied)
+    added = run("hub", "add", "--modules", mods, "--store", tmp_path / "store")
+    assert added.exit_code == 0, added.output
+    assert added.stdout.startswith("added: one (")
+    assert "deeper" not in added.stderr
