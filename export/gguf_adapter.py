@@ -18,7 +18,7 @@ from .families import find_family
 from .families.decoder_family import DecoderFamily
 from .gguf.gguf_lora import check_gguf, write_gguf_lora
 from .merging.layers import warn_of_other_base
-from .open_source import open_source
+from .open_source import is_on_the_hub, open_source
 
 FILE = "adapter.gguf"
 
@@ -43,11 +43,13 @@ def to_gguf_lora(
 ) -> None:
     """Writes FILE into a folder, for a model that is named by its bundle or its checkpoint (or GGUF file).
 
-    Only the model's settings are read, and looked at before the package is needed. Raises MissingDependencyError
-    without the package gguf, ModuleMismatchError for an adapter that does not fit, BundleError or CheckpointError for a
-    model that is not decoder-only, or what `converted_folder` raises.
+    Only the model's settings are read, and of a local model looked at before the package is needed. Raises
+    MissingDependencyError without the package gguf, ModuleMismatchError for an adapter that does not fit, BundleError
+    or CheckpointError for a model that is not decoder-only, or what `converted_folder` raises.
     """
     adapter.check()
+    if bundle is None and is_on_the_hub(str(base)):
+        check_gguf()  # before the download
     model = _of_base(adapter, str(base), revision) if bundle is None else _of_bundle(adapter, bundle)
     check_gguf()
     with converted_folder(out, "gguf-lora", adapter, force=force, facts=facts) as work:

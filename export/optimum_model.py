@@ -15,6 +15,7 @@ from edge_lorahub.errors import CheckpointError, EdgeLorahubError, EdgeLorahubWa
 
 from .families import find_family
 from .merged_checkpoint import base_folder, keep_tokenizer, merged_beside
+from .open_source import is_on_the_hub
 
 # Models of which optimum-onnx 0.1.0 reads head_dim.
 _HEADS_KNOWN = ("gemma", "gemma3_text")
@@ -29,6 +30,8 @@ def to_optimum(
     The checkpoint with the adapter in it is made beside the output and removed again. Raises MissingDependencyError
     without optimum-onnx and torch, CheckpointError where optimum cannot export it, and what `to_checkpoint` raises.
     """
+    if is_on_the_hub(base):
+        check_optimum()  # before the download; a local base is looked at first
     source, kinds = base_folder(adapter, base, revision)
     check_optimum()
     with merged_beside(adapter, source, kinds, out) as merged:

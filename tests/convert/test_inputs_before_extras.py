@@ -31,3 +31,15 @@ def test_optimum(fails: Fails, checkpoint: Path, module_folders: list[Path], tmp
     assert "edge-lorahub[optimum]" in fails(*convert, "--base", checkpoint)
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".edge*"))
+
+
+@pytest.mark.parametrize("form", ["gguf-lora", "optimum"])
+def test_nothing_is_downloaded_for_a_package_that_is_not_there(
+    form: str, fails: Fails, module_folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(*_: object, **__: object) -> str:
+        raise AssertionError("a download")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    line = fails("convert", module_folders[0], "--to", form, "--base", "owner/name", "--out", tmp_path / "out")
+    assert f"edge-lorahub[{form.removesuffix('-lora')}]" in line
