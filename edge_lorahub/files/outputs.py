@@ -108,8 +108,8 @@ def check_output_folder(out: Path, *, force: bool, names: Sequence[str]) -> None
 
 
 def _check_ours(folder: Path, out: Path, names: Sequence[str]) -> None:
-    """Refuses to replace a folder that is not just an output; out is its name for the user. Of a link nothing goes."""
-    if not folder.is_symlink() and (reason := _not_ours(folder, names)):
+    """Refuses to replace a folder that is not just an output; out is its name for the user."""
+    if reason := _not_ours(folder, names):
         raise OutputExistsError(
             f"{out}: will not be overwritten: {reason}, so it is not just an output of this command; "
             "choose another folder, or remove this one yourself"
@@ -117,8 +117,8 @@ def _check_ours(folder: Path, out: Path, names: Sequence[str]) -> None:
 
 
 def _not_ours(folder: Path, names: Sequence[str], *, digests: bool = True) -> str | None:
-    """Why a folder may hold something of somebody else's. None if it does not, as an empty one."""
-    found = sorted(path.name for path in folder.iterdir())
+    """Why a folder may hold something of somebody else's. None for an empty one, or a link, which alone is replaced."""
+    found = [] if folder.is_symlink() else sorted(path.name for path in folder.iterdir())
     sign = names[0]
     if strange := [name for name in found if name not in names]:
         return f"it has {strange[0]}"

@@ -238,6 +238,19 @@ def test_a_link_that_leads_nowhere_is_kept(out: Path) -> None:
     assert out.is_symlink()
 
 
+def test_a_link_to_somebody_elses_folder_is_replaced_with_force_as_its_advice_says(out: Path) -> None:
+    """The folder itself stays."""
+    out.parent.mkdir()
+    mine = out.parent / "mine"
+    mine.mkdir()
+    (mine / "notes.txt").write_text("mine")
+    out.symlink_to(mine)
+    with pytest.raises(OutputExistsError, match="overwrite it with --force"):
+        write(out)
+    write(out, force=True)
+    assert contents(out.parent) == {**NEW, "mine/notes.txt": "mine"}
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize(("when", "left"), [(1, OLD), (2, NEW)])
 def test_an_interrupt_between_two_renames_loses_nothing(
