@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import EdgeLorahubWarning, JournalError, NotWritableError, OutputExistsError, warn
+from ..errors import EdgeLorahubWarning, JournalError, NotWritableError, OutputExistsError, some_of, warn
 from ..files.locks import locked
 from ..files.outputs import check_output_file, read_json, write_text
 from ..files.typed_json import read_as, to_json
@@ -19,6 +19,7 @@ from .cell import Cell, digest_of
 from .result import Result
 
 RUN, RESULTS, TABLE, CELLS, LOCK = "run.json", "results.json", "table.md", "cells", "lock"
+_OURS = {RUN, RESULTS, TABLE, CELLS, LOCK}
 _CELL, _RUN, _FORMAT = "edge-lorahub cell", "edge-lorahub comparison run", 1
 # Of a cell's file: its longest part are the answers.
 _LARGEST = 256 << 20
@@ -100,10 +101,11 @@ def check_folder(folder: Path) -> None:
     if not folder.exists():
         return
     if any(folder.iterdir()) and _read_run(folder / RUN) is None and not _has_only_ours(folder):
-        if _is_damaged(folder / RUN):
+        strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in _OURS)
+        if strange and (folder / CELLS).is_dir() and _is_damaged(folder / RUN):
             raise OutputExistsError(
-                f"{folder}: its {RUN} is damaged, and it has files that no comparison writes, so nothing is written "
-                "there; choose another folder, or move these away"
+                f"{folder}: its {RUN} is damaged, and it has files that no comparison writes ({some_of(strange)}), so "
+                "nothing is written there; choose another folder, or move these away"
             )
         raise OutputExistsError(
             f"{folder}: has no {RUN} of a comparison, so it is something else's; choose another folder"
@@ -145,11 +147,11 @@ def _read_run(path: Path) -> dict[str, Any] | None:
 
 
 def _is_damaged(path: Path) -> bool:
-    """Whether a file is there that is not even JSON: one of another program, or of another version, is."""
+    """Whether a file is there that is not JSON; one of another program, or of another version, is JSON."""
     try:
         read_json(path, JournalError, largest=_LARGEST)
-    except JournalError:
-        return path.is_file()
+    except JournalError as error:
+        return isinstance(error.__cause__, (json.JSONDecodeError, UnicodeDecodeError))
     except OSError:
         return False
     return False
@@ -158,10 +160,11 @@ def _is_damaged(path: Path) -> bool:
 def _has_only_ours(folder: Path) -> bool:
     """Whether a folder without a run.json that can be read is a comparison's by its names.
 
-    Either the comparison ended before it could say anything, or the file was damaged since.
+    Either the comparison ended before it could say anything, or the file was damaged since. A damaged run.json alone,
+    without cells, may be anybody's.
     """
     names = {entry.name for entry in folder.iterdir()}
     cells = folder / CELLS
     if RUN in names:
-        return _is_damaged(folder / RUN) and LOCK in names and names <= {RUN, RESULTS, TABLE, LOCK, CELLS}
+        return _is_damaged(folder / RUN) and cells.is_dir() and names <= _OURS
     return names <= {LOCK, CELLS} and (not cells.is_dir() or not any(cells.iterdir()))

@@ -173,9 +173,10 @@ def test_a_damaged_run_is_named_and_written_anew(damage: str, make_plan: MakePla
     assert inspect(run)["kind"] == "comparison"
     (run / "run.json").write_text(damage)
     (run / "notes.txt").write_text("mine")
-    with pytest.raises(OutputExistsError, match=r"run\.json is damaged, and it has files that no comparison"):
+    with pytest.raises(OutputExistsError, match=r"run\.json is damaged, and it has files .* \(notes\.txt\)"):
         compared(plan, run)
     (run / "notes.txt").unlink()
+    (run / "lock").unlink()  # as in a copy that somebody has tidied
     engine = InProcess()
     with pytest.warns(EdgeLorahubWarning, match=r"run\.json: damaged; it is written anew"):
         compared(plan, run, engine)
@@ -184,6 +185,25 @@ def test_a_damaged_run_is_named_and_written_anew(damage: str, make_plan: MakePla
     (run / "run.json").write_text(json.dumps({**json.loads(before), "format": 2}))
     with pytest.raises(OutputExistsError):
         compared(plan, run)
+
+
+@pytest.mark.parametrize("text", ["[]", '"mine"', "{}"])
+def test_json_of_something_else_in_the_place_of_a_run_is_kept(text: str, make_plan: MakePlan, tmp_path: Path) -> None:
+    plan, run = make_plan(["zero-shot"], seeds=[1]), tmp_path / "run"
+    compared(plan, run)
+    (run / "run.json").write_text(text)
+    with pytest.raises(OutputExistsError, match=r"has no run\.json of a comparison"):
+        compared(plan, run)
+    assert (run / "run.json").read_text() == text
+
+
+def test_a_damaged_run_without_cells_is_kept(make_plan: MakePlan, tmp_path: Path) -> None:
+    """It may be anybody's."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("mine")
+    with pytest.raises(OutputExistsError, match=r"has no run\.json of a comparison"):
+        compared(make_plan(["zero-shot"], seeds=[1]), tmp_path / "run")
+    assert (tmp_path / "run" / "run.json").read_text() == "mine"
 
 
 def test_a_function_that_fails_is_told_before_anything_is_measured(make_plan: MakePlan, tmp_path: Path) -> None:
