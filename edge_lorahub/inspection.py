@@ -15,6 +15,8 @@ from .files.outputs import check_digests, read_json
 from .files.user_path import user_path
 from .lora.loading import load_module, module_path
 
+# A comparison's files, of which the second is written when it ends.
+_RUN, _RESULTS = "run.json", "results.json"
 # Bytes of a comparison's file, which has every cell.
 _LARGEST_COMPARISON = 256 << 20
 
@@ -36,6 +38,8 @@ def inspect(source: str | Path, *, check: bool = False) -> dict[str, Any]:
     if kind == "checkpoint":
         return _checkpoint(folder)
     if _is_comparison(folder):
+        if not (folder / _RESULTS).is_file():
+            return {"kind": "comparison", "state": "not ended; the same `edge-lorahub compare` goes on with it"}
         return {"kind": "comparison", "shown by": f"edge-lorahub report {folder} -o FILE.html"}
     if found := modules_in(folder):
         raise MissingPathError(f"{folder}: a folder of modules; name one of them, as {found[0]}")
@@ -136,7 +140,7 @@ def _checkpoint(folder: Path) -> dict[str, Any]:
 
 def _is_comparison(folder: Path) -> bool:
     """Whether `compare` made it, by what its files say; what they say beyond that is for a report."""
-    for name in ("run.json", "results.json"):
+    for name in (_RUN, _RESULTS):
         try:
             record = read_json(folder / name, CheckpointError, largest=_LARGEST_COMPARISON)
         except (CheckpointError, OSError):

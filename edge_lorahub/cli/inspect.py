@@ -16,7 +16,7 @@ from .printable import say, say_json
 def command(path: str, check: bool, as_json: bool) -> None:
     """Say what a bundle, module, adapter or checkpoint is.
 
-    PATH is a folder, or the Hub id of a module. Of a comparison it says how it is shown.
+    PATH is a folder, or the Hub id of a module. Of a comparison it says how it is shown, or gone on with.
     """
     from ..inspection import inspect
 

@@ -164,13 +164,22 @@ def test_another_process_and_something_elses_folder_are_refused(make_plan: MakeP
         compared(plan, tmp_path / "file")
 
 
+def test_inspect_says_of_a_comparison_what_can_be_done_with_it(make_plan: MakePlan, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    compared(make_plan(["zero-shot"], seeds=[1]), run)
+    assert inspect(run) == {"kind": "comparison", "shown by": f"edge-lorahub report {run} -o FILE.html"}
+    (run / "results.json").unlink()  # a comparison that was ended has none
+    assert inspect(run) == {
+        "kind": "comparison", "state": "not ended; the same `edge-lorahub compare` goes on with it"
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("damage", ["{", ""])
 def test_a_damaged_run_is_named_and_written_anew(damage: str, make_plan: MakePlan, tmp_path: Path) -> None:
     """The cells are not measured again; a folder with anything else in it is left alone."""
     plan, run = make_plan(["zero-shot"], seeds=[1]), tmp_path / "run"
     compared(plan, run)
     before = (run / "run.json").read_text()
-    assert inspect(run)["kind"] == "comparison"
     (run / "run.json").write_text(damage)
     (run / "notes.txt").write_text("mine")
     with pytest.raises(OutputExistsError, match=r"run\.json is damaged, and it has files .* \(notes\.txt\)"):
