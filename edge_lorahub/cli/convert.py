@@ -143,11 +143,13 @@ def _truncated(
     model = load(bundle)
     prompt = choose_prompt(model.bundle, adapter=adapter)
     task, prompt = place_system(examples, *read, model.bundle, prompt, None)
-    before, after = (adapter_loss(model, each, task, prompt) for each in (adapter, smaller))
+    after = adapter_loss(model, smaller, task, prompt)
+    if smaller is adapter:
+        say(f"loss on {len(task)} examples: {after:.4f}")
+        return smaller, facts
+    before = adapter_loss(model, adapter, task, prompt)
     say(f"loss on {len(task)} examples: {after:.4f} as it is written, {before:.4f} before the truncation")
-    if smaller is not adapter:
-        facts |= {"loss": after, "loss_before_truncation": before}
-    return smaller, facts
+    return smaller, facts | {"loss": after, "loss_before_truncation": before}
 
 
 def _peft(adapter: Adapter, out: Path, given: Mapping[str, Any], facts: Mapping[str, Any], force: bool) -> None:

@@ -70,6 +70,17 @@ def test_the_loss_that_is_told_is_that_of_what_is_written(
     assert after != pytest.approx(before, abs=1e-3)
 
 
+def test_where_nothing_is_truncated_the_loss_is_told_once(
+    run: Run, bundle: Path, model: Model, module_folders: list[Path], examples_file: Path, tmp_path: Path
+) -> None:
+    arguments = ("--to", "peft", "--rank", 99, "--bundle", bundle, "--examples", examples_file)
+    result = run("convert", module_folders[0], *arguments, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    loss = adapter_loss(model, load_adapter(module_folders[0]), read_examples(examples_file))
+    assert [line for line in result.stdout.splitlines() if "loss" in line] == [f"loss on 5 examples: {loss:.4f}"]
+    assert "loss" not in json.loads((tmp_path / "out" / RECORD).read_text())
+
+
 def test_without_examples_no_loss_is_told(run: Run, module_folders: list[Path], tmp_path: Path) -> None:
     result = run("convert", module_folders[0], "--to", "peft", "--rank", 3, "--out", tmp_path / "out")
     assert "loss is not known" in result.stdout
