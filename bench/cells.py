@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_lorahub.errors import EdgeLorahubWarning, JournalError, some_of
+from edge_lorahub.errors import EdgeLorahubWarning, JournalError
 from edge_lorahub.files.locks import locked
 from edge_lorahub.files.outputs import check_output_file, write_text
 from edge_lorahub.files.reading import read_file
+from edge_lorahub.messages import some_of
 
 _NAME, _FORMAT = "edge-lorahub cells", 1
 _LARGEST = 256 << 20  # bytes; a cell has about a hundred

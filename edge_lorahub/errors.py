@@ -5,11 +5,8 @@ Every message is one line that says what was found, where, and what to do.
 
 import sys
 import warnings
-from collections.abc import Sequence
-from numbers import Integral
 from pathlib import Path
 
-_LONG_NUMBER = 10**40
 _PACKAGE = str(Path(__file__).parent)
 
 
@@ -91,31 +88,6 @@ class MissingDependencyError(EdgeLorahubError, ImportError):
 
 class EdgeLorahubWarning(UserWarning):
     """Something that is probably not what the user meant, but that does not stop the work."""
-
-
-def check_whole(name: str, value: object, *, least: int, most: int | None = None) -> None:
-    """Raises SettingsError for an argument that is no whole number, as a text or True, or out of its range."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise SettingsError(f"{name} must be a whole number, got {value!r:.80}")
-    number = int(value)
-    if number < least or (most is not None and number > most):
-        bounds = f"at least {least}" if most is None else f"from {least} to {most}"
-        # Python refuses to write a number of thousands of digits
-        got = f", got {number}" if abs(number) < _LONG_NUMBER else ""
-        raise SettingsError(f"{name} must be {bounds}{got}")
-
-
-def quoted(value: object, most: int = 60) -> str:
-    """A value for a message; a long text is cut within its quotes, so that its end can be seen."""
-    if isinstance(value, str) and len(value) > most:
-        value = f"{value[: most - 1]}…"
-    return repr(value) if isinstance(value, str) else f"{value!r:.{most}}"
-
-
-def some_of(names: Sequence[str], most: int = 5) -> str:
-    """The first of some names, for a message, and how many more there are."""
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
 
 
 def warn(message: str) -> None:

@@ -14,9 +14,10 @@ from edge_lorahub.bundle.prompt import Prompt
 from edge_lorahub.bundle.weights_sample import sample_digest
 from edge_lorahub.composition.adapter import Adapter, check_adapter
 from edge_lorahub.composition.prompt_record import warn_of_other_prompt
-from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning, SettingsError, some_of
+from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning, SettingsError
 from edge_lorahub.files.outputs import check_output_folder, output_folder, sha256
 from edge_lorahub.files.user_path import user_path
+from edge_lorahub.messages import some_of
 
 from .blocks.form import Form
 from .blocks.onnx_graph import WeightFile

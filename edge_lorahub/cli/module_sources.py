@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from ..errors import MissingPathError, SettingsError, StoreError, some_of, warn
+from ..errors import MissingPathError, SettingsError, StoreError, warn
 from ..files.kinds import ONNX_ADAPTER, SIGNS, kind_of
 from ..files.kinds import modules_in as found_in
+from ..messages import some_of
 from .options import options_of_command
 from .printable import count_of, say
 

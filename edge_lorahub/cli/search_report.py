@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import some_of
+from ..messages import some_of
 from . import options
 from .printable import count_of, say
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import MissingPathError, SettingsError, quoted
+from ..errors import MissingPathError, SettingsError
 from ..examples.example import Example
 from ..files.user_path import user_path
+from ..messages import quoted
 from .result import Result
 
 EXACT, NORMALIZED, CHOICE = "exact", "normalized", "choice"

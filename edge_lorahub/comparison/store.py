@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import EdgeLorahubWarning, JournalError, NotWritableError, OutputExistsError, some_of, warn
+from ..errors import EdgeLorahubWarning, JournalError, NotWritableError, OutputExistsError, warn
 from ..files.locks import locked
 from ..files.outputs import check_output_file, read_json, write_text
 from ..files.typed_json import read_as, to_json
 from ..files.user_path import user_path
+from ..messages import some_of
 from .cell import Cell, digest_of
 from .result import Result
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..bundle.architectures import TASK_TYPES
 from ..bundle.manifest import Manifest
-from ..errors import EdgeLorahubWarning, SettingsError, check_whole
+from ..errors import EdgeLorahubWarning, SettingsError
 from ..files.outputs import digests_of, output_folder
 from ..files.user_path import user_path
 from ..lora.loading import load_module
@@ -19,6 +19,7 @@ from ..lora.modules import Modules, check_fit, warn_if_baked
 from ..lora.pair import Lora, identity
 from ..lora.peft_config import CONFIG
 from ..lora.peft_files import SAFETENSORS, write_peft
+from ..messages import check_whole
 from ..search.evaluations import EVALUATIONS, Evaluations
 from .exact import ExactStack
 from .inputs import LoraInputs, used_slots

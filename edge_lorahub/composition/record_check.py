@@ -9,9 +9,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 
 from ..bundle.manifest import TOKENIZER, WEIGHTS, Manifest
-from ..errors import EdgeLorahubWarning, some_of
+from ..errors import EdgeLorahubWarning
 from ..examples.example import Example, fingerprint
 from ..lora.modules import Modules
+from ..messages import some_of
 from .record import DIGITS, LearnedBundle, LearnedExamples, ModelSetting, Record
 
 

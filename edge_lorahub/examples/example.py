@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import EdgeLorahubWarning, ExamplesError, SettingsError, check_whole, warn
+from ..errors import EdgeLorahubWarning, ExamplesError, SettingsError, warn
 from ..files.user_path import user_path
+from ..messages import check_whole
 from .records import Records, read_records
 from .spellings import Read, holds_text, in_short, is_form, read_input, read_pair
 

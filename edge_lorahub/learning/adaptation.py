@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle.prompt import Prompt
-from ..errors import SettingsError, check_whole
+from ..errors import SettingsError
 from ..examples.example import Example
 from ..lora.modules import Modules
+from ..messages import check_whole
 from ..runtime.prompt_choice import PromptFormat, choose_prompt
 from ..runtime.session import Model
 from ..search.budget import Budget

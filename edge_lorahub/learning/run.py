@@ -15,11 +15,12 @@ from ..bundle.prompt import Prompt
 from ..composition.ancestry import composed_among, warn_of_modules_examples
 from ..composition.prompt_record import warn_of_modules_prompts
 from ..composition.stack import make_stack
-from ..errors import ExamplesError, SettingsError, some_of, warn
+from ..errors import ExamplesError, SettingsError, warn
 from ..examples.example import Example
 from ..examples.example import check_examples as check_types
 from ..lora.modules import Modules
 from ..machine.blas import one_blas_thread
+from ..messages import some_of
 from ..runtime.lost_text import warn_of_unreadable, warn_of_unwritable
 from ..runtime.scoring import Losses
 from ..runtime.session import Model

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from ..bundle.architectures import TASK_TYPES
 from ..bundle.manifest import Manifest
-from ..errors import EdgeLorahubWarning, ModuleMismatchError, SettingsError, some_of
+from ..errors import EdgeLorahubWarning, ModuleMismatchError, SettingsError
 from ..files.user_path import user_path
+from ..messages import some_of
 from .base_names import may_be_same
 from .loading import load_module, module_path
 from .module import Module

@@ -9,7 +9,8 @@ from ..bundle.prompt import Prompt
 from ..composition.adapter import Adapter, check_adapter
 from ..composition.prompt_record import warn_of_other_prompt
 from ..composition.stack import plain_inputs
-from ..errors import SettingsError, check_whole
+from ..errors import SettingsError
+from ..messages import check_whole
 from .answers import answered
 from .binding import Runner
 from .growing_answer import GrowingAnswer

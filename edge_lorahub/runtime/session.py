@@ -16,12 +16,13 @@ from ..bundle.linked_weights import FOLDER_OPTION, graph_with_weights, linked_we
 from ..bundle.manifest import TOKENIZER, WEIGHTS, Manifest, Slot
 from ..bundle.unused_slots import without_slots
 from ..bundle.weights_sample import check_weights_sample
-from ..errors import BundleError, EdgeLorahubWarning, check_whole
+from ..errors import BundleError, EdgeLorahubWarning
 from ..files.outputs import check_digests
 from ..machine.denormals import DENORMALS_OPTION
 from ..machine.onnx_runtime import int8_is_wrong, ort, version_of
 from ..machine.processors import usable_processors
 from ..machine.shortage import is_shortage, shortage
+from ..messages import check_whole
 from .architecture import Architecture, Sessions
 from .opened import OpenBundle
 from .tokens import Tokens

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning, some_of
+from edge_lorahub.errors import CheckpointError, EdgeLorahubWarning
+from edge_lorahub.messages import some_of
 
 from ..blocks.activations import ACTIVATIONS
 from ..source.json_fields import flag, whole

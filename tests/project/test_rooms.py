@@ -12,6 +12,7 @@ PACKAGES = {"edge_lorahub": "edge_lorahub", "export": "edge_lorahub.export", "be
 # Floors from the ground up. A room imports from rooms on floors below its own, and from nothing else.
 FLOORS = (
     {"errors", "_version", "hidden_characters", "label_logits", "tinyhub"},
+    {"messages"},
     {"machine", "files", "langhub"},
     {"examples", "tensors", "hub", "tokenizer"},
     {"search"},
