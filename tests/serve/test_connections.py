@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from waiting import until
 
 from edge_lorahub.serve.counts import resident_bytes
 
@@ -54,13 +55,6 @@ def read_all(connection: socket.socket) -> bytes:
     while piece := connection.recv(1 << 20):
         found += piece
     return found
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture
