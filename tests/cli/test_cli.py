@@ -141,6 +141,18 @@ def test_adapt_reports_weights_and_losses(
     assert "as the released code counts it" in reference.stdout
 
 
+def test_weights_that_are_all_0_have_nothing_to_truncate(
+    run: Run, bundle: Path, module_folders: list[Path], examples_file: Path, tmp_path: Path
+) -> None:
+    arguments = ("adapt", bundle, examples_file, "--modules", module_folders[0].parent, "--no-answers")
+    search = ("--regularization", 1e6, "--budget", 9, "--rank", 2)
+    result = run(*arguments, *search, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "out" / "edge_lorahub.json").read_text())
+    assert set(record["weights"].values()) == {0.0}
+    assert "nothing is truncated by --rank 2, as the adapter has rank 1" in result.stdout  # a pair of zeros
+
+
 def test_adapt_keeps_examples_aside_and_measures_on_them(
     run: Run, bundle: Path, module_folders: list[Path], tmp_path: Path
 ) -> None:
